@@ -1,0 +1,1 @@
+"""The journal: the durable log a book is folded from."""

@@ -1,0 +1,154 @@
+"""The journal in memory: for sandboxes, for tests, and as the plainest statement of what a journal does."""
+
+from __future__ import annotations
+
+import bisect
+import secrets
+import threading
+import zlib
+from collections.abc import Iterator
+
+from tallybook_server.journal.checks import check_append, check_catalog_version, check_replacement
+from tallybook_server.journal.interface import (
+    CatalogVersion,
+    DamagedJournal,
+    Fenced,
+    Segment,
+    SegmentSummary,
+    SequenceConflict,
+    SnapshotPart,
+    UnknownSequence,
+)
+
+DEFAULT_PARTITION_COUNT = 16
+HASH_KEY_BYTES = 16
+
+
+class MemoryJournal:
+    """A journal that is gone with its process. Every rule of `interface.Journal` holds but durability."""
+
+    def __init__(self, partition_count: int = DEFAULT_PARTITION_COUNT, hash_key: bytes | None = None) -> None:
+        """`hash_key` is drawn at random unless given: 16 bytes, for tests that replay."""
+        self.partition_count = partition_count
+        self.hash_key = secrets.token_bytes(HASH_KEY_BYTES) if hash_key is None else hash_key
+        self._lock = threading.Lock()
+        self._epoch = 0
+        self._segments: list[Segment] = []
+        self._schemas: list[bytes] = []
+        self._catalog_versions: dict[int, CatalogVersion] = {}
+        self._snapshot_parts: dict[tuple[int, str], bytes] = {}
+
+    @property
+    def last_sequence(self) -> int:
+        segments = self._segments
+        return segments[-1].last_sequence if segments else 0
+
+    def claim(self) -> int:
+        with self._lock:
+            self._epoch += 1
+            return self._epoch
+
+    def append(self, expected_sequence: int, segment: Segment) -> None:
+        with self._lock:
+            self._require_claim()
+            if self.last_sequence != expected_sequence:
+                raise SequenceConflict(f"expected to end at {expected_sequence}, ends at {self.last_sequence}")
+            check_append(
+                segment,
+                expected_sequence,
+                self.partition_count,
+                has_schema=segment.header.schema_id <= len(self._schemas),
+                has_catalog_version=segment.header.catalog_version in self._catalog_versions,
+            )
+            self._segments.append(segment)
+
+    def read(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Segment]:
+        segments = self._segments
+        first = bisect.bisect_right(segments, after_sequence, key=_last_sequence)
+        chosen = [s for s in segments[first:] if upto is None or s.first_sequence <= upto]
+        return map(_verified, chosen)
+
+    def segment_of(self, sequence: int) -> Segment:
+        segments = self._segments
+        position = bisect.bisect_left(segments, sequence, key=_last_sequence)
+        if sequence < 1 or position == len(segments):
+            raise UnknownSequence(f"sequence {sequence} is not in the journal, which ends at {self.last_sequence}")
+        return _verified(segments[position])
+
+    def headers(self, after_sequence: int = 0) -> list[SegmentSummary]:
+        return [
+            SegmentSummary(s.first_sequence, s.last_sequence, s.header, len(s.body))
+            for s in self._segments
+            if s.last_sequence > after_sequence
+        ]
+
+    def replace(self, merged: Segment) -> None:
+        with self._lock:
+            self._require_claim()
+            segments = self._segments
+            first = bisect.bisect_left(segments, merged.first_sequence, key=_last_sequence)
+            end = bisect.bisect_right(segments, merged.last_sequence, key=_last_sequence)
+            check_replacement(
+                merged, [SegmentSummary(s.first_sequence, s.last_sequence, s.header, 0) for s in segments[first:end]]
+            )
+            self._segments = [*segments[:first], merged, *segments[end:]]
+
+    def put_schema(self, schema: bytes) -> int:
+        with self._lock:
+            self._require_claim()
+            if schema not in self._schemas:
+                self._schemas.append(schema)
+            return self._schemas.index(schema) + 1
+
+    def schema(self, schema_id: int) -> bytes:
+        if not 1 <= schema_id <= len(self._schemas):
+            raise UnknownSequence(f"schema {schema_id} is not in the journal")
+        return self._schemas[schema_id - 1]
+
+    def put_catalog_version(self, version: int, parent: int, difference: bytes) -> None:
+        with self._lock:
+            self._require_claim()
+            put = CatalogVersion(version, parent, difference)
+            check_catalog_version(put, self._catalog_versions.get(version), parent in self._catalog_versions)
+            self._catalog_versions[version] = put
+
+    def catalog_versions(self) -> list[CatalogVersion]:
+        with self._lock:
+            return [self._catalog_versions[version] for version in sorted(self._catalog_versions)]
+
+    def put_snapshot_part(self, sequence: int, name: str, body: bytes) -> None:
+        with self._lock:
+            self._require_claim()
+            self._snapshot_parts[sequence, name] = body
+
+    def snapshot_parts(self) -> list[SnapshotPart]:
+        with self._lock:
+            return [SnapshotPart(*key, len(body)) for key, body in sorted(self._snapshot_parts.items())]
+
+    def snapshot_part(self, sequence: int, name: str) -> bytes:
+        try:
+            return self._snapshot_parts[sequence, name]
+        except KeyError:
+            raise UnknownSequence(f"no snapshot part {name!r} of sequence {sequence}") from None
+
+    def drop_snapshots_before(self, sequence: int) -> None:
+        with self._lock:
+            self._require_claim()
+            self._snapshot_parts = {key: body for key, body in self._snapshot_parts.items() if key[0] >= sequence}
+
+    def close(self) -> None:
+        """Nothing to let go of: the journal lives as long as something refers to it."""
+
+    def _require_claim(self) -> None:
+        if self._epoch == 0:
+            raise Fenced("claim the journal before writing to it")
+
+
+def _last_sequence(segment: Segment) -> int:
+    return segment.last_sequence
+
+
+def _verified(segment: Segment) -> Segment:
+    if zlib.crc32(segment.body) != segment.header.crc32:
+        raise DamagedJournal(f"the segment that ends at sequence {segment.last_sequence} fails its checksum")
+    return segment
