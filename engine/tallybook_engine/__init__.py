@@ -1,0 +1,1 @@
+"""The rules of Tallybook as pure functions over values: no gRPC, no Protobuf, no files, no clock."""

@@ -1,0 +1,1 @@
+"""What is configured: customers, meters, products, plans, contracts and taxes, in immutable versions."""

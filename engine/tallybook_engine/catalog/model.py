@@ -1,0 +1,218 @@
+"""The catalogue as frozen values: everything that a book's owner configures.
+
+Numbers are integers scaled by 10^12. Ids are the caller's and never change. Defaults are filled in: a reference that
+was left out is the id, and a sub-contract carries the zone, dates and billing frequency it takes from its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import Enum
+from types import MappingProxyType
+from typing import TypeVar
+
+from tallybook_engine.pricing.model import Price, Rounding
+
+
+class Aggregation(Enum):
+    """How the events of an accumulation period become one quantity."""
+
+    SUM = "SUM"
+    """The sum of a value."""
+    COUNT = "COUNT"
+    """The number of events."""
+    MAX = "MAX"
+    """The largest value."""
+
+
+class TaxMode(Enum):
+    """Whether prices contain the tax."""
+
+    EXCLUSIVE = "EXCLUSIVE"
+    """Tax is added to the line."""
+    INCLUSIVE = "INCLUSIVE"
+    """The line contains its tax."""
+
+
+class Basis(Enum):
+    """Where the periods of a frequency are anchored."""
+
+    CALENDAR = "CALENDAR"
+    """At the contract's start, floored to the unit: ISO Monday, first of the month, 1 January."""
+    CONTRACT = "CONTRACT"
+    """At the contract's start."""
+
+
+class PeriodUnit(Enum):
+    """Unit of a frequency."""
+
+    DAY = "DAY"
+    WEEK = "WEEK"
+    MONTH = "MONTH"
+    YEAR = "YEAR"
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """Every `interval` units, from an anchor."""
+
+    basis: Basis
+    interval: int
+    """Units in one period, at least 1."""
+    unit: PeriodUnit
+
+
+@dataclass(frozen=True)
+class Tax:
+    """The tax of one country."""
+
+    id: str
+    country_code: str
+    """ISO 3166-1 alpha-2; a customer of this country owes it."""
+    rate: int
+    """0.21 is 21 %; scale 12."""
+    mode: TaxMode = TaxMode.EXCLUSIVE
+
+
+@dataclass(frozen=True)
+class Meter:
+    """What events measure and what they may say beside it."""
+
+    id: str
+    reference: str
+    values: tuple[str, ...]
+    """References of the numbers an event may carry."""
+    properties: tuple[str, ...]
+    """References of the texts an event may carry."""
+    allow_negative: bool = False
+    """Whether an event's value may be below 0."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A meter's events made one quantity: which value, which events, how they add up."""
+
+    id: str
+    reference: str
+    meter: str
+    """Id of the meter."""
+    aggregation: Aggregation
+    value: str | None = None
+    """Reference of the aggregated value; None for COUNT."""
+    filter: tuple[tuple[str, str], ...] = ()
+    """(property, value) pairs, sorted by property; an event counts where all of them hold."""
+
+
+@dataclass(frozen=True)
+class MatrixRule:
+    """A price for the events whose properties fit."""
+
+    id: str
+    """Names the cell; unique in its plan."""
+    match: tuple[tuple[str, str], ...]
+    """(property, value) pairs, sorted by property; all must hold. Empty: fits every event."""
+    price: Price
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Prices by property: an event belongs to the first rule that fits, and each rule accumulates apart."""
+
+    rules: tuple[MatrixRule, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a product costs."""
+
+    id: str
+    product: str
+    """Id of the product."""
+    currency: str
+    """ISO 4217 code."""
+    price: Price | Matrix
+    rounding: Rounding = Rounding.HALF_AWAY_FROM_ZERO
+    """How a charge line is rounded to minor units: HALF_AWAY_FROM_ZERO or HALF_EVEN."""
+
+
+@dataclass(frozen=True)
+class Customer:
+    """Who pays."""
+
+    id: str
+    reference: str
+    """What events name the customer by; never changes."""
+    name: str
+    country_code: str
+    """ISO 3166-1 alpha-2; empty: no tax applies."""
+
+
+@dataclass(frozen=True)
+class ProductContract:
+    """A plan as sold in one contract."""
+
+    id: str
+    """Unique over the whole catalogue; left out, it is `<contract id>/<plan id>`."""
+    plan: str
+    """Id of the plan."""
+    accumulation_period: Frequency | None = None
+    """Over which the quantity runs up through the tiers; None: the contract's billing frequency."""
+    start_date: date | None = None
+    """First day, in the contract's zone; None: the contract's."""
+    end_date: date | None = None
+    """First day after, in the contract's zone; None: the contract's."""
+    shared: bool = False
+    """May charge the same events as another product contract that is shared too."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One level of a customer's contract tree."""
+
+    id: str
+    """Unique over the whole catalogue, all levels together."""
+    customer: str
+    """Id of the customer; one for the whole tree."""
+    time_zone: str
+    """IANA name; days and periods are of this zone."""
+    start_date: date
+    """First day."""
+    end_date: date | None
+    """First day after; None: no end."""
+    billing_frequency: Frequency
+    product_contracts: tuple[ProductContract, ...] = ()
+    sub_contracts: tuple[Contract, ...] = ()
+
+    def levels(self) -> Iterator[tuple[Contract, ...]]:
+        """Every contract of the tree, parents before children, each as its path from the root."""
+        yield (self,)
+        for sub_contract in self.sub_contracts:
+            for path in sub_contract.levels():
+                yield (self, *path)
+
+
+CatalogObject = Tax | Meter | Product | Plan | Customer | Contract
+"""What a catalogue keeps by id."""
+
+Kept = TypeVar("Kept", bound=CatalogObject)
+
+
+def _nothing() -> Mapping[str, Kept]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One version of a book's catalogue: immutable mappings by id, in order of first putting."""
+
+    version: int = 0
+    """0 is the empty catalogue of a new book; each change that changes something adds 1."""
+    taxes: Mapping[str, Tax] = field(default_factory=_nothing)
+    meters: Mapping[str, Meter] = field(default_factory=_nothing)
+    products: Mapping[str, Product] = field(default_factory=_nothing)
+    plans: Mapping[str, Plan] = field(default_factory=_nothing)
+    customers: Mapping[str, Customer] = field(default_factory=_nothing)
+    contracts: Mapping[str, Contract] = field(default_factory=_nothing)
+    """Roots of the contract trees."""

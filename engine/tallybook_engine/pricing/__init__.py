@@ -1,0 +1,1 @@
+"""Prices: one model a file, and what stands around it."""
