@@ -1,0 +1,1 @@
+"""The gRPC server: services over books, each a catalogue, a ledger and a journal."""

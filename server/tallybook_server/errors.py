@@ -1,0 +1,229 @@
+"""The one catalogue of errors, and their one translation into gRPC (docs/errors.md lists them; a test compares both).
+
+A whole call that fails raises `Fault`: its code fixes the gRPC status, the reason in `google.rpc.ErrorInfo` (the
+code's name) and whether the same call may be sent again. What is wrong with one row of a request is data, a
+`RowFault` of the engine, and never fails the call; its sentence is here too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from tallybook_engine.ledger.faults import RowFault
+from tallybook_server import limits
+
+DOMAIN = "tallybook.io"
+"""`ErrorInfo.domain` of every error."""
+
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
+"""Says when to come back; gRPC clients obey it in place of their own backoff."""
+
+STATUS_TRAILER = "grpc-status-details-bin"
+"""Carries the `google.rpc.Status` with its details."""
+
+
+class ErrorKind(NamedTuple):
+    """What a code means."""
+
+    status: grpc.StatusCode
+    retryable: bool
+    """Whether the same call, unchanged, may succeed when it is sent again."""
+    meaning: str
+    """One sentence for docs/errors.md: what happened and how to mend it."""
+
+
+_INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+_UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+_UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+_NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+
+class ErrorCode(Enum):
+    """Every way in which a call can fail as a whole; the name is the reason on the wire."""
+
+    MESSAGE_MALFORMED = ErrorKind(_INVALID, False, "The bytes are not a Protobuf message of the method's type.")
+    FIELD_INVALID = ErrorKind(_INVALID, False, "A field of the request is missing or wrong; `field` names it.")
+    PAGE_TOKEN_INVALID = ErrorKind(
+        _INVALID, False, "The page token is not one that this method answered for the same request."
+    )
+    RESUME_TOKEN_INVALID = ErrorKind(_INVALID, False, "The resume token is not one that this method answered.")
+    ARROW_MALFORMED = ErrorKind(_INVALID, False, "The bytes are not one whole and sound Arrow IPC stream.")
+    ARROW_COLUMN_MISSING = ErrorKind(_INVALID, False, "A column that the schema needs is not there; `column` names it.")
+    ARROW_COLUMN_UNKNOWN = ErrorKind(
+        _INVALID, False, "A column that the schema does not have, or has twice; `column` names it."
+    )
+    ARROW_COLUMN_TYPE = ErrorKind(
+        _INVALID, False, "A column has a type that the schema does not take; the message names the cast."
+    )
+    CATALOG_INVALID = ErrorKind(
+        _INVALID, False, "The catalogue has faults; every one is named with its path in `google.rpc.BadRequest`."
+    )
+
+    TOO_MANY_EVENTS = ErrorKind(_EXHAUSTED, False, "More events in one message than the limit: split it.")
+    TOO_MANY_NAMES = ErrorKind(
+        _EXHAUSTED, False, "More distinct value or property names in one message than the limit: split it by meter."
+    )
+    TOO_MANY_SELECTORS = ErrorKind(_EXHAUSTED, False, "More events named in one message than the limit: split it.")
+    MESSAGE_TOO_LARGE = ErrorKind(_EXHAUSTED, False, "The message is over 16 MiB: split it.")
+    ARROW_TOO_LARGE = ErrorKind(
+        _EXHAUSTED, False, "The Arrow stream is larger than the limit once it is decompressed: split it."
+    )
+
+    CREDENTIAL_MISSING = ErrorKind(
+        _UNAUTHENTICATED, False, "The call carries no key: send the metadata `authorization: Bearer tb_...`."
+    )
+    CREDENTIAL_INVALID = ErrorKind(_UNAUTHENTICATED, False, "The key is not one of this server's.")
+    CREDENTIAL_REVOKED = ErrorKind(_UNAUTHENTICATED, False, "The key was revoked: create another.")
+
+    EVENT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such event.")
+    CUSTOMER_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such customer.")
+    OBJECT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such object.")
+    CATALOG_VERSION_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such catalogue version.")
+    SEQUENCE_NOT_COMMITTED = ErrorKind(
+        grpc.StatusCode.OUT_OF_RANGE, False, "The book is not as far as the sequence that was asked for."
+    )
+
+    CATALOG_VERSION_MISMATCH = ErrorKind(
+        grpc.StatusCode.ABORTED,
+        False,
+        "Another change of the catalogue came between: read it, apply yours to it, send that.",
+    )
+    CATALOG_OBJECT_IN_USE = ErrorKind(
+        grpc.StatusCode.FAILED_PRECONDITION, False, "An object to remove has open charge lines."
+    )
+
+    OVERLOADED = ErrorKind(
+        _UNAVAILABLE, True, "The server has as much to do as it may queue: retry after the time in the trailer."
+    )
+    COMMIT_FAILED = ErrorKind(_UNAVAILABLE, True, "Nothing of the call was stored: resend the same references.")
+    COMMIT_UNKNOWN = ErrorKind(
+        _UNAVAILABLE, True, "Whether the call was stored could not be told: resend the same references."
+    )
+    DISK_FULL = ErrorKind(
+        _UNAVAILABLE, True, "The journal's disk is full and nothing was stored: make room, resend the same references."
+    )
+    SHUTTING_DOWN = ErrorKind(_UNAVAILABLE, True, "The server is stopping: retry; another one will answer.")
+
+    JOURNAL_DAMAGED = ErrorKind(
+        grpc.StatusCode.DATA_LOSS, False, "Stored bytes are not those that were written; the message names the place."
+    )
+    INTERNAL = ErrorKind(
+        grpc.StatusCode.INTERNAL, False, "A fault of the server; its log holds the reference number of the message."
+    )
+
+    @property
+    def status(self) -> grpc.StatusCode:
+        """The gRPC status."""
+        return self.value.status
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call, unchanged, may succeed when it is sent again."""
+        return self.value.retryable
+
+
+class FieldFault(NamedTuple):
+    """One of many faults of a request."""
+
+    field: str
+    """Path of the field: `plans[1].graduated.tiers[0].up_to`."""
+    message: str
+
+
+class Fault(Exception):  # noqa: N818 - the word of the contract: row faults are its kin
+    """A call (or one message of a stream) fails as a whole."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        fields: tuple[FieldFault, ...] = (),
+    ) -> None:
+        """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.metadata = dict(metadata)
+        self.fields = fields
+
+
+def field_invalid(field: str, message: str) -> Fault:
+    """FIELD_INVALID that names its field."""
+    return Fault(ErrorCode.FIELD_INVALID, f"{field}: {message}", {"field": field})
+
+
+def status_message(fault: Fault) -> Status:
+    """`google.rpc.Status` of a fault: code, message, one ErrorInfo, and a BadRequest where fields are named."""
+    status = Status(code=fault.code.status.value[0], message=fault.message)
+    info = ErrorInfo(reason=fault.code.name, domain=DOMAIN, metadata=fault.metadata)
+    status.details.append(_packed(info))
+    if fault.fields:
+        violations = [
+            BadRequest.FieldViolation(field=each.field, description=each.message, reason=fault.code.name)
+            for each in fault.fields
+        ]
+        status.details.append(_packed(BadRequest(field_violations=violations)))
+    return status
+
+
+def _packed(message: ErrorInfo | BadRequest) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
+
+
+def trailers(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata of a failed call; OVERLOADED also says when to come back, spread so that not all do at once."""
+    trailing: list[tuple[str, str | bytes]] = [(STATUS_TRAILER, status_message(fault).SerializeToString())]
+    if fault.code is ErrorCode.OVERLOADED:
+        pushback_ms = random.randint(limits.PUSHBACK_MS_MIN, limits.PUSHBACK_MS_MAX)
+        trailing.append((PUSHBACK_TRAILER, str(pushback_ms)))
+    return tuple(trailing)
+
+
+ROW_FAULTS: Mapping[RowFault, str] = MappingProxyType(
+    {
+        RowFault.CUSTOMER_MISSING: "The event names no customer: give customer_id or customer_reference.",
+        RowFault.CUSTOMER_AMBIGUOUS: "Give customer_id or customer_reference, not both.",
+        RowFault.METER_MISSING: "The event names no meter: give meter_id or meter_reference.",
+        RowFault.METER_AMBIGUOUS: "Give meter_id or meter_reference, not both.",
+        RowFault.REFERENCE_EMPTY: "The event has no reference: give it a key of its own, 1 to 255 bytes.",
+        RowFault.REFERENCE_TOO_LONG: "The reference is longer than 255 bytes.",
+        RowFault.NAME_TOO_LONG: "A name is longer than 255 bytes.",
+        RowFault.TIME_OUT_OF_RANGE: "The time is not between 1970-01-01 and 9999-12-31 UTC.",
+        RowFault.TIME_IN_FUTURE: "The time is further in the future than the server takes (24 hours).",
+        RowFault.VALUE_NAME_EMPTY: "A value has no reference.",
+        RowFault.VALUE_REPEATED: "A value is given twice: each reference once.",
+        RowFault.TOO_MANY_VALUES: "More than 64 values.",
+        RowFault.DECIMAL_EMPTY: "The number is empty: leave the value out where there is none.",
+        RowFault.DECIMAL_MALFORMED: "Not a decimal number: digits, an optional minus sign, an optional point.",
+        RowFault.DECIMAL_TOO_FINE: "The number has more than 12 decimals.",
+        RowFault.DECIMAL_OUT_OF_RANGE: "The number is not below 10^15 in size.",
+        RowFault.PROPERTY_NAME_EMPTY: "A property has no reference.",
+        RowFault.PROPERTY_REPEATED: "A property is given twice: each reference once.",
+        RowFault.TOO_MANY_PROPERTIES: "More than 64 properties.",
+        RowFault.PROPERTY_TOO_LONG: "A property's value is longer than 255 bytes.",
+        RowFault.VALUE_UNKNOWN: "The meter has no such value.",
+        RowFault.PROPERTY_UNKNOWN: "The meter has no such property.",
+        RowFault.QUANTITY_NEGATIVE: "The meter takes no negative quantities.",
+        RowFault.CONTRACT_UNKNOWN: "The customer has no such product contract.",
+        RowFault.REFERENCE_CONFLICT: "An event of this reference was stored before with another payload.",
+        RowFault.QUANTITY_OVERFLOW: "An accumulated quantity would leave the limit of 10^15.",
+        RowFault.AMOUNT_OVERFLOW: "An amount would leave the limit of 10^15.",
+        RowFault.SELECTOR_INCOMPLETE: "Name the event by event_id, or by customer, reference and generation.",
+        RowFault.GENERATION_MISSING: "A delete must name the generation (1 for a reference's first event).",
+        RowFault.EVENT_ID_MALFORMED: "Not an event id: evt_ and 16 hexadecimal digits.",
+    }
+)
+"""One sentence for each row fault: what is wrong and how to mend it."""

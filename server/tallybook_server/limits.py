@@ -1,0 +1,55 @@
+"""Every limit of the server, named. The protos' comments and docs/limits.md state the same numbers; tests compare."""
+
+EVENTS_IN_CALL_MAX = 10_000
+"""Events of one IngestEvents or PredictCosts; more is TOO_MANY_EVENTS."""
+
+EVENTS_IN_BATCH_MAX = 65_536
+"""Events of one message of StreamingIngestEvents; more is TOO_MANY_EVENTS."""
+
+SELECTORS_IN_CALL_MAX = 10_000
+"""Events named in one DeleteEvents; more is TOO_MANY_SELECTORS."""
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""Size of one request message; more is MESSAGE_TOO_LARGE."""
+
+TRANSPORT_MESSAGE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""Above this the transport itself refuses a request, without a reason, and breaks its stream."""
+
+ARROW_BYTES_MAX = 64 * 1024 * 1024
+"""Size of an Arrow stream once it is decompressed; more is ARROW_TOO_LARGE."""
+
+NAME_BYTES_MAX = 255
+"""UTF-8 bytes of a reference, an id, a name, or the value of a property; more is a row fault."""
+
+VALUES_IN_EVENT_MAX = 64
+"""Values of one event; more is the row fault TOO_MANY_VALUES."""
+
+PROPERTIES_IN_EVENT_MAX = 64
+"""Properties of one event; more is the row fault TOO_MANY_PROPERTIES."""
+
+CELLS_IN_MESSAGE_MAX = EVENTS_IN_BATCH_MAX * VALUES_IN_EVENT_MAX
+"""Events times distinct value names of one message, and the same of property names; more is TOO_MANY_NAMES."""
+
+UNANSWERED_BATCHES_MAX = 16
+"""Batches of one stream that are read and not yet answered; then the server stops reading the stream."""
+
+UNANSWERED_BYTES_MAX = 512 * 1024 * 1024
+"""Bytes of all messages that are read and not yet answered; then streams wait and other calls are OVERLOADED."""
+
+CALLS_MAX = 1_000
+"""Calls at work at once; more are OVERLOADED."""
+
+PAGE_SIZE_MAX = 1_000
+"""Rows of a page; page_size 0 and more than this are read as this."""
+
+PREDICTION_TIMEOUT_SECONDS_MAX = 5.0
+"""How long costs may take after the call began; default and maximum of prediction_timeout."""
+
+PREDICTION_DEADLINE_PERCENT = 80
+"""Costs also may take no more than this part of the call's deadline."""
+
+PUSHBACK_MS_MIN = 100
+"""Shortest time that an OVERLOADED call is told to wait."""
+
+PUSHBACK_MS_MAX = 400
+"""Longest time that an OVERLOADED call is told to wait."""
