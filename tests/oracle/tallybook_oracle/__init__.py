@@ -1,0 +1,1 @@
+"""The oracle: the rules of money once more, slow and obvious, in plain fractions; it imports nothing of ours."""
