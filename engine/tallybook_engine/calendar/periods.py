@@ -82,7 +82,7 @@ def period_at(frequency: Frequency, anchor: date, zone: str, instant_us: int) ->
     whole date, the period that would be empty holds no instant. Raises ValueError for an instant before FIRST_DATE
     or from LAST_DATE on, and UnknownZone.
     """
-    index, start, end = _period_index(frequency, anchor, zone, instant_us)
+    _, start, end = _period_index(frequency, anchor, zone, instant_us)
     return start, end
 
 

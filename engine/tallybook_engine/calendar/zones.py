@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import tzdata
 
@@ -27,13 +27,13 @@ def tzdata_version() -> str:
     return tzdata.IANA_VERSION
 
 
-@lru_cache(maxsize=1)
+@cache
 def zone_names() -> frozenset[str]:
     """Every IANA name that can be used."""
     return frozenset(zoneinfo.available_timezones())
 
 
-@lru_cache(maxsize=None)
+@cache
 def zone(name: str) -> zoneinfo.ZoneInfo:
     """The zone of an IANA name, spelled exactly so.
 
