@@ -1,1 +1,110 @@
-"""The Python client of Tallybook."""
+"""Tallybook's Python client: usage events in, exact money out.
+
+from decimal import Decimal
+from tallybook_client import Client, Event
+
+with Client("127.0.0.1:7430") as client:
+    [result] = client.predict(
+        [Event(reference="e1", customer_reference="acme", meter_reference="api", values={"calls": Decimal("3")})]
+    )
+    print(result.cost.details[0].amount_including_tax)
+"""
+
+from tallybook_client.charges import CHARGES_SCHEMA, charges_frame
+from tallybook_client.client import BATCH_ROWS_DEFAULT, CatalogVersion, Charges, Client, Span
+from tallybook_client.costs import Costs
+from tallybook_client.errors import (
+    AbortedError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldFault,
+    InvalidArgumentError,
+    LimitExceededError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerFaultError,
+    TallybookError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from tallybook_client.events import AnyEvent, Event, EventKey
+from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
+from tallybook_client.report import IngestReport, Progress
+from tallybook_client.results import (
+    AmountLine,
+    Cause,
+    ChargeLine,
+    CostDetail,
+    CostPrediction,
+    DeleteResult,
+    DeleteStatus,
+    EventHistory,
+    EventResult,
+    Match,
+    Money,
+    PeriodCost,
+    ReprocessProgress,
+    RowFault,
+    Status,
+    StoredEvent,
+    TaxSummary,
+    UsageTotal,
+    View,
+)
+from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer, ExceptionalRow, RetryPolicy
+
+__all__ = [
+    "BATCH_ROWS_DEFAULT",
+    "CHARGES_SCHEMA",
+    "WINDOW_BATCHES",
+    "AbortedError",
+    "AmountLine",
+    "AnyEvent",
+    "Batch",
+    "BatchAnswer",
+    "CatalogVersion",
+    "Cause",
+    "ChargeLine",
+    "Charges",
+    "Client",
+    "ColumnMap",
+    "CostDetail",
+    "CostPrediction",
+    "Costs",
+    "DeadlineExceededError",
+    "DeleteResult",
+    "DeleteStatus",
+    "Event",
+    "EventHistory",
+    "EventKey",
+    "EventResult",
+    "ExceptionalRow",
+    "FailedPreconditionError",
+    "FieldFault",
+    "Frame",
+    "FrameError",
+    "IngestReport",
+    "InvalidArgumentError",
+    "LimitExceededError",
+    "Match",
+    "Money",
+    "NotFoundError",
+    "PeriodCost",
+    "PermissionDeniedError",
+    "Progress",
+    "ReprocessProgress",
+    "RetryPolicy",
+    "RowFault",
+    "ServerFaultError",
+    "Span",
+    "Status",
+    "StoredEvent",
+    "TallybookError",
+    "TaxSummary",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UsageTotal",
+    "View",
+    "charges_frame",
+    "event_batches",
+]

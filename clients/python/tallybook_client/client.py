@@ -1,0 +1,274 @@
+"""The client: one connection to one book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import grpc
+import polars as pl
+
+from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from tallybook_client.channel import DEFAULT_TARGET, credential_metadata, open_channel
+from tallybook_client.charges import charges_frame
+from tallybook_client.errors import from_call
+from tallybook_client.events import AnyEvent, EventKey, event_messages
+from tallybook_client.frames import ColumnMap, Frame, event_batches
+from tallybook_client.numbers import to_timestamp
+from tallybook_client.report import IngestReport, OnProgress
+from tallybook_client.results import (
+    ChargeLine,
+    DeleteResult,
+    EventResult,
+    Match,
+    ReprocessProgress,
+    StoredEvent,
+    UsageTotal,
+    View,
+)
+from tallybook_client.stream import Batch, BatchAnswer, RetryPolicy, stream_batches
+
+BATCH_ROWS_DEFAULT = 32_768
+"""Rows of one message of a stream: half of the limit, a few megabytes."""
+
+_Answer = TypeVar("_Answer")
+
+_RETRY_DEFAULT = RetryPolicy()
+_MAP_DEFAULT = ColumnMap()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Whose lines, and of which time: periods that overlap [start_time, end_time)."""
+
+    customer_reference: str = ""
+    customer_id: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a request."""
+        return {
+            "customer_reference": self.customer_reference,
+            "customer_id": self.customer_id,
+            "start_time": None if self.start_time is None else to_timestamp(self.start_time),
+            "end_time": None if self.end_time is None else to_timestamp(self.end_time),
+        }
+
+
+_EVERYTHING = Span()
+
+
+class Client:
+    """Calls of one book, which the key names. Thread-safe; close it, or use it in a `with`.
+
+    Every call raises a subclass of `TallybookError` where it fails as a whole. What is wrong with one row is in the
+    row's result.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        key: str | None = None,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        retry: RetryPolicy = _RETRY_DEFAULT,
+    ) -> None:
+        """`target` is host:port. `credentials` encrypt the connection; without them it is plain text, which is for
+        loopback. `retry` says how broken streams are taken up again; other calls follow the service config.
+        """
+        self._channel = open_channel(target, credentials)
+        self._metadata = credential_metadata(key)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        self._retry = retry
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and every call on it."""
+        self._channel.close()
+
+    # Events
+
+    def ingest(self, events: Iterable[AnyEvent], view: View = View.NONE) -> list[EventResult]:
+        """Store at most 10,000 events; what became of each, in order. Durable when it returns; safe to repeat."""
+        request = ingest_pb2.IngestEventsRequest(events=event_messages(events), prediction_view=view.number)
+        return [EventResult.read(result) for result in self._call(self._ingest.IngestEvents, request).results]
+
+    def predict(self, events: Iterable[AnyEvent], view: View = View.FULL) -> list[EventResult]:
+        """What at most 10,000 events would cost if they were stored now, in order; nothing is written."""
+        request = ingest_pb2.PredictCostsRequest(events=event_messages(events), prediction_view=view.number)
+        return [EventResult.read(result) for result in self._call(self._ingest.PredictCosts, request).results]
+
+    def stream(self, batches: Iterable[Batch], *, return_costs: bool = False) -> Iterator[BatchAnswer]:
+        """Store any number of batches, each of at most 65,536 events; yields the answer to each, in order.
+
+        Batches are taken as the server keeps up: at most 15 are unanswered. A broken connection is taken up again
+        and the unanswered batches are sent again; what had been stored unseen is then answered DUPLICATE.
+        """
+        return stream_batches(
+            lambda requests: self._ingest.StreamingIngestEvents(requests, metadata=self._metadata),
+            batches,
+            return_costs,
+            self._retry,
+        )
+
+    def ingest_frame(
+        self,
+        frame: Frame,
+        column_map: ColumnMap = _MAP_DEFAULT,
+        *,
+        batch_rows: int = BATCH_ROWS_DEFAULT,
+        return_costs: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> IngestReport:
+        """Store the rows of a frame. FrameError, before anything is sent, where a column does not fit.
+
+        `on_progress` is told after every batch. Rows of the report are rows of the frame.
+        """
+        report = IngestReport()
+        for answer in self.stream(event_batches(frame, column_map, batch_rows), return_costs=return_costs):
+            progress = report.add(answer)
+            if on_progress is not None:
+                on_progress(progress)
+        return report
+
+    def delete(self, keys: Iterable[EventKey], view: View = View.AMOUNTS) -> list[DeleteResult]:
+        """Take at most 10,000 events out of every line they moved; what became of each, in order."""
+        request = ingest_pb2.DeleteEventsRequest(events=[key.message() for key in keys], prediction_view=view.number)
+        return [DeleteResult.read(result) for result in self._call(self._ingest.DeleteEvents, request).results]
+
+    def get_event(self, key: EventKey) -> StoredEvent:
+        """One event with its history, explained. NotFoundError where there is none."""
+        response = self._call(self._ingest.GetEvent, ingest_pb2.GetEventRequest(event=key.message()))
+        return StoredEvent.read(response.event)
+
+    def list_events(
+        self,
+        span: Span = _EVERYTHING,
+        *,
+        meter_reference: str = "",
+        matches: Iterable[Match] = (),
+        show_deleted: bool = False,
+    ) -> Iterator[StoredEvent]:
+        """Events in the order of their storing, at or after the span's start and before its end, page by page."""
+        request = ingest_pb2.ListEventsRequest(
+            **span.fields(),
+            meter_reference=meter_reference,
+            matches=[ingest_pb2.EventResult.Match.Value(match) for match in matches],
+            show_deleted=show_deleted,
+        )
+        for page in self._pages(self._ingest.ListEvents, request):
+            yield from map(StoredEvent.read, page.events)
+
+    def reprocess(
+        self, span: Span = _EVERYTHING, *, move_pins: bool = False, validate_only: bool = False
+    ) -> Iterator[ReprocessProgress]:
+        """Rate stored events under the current catalogue; yields progress, the last one with `done`.
+
+        A call that breaks is taken up again where it stopped.
+        """
+        request = ingest_pb2.ReprocessEventsRequest(**span.fields(), move_pins=move_pins, validate_only=validate_only)
+        attempt = 0
+        while True:
+            try:
+                for message in self._ingest.ReprocessEvents(request, metadata=self._metadata):
+                    attempt = 0
+                    request.resume_token = message.resume_token
+                    yield ReprocessProgress.read(message)
+                return
+            except grpc.RpcError as failure:
+                error = from_call(failure)
+            attempt += 1
+            if self._retry.gives_up(error, attempt):
+                raise error
+            self._retry.wait(error, attempt)
+
+    # Totals
+
+    def usage(self, span: Span, *, as_of_sequence: int = 0) -> list[UsageTotal]:
+        """Running totals of a customer: one a product contract, matrix cell and accumulation period."""
+        request = ingest_pb2.ListUsageRequest(**span.fields(), as_of_sequence=as_of_sequence)
+        return [UsageTotal.read(total) for page in self._pages(self._ingest.ListUsage, request) for total in page.usage]
+
+    def charges(self, span: Span, *, as_of_sequence: int = 0, include_unopened: bool = False) -> Charges:
+        """Charge lines of a customer: one a product contract, matrix cell and billing period."""
+        request = ingest_pb2.ListChargesRequest(
+            **span.fields(), as_of_sequence=as_of_sequence, include_unopened=include_unopened
+        )
+        charges = Charges()
+        for page in self._pages(self._ingest.ListCharges, request):
+            charges.extend(map(ChargeLine.read, page.charges))
+        return charges
+
+    # Catalogue
+
+    def apply_catalog(
+        self,
+        put: catalog_pb2.Catalog,
+        *,
+        remove: catalog_pb2.CatalogIds | None = None,
+        prune: bool = False,
+        expected_version: int | None = None,
+        validate_only: bool = False,
+    ) -> catalog_pb2.ApplyCatalogResponse:
+        """Put objects and remove ids as one change. InvalidArgumentError whose `fields` are all the faults; AbortedError where
+        the book is not at `expected_version`.
+        """
+        request = catalog_pb2.ApplyCatalogRequest(
+            put=put, remove=remove, prune=prune, expected_version=expected_version, validate_only=validate_only
+        )
+        return self._call(self._catalog.ApplyCatalog, request)
+
+    def get_catalog(self, version: int = 0) -> CatalogVersion:
+        """The whole catalogue of a version; 0: the current one."""
+        found = CatalogVersion()
+        for page in self._pages(self._catalog.GetCatalog, catalog_pb2.GetCatalogRequest(version=version)):
+            found.version = page.version
+            found.catalog.MergeFrom(page.catalog)
+        return found
+
+    def list_customers(self) -> Iterator[catalog_pb2.Customer]:
+        """Customers of the current version, page by page."""
+        for page in self._pages(self._catalog.ListCustomers, catalog_pb2.ListCustomersRequest()):
+            yield from page.customers
+
+    # Calls
+
+    def _call(self, method: Callable[..., _Answer], request: Any) -> _Answer:
+        try:
+            return method(request, metadata=self._metadata)
+        except grpc.RpcError as failure:
+            raise from_call(failure) from None
+
+    def _pages(self, method: Callable[..., _Answer], request: Any) -> Iterator[_Answer]:
+        """Every page of a list; the request's page_token is moved on."""
+        while True:
+            page: Any = self._call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+class Charges(list[ChargeLine]):
+    """Charge lines, by billing period, contract path and cell."""
+
+    def frame(self) -> pl.DataFrame:
+        """The lines as a frame of CHARGES_SCHEMA."""
+        return charges_frame(self)
+
+
+@dataclass(slots=True)
+class CatalogVersion:
+    """A catalogue and its version."""
+
+    version: int = 0
+    catalog: catalog_pb2.Catalog = field(default_factory=catalog_pb2.Catalog)

@@ -1,0 +1,206 @@
+"""Batches over one StreamingIngestEvents call: pipelined, in a bounded window, resent after a break."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import grpc
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tallybook.v1 import ingest_pb2
+from tallybook_client.costs import Costs
+from tallybook_client.errors import ServerFaultError, TallybookError, UnavailableError, from_call, from_status
+from tallybook_client.events import AnyEvent, event_messages
+from tallybook_client.frames import ipc_stream
+from tallybook_client.results import Match, RowFault, Status
+
+WINDOW_BATCHES = 15
+"""Unanswered batches at most. The server stops reading at 16, so one less never waits for it."""
+
+Batch: TypeAlias = Iterable[AnyEvent] | pa.RecordBatch
+"""One batch: events, or a record batch of the Arrow schema `events`."""
+
+Request = ingest_pb2.StreamingIngestEventsRequest
+Response = ingest_pb2.StreamingIngestEventsResponse
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How a broken stream is taken up again."""
+
+    attempt_limit: int = 20
+    """Breaks in a row without an answer in between before giving up."""
+    first_backoff_s: float = 0.1
+    largest_backoff_s: float = 5.0
+    sleep: Callable[[float], None] = time.sleep
+    """Waits so many seconds."""
+
+    def wait(self, error: TallybookError, attempt: int) -> None:
+        """Wait before try `attempt` (from 1): as long as the server asked, else twice as long each time, spread out."""
+        if error.pushback_s is not None:
+            self.sleep(error.pushback_s)
+            return
+        backoff_s = min(self.first_backoff_s * 2 ** (attempt - 1), self.largest_backoff_s)
+        self.sleep(backoff_s * random.uniform(0.8, 1.2))
+
+    def gives_up(self, error: TallybookError, attempt: int) -> bool:
+        """Whether `error`, the break number `attempt` in a row, is final."""
+        refused = error.pushback_s is not None and error.pushback_s < 0
+        return not isinstance(error, UnavailableError) or refused or attempt > self.attempt_limit
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionalRow:
+    """A row of a batch that wants attention."""
+
+    row: int
+    status: Status
+    match: Match
+    fault: RowFault | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """What became of one batch."""
+
+    batch_number: int
+    """Counted from 0 in the order of the batches given."""
+    row_count: int
+    sequence: int
+    """The committed sequence that holds it; 0 where nothing was stored."""
+    stored_count: int
+    duplicate_count: int
+    conflict_count: int
+    unpriced_count: int
+    invalid_count: int
+    matched_count: int
+    exceptional_rows: tuple[ExceptionalRow, ...]
+    duplicate_rows: NDArray[np.uint32]
+    costs: Costs | None
+    """None unless asked for."""
+
+    @classmethod
+    def read(cls, batch_number: int, result: ingest_pb2.BatchResult, row_count: int) -> BatchAnswer:
+        """The answer to a batch of `row_count` rows."""
+        return cls(
+            batch_number,
+            row_count,
+            result.sequence,
+            result.stored_count,
+            result.duplicate_count,
+            result.conflict_count,
+            result.unpriced_count,
+            result.invalid_count,
+            result.matched_count,
+            tuple(map(_exceptional_row, result.exceptional_rows)),
+            np.asarray(result.duplicate_rows, dtype=np.uint32),
+            Costs.read(result.costs, row_count) if result.HasField("costs") else None,
+        )
+
+
+class _Sent(NamedTuple):
+    """A batch on its way, kept until it is answered."""
+
+    request: Request
+    row_count: int
+
+
+def stream_batches(
+    open_call: Callable[[Iterator[Request]], Any],
+    batches: Iterable[Batch],
+    return_costs: bool,
+    retry: RetryPolicy,
+) -> Iterator[BatchAnswer]:
+    """The answer to each batch, in order. `open_call` starts a call from an iterator of requests.
+
+    At most WINDOW_BATCHES are unanswered. When the call breaks, or one batch was not committed, all unanswered batches
+    are sent again on a new call; what had been stored unseen is then answered DUPLICATE, with its costs. Raises what
+    the server answers for a whole batch, with a note that gives the batch's number.
+    """
+    source = enumerate(batches)
+    unanswered: dict[int, _Sent] = {}
+    attempt = 0
+    while True:
+        try:
+            for answer in _one_call(open_call, source, unanswered, return_costs):
+                attempt = 0
+                yield answer
+            return
+        except TallybookError as error:
+            attempt += 1
+            if retry.gives_up(error, attempt):
+                raise
+            retry.wait(error, attempt)
+
+
+def _one_call(
+    open_call: Callable[[Iterator[Request]], Any],
+    source: Iterator[tuple[int, Batch]],
+    unanswered: dict[int, _Sent],
+    return_costs: bool,
+) -> Iterator[BatchAnswer]:
+    """Answers of one call, until every batch is answered; raises TallybookError where it breaks."""
+    outbox: SimpleQueue[Request | None] = SimpleQueue()
+    for sent in unanswered.values():
+        outbox.put(sent.request)
+    call = open_call(iter(outbox.get, None))
+    try:
+        while True:
+            while len(unanswered) < WINDOW_BATCHES and (numbered := next(source, None)) is not None:
+                number, batch = numbered
+                unanswered[number] = _request(number, batch, return_costs)
+                outbox.put(unanswered[number].request)
+            if not unanswered:
+                return
+            yield _answer(_next(call), unanswered)
+    finally:
+        # Everything is answered, or will be sent again: nothing that this call still holds is wanted.
+        outbox.put(None)
+        call.cancel()
+
+
+def _next(call: Any) -> Response:
+    """The next answer; TallybookError where the call is over."""
+    try:
+        return cast(Response, next(call))
+    except grpc.RpcError as error:
+        raise from_call(error) from None
+    except StopIteration:
+        message = "the server ended the stream with batches unanswered"
+        raise UnavailableError(grpc.StatusCode.UNAVAILABLE, message) from None
+
+
+def _request(number: int, batch: Batch, return_costs: bool) -> _Sent:
+    if isinstance(batch, pa.RecordBatch):
+        arrow = ipc_stream(batch)
+        return _Sent(Request(batch_number=number, arrow=arrow, return_costs=return_costs), batch.num_rows)
+    rows = ingest_pb2.EventRows(events=event_messages(batch))
+    return _Sent(Request(batch_number=number, rows=rows, return_costs=return_costs), len(rows.events))
+
+
+def _answer(response: Response, unanswered: dict[int, _Sent]) -> BatchAnswer:
+    """The answer to one batch; raises what the server says of the whole batch."""
+    number = response.batch_number
+    if response.WhichOneof("outcome") == "status":
+        error = from_status(response.status)
+        error.add_note(f"batch {number}")
+        raise error
+    if number not in unanswered:
+        raise ServerFaultError(grpc.StatusCode.INTERNAL, f"the server answered batch {number}, which is not awaited")
+    return BatchAnswer.read(number, response.result, unanswered.pop(number).row_count)
+
+
+def _exceptional_row(message: ingest_pb2.ExceptionalRow) -> ExceptionalRow:
+    return ExceptionalRow(
+        message.row,
+        Status(ingest_pb2.EventResult.Status.Name(message.status)),
+        Match(ingest_pb2.EventResult.Match.Name(message.match)),
+        RowFault.read(message.fault) if message.HasField("fault") else None,
+    )
