@@ -1,0 +1,49 @@
+"""Shared primitives of all kernels: the `kernel` decorator, wide integers, hashing.
+
+With ``NUMBA_DISABLE_JIT=1`` every kernel runs as plain Python on NumPy scalars, with the same results: slow, but it
+can be covered, stepped through and mutated.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from tallybook_engine.kernels.cache import point_numba_at_cache
+
+point_numba_at_cache()
+
+import numba  # noqa: E402 - the cache folder must be known before Numba reads its settings
+import numpy as np  # noqa: E402 - kept beside Numba
+from numba.core import config  # noqa: E402 - kept beside Numba
+
+JIT_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]  # Numba sets its options by name
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compiles a function of arrays and scalars to machine code that holds no interpreter lock.
+
+    A kernel takes arrays and scalars (or named tuples of them), allocates nothing in loops and knows no Python
+    object. Division by zero is not checked (``error_model="numpy"``) and neither are bounds: the caller checks.
+    Signatures are fixed by the first call's types; compiled code is kept on disk (see `kernels.cache`).
+    """
+    if JIT_DISABLED:
+        return _without_overflow_warnings(function)
+    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)(function)
+    return compiled
+
+
+def _without_overflow_warnings(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Kernels wrap on purpose (hashing, two's complement); NumPy scalars warn of it."""
+
+    @wraps(function)
+    def plain(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
+        with np.errstate(over="ignore"):
+            return function(*arguments, **named)
+
+    return plain
+
+
+__all__ = ["JIT_DISABLED", "kernel"]

@@ -1,0 +1,51 @@
+"""Included quantity: units that a plan gives away, in one of two readings that differ under volume prices.
+
+SUBTRACT_FIRST takes the included units off the quantity, and the tiers see only the rest (OpenMeter's usage discount,
+Lago's free units). FREE_FIRST_TIER puts them before the tiers as a tier of their own that costs nothing, and every
+bound moves up by it (Autumn's allowance); so under volume, where the tier reached prices *all* units, the included
+units are paid too once they are exceeded. Prices without tiers know only the first reading.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels.wide import ZERO, Limb, Pair, is_negative, sub128
+from tallybook_engine.pricing.tiers import Tier
+
+if TYPE_CHECKING:
+    from tallybook_engine.pricing.tables import PriceTables
+
+
+class IncludedMode(Enum):
+    """How included units meet the tiers."""
+
+    SUBTRACT_FIRST = "SUBTRACT_FIRST"
+    FREE_FIRST_TIER = "FREE_FIRST_TIER"
+
+
+@dataclass(frozen=True, slots=True)
+class IncludedQuantity:
+    """Units (after conversion) that cost nothing, scale 12."""
+
+    quantity: int
+    mode: IncludedMode = IncludedMode.SUBTRACT_FIRST
+
+
+def with_free_first_tier(tiers: Sequence[Tier], included: int) -> tuple[Tier, ...]:
+    """The tiers behind a free one of `included` units."""
+    moved = (
+        Tier(None if tier.up_to is None else tier.up_to + included, tier.unit_price, tier.flat_fee) for tier in tiers
+    )
+    return (Tier(included, 0, 0), *moved)
+
+
+@kernel
+def subtract_included(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Pair:
+    """max(quantity - included, 0)."""
+    lo, hi = sub128(lo, hi, tables.included[price_index, 0], tables.included[price_index, 1])
+    if is_negative(hi):
+        return ZERO, ZERO
+    return lo, hi

@@ -1,0 +1,82 @@
+"""Package: units are sold in packages of one size; begun packages count (UP) or only full ones do (DOWN).
+
+Lago and Stripe package, Solvimon block_size, Kill Bill blocks.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallybook_engine.decimals import AMOUNT_LIMIT, QUANTITY_LIMIT, UNIT, Rounding
+from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels.wide import (
+    Limb,
+    Triple,
+    add128,
+    divide192,
+    lt192,
+    mul128,
+    to_limbs,
+    widen,
+)
+from tallybook_engine.pricing.line import LineKind, PriceLine
+
+if TYPE_CHECKING:
+    from tallybook_engine.pricing.tables import PriceTables
+
+_UNIT = to_limbs(UNIT, 2)
+_LIMIT = to_limbs(QUANTITY_LIMIT, 3)
+_MINUS_LIMIT = to_limbs(-QUANTITY_LIMIT, 3)
+_TOO_MUCH = to_limbs(AMOUNT_LIMIT, 3)
+_TOO_LITTLE = to_limbs(-AMOUNT_LIMIT, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One amount for each package of `size` units."""
+
+    size: int
+    """Units of a package, scale 12, above 0."""
+    amount: int
+    """Price of a package, scale 12."""
+    rounding: Rounding = Rounding.UP
+    """UP: a begun package costs as much as a full one; DOWN: nothing."""
+
+
+def rounding_addend(model: Package) -> int:
+    """What is added to a quantity so that whole packages come out of a division that cuts."""
+    return model.size - 1 if model.rounding is Rounding.UP else 0
+
+
+@kernel
+def package_price(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Triple:
+    """Exact price (scale 24), or the limit itself where it lies beyond, which a cap can still bring back."""
+    lo, hi = add128(lo, hi, tables.package_addend[price_index, 0], tables.package_addend[price_index, 1])
+    lo, mid, hi = widen(lo, hi)
+    count_lo, count_hi, _, _, _, _ = divide192(
+        lo,
+        mid,
+        hi,
+        tables.package_size[price_index, 0],
+        tables.package_size[price_index, 1],
+        tables.package_size[price_index, 2],
+        tables.package_size[price_index, 3],
+        tables.package_size[price_index, 4],
+        tables.package_size[price_index, 5],
+    )
+    lo, mid, hi = mul128(
+        count_lo, count_hi, tables.package_amount[price_index, 0], tables.package_amount[price_index, 1]
+    )
+    # Still scale 12: up to 10^27 packages of 10^15 would not fit three limbs at scale 24.
+    if not lt192(lo, mid, hi, _LIMIT[0], _LIMIT[1], _LIMIT[2]):
+        return _TOO_MUCH
+    if not lt192(_MINUS_LIMIT[0], _MINUS_LIMIT[1], _MINUS_LIMIT[2], lo, mid, hi):
+        return _TOO_LITTLE
+    return mul128(lo, mid, _UNIT[0], _UNIT[1])
+
+
+def package_lines(model: Package, quantity: int) -> list[PriceLine]:
+    """One line that counts packages, or none for none."""
+    count = (quantity + rounding_addend(model)) // model.size
+    if count == 0:
+        return []
+    return [PriceLine(LineKind.PACKAGE, 0, count * UNIT, model.amount, 0, count * model.amount * UNIT)]

@@ -1,0 +1,223 @@
+"""Prices as flat arrays, the form in which kernels read them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.decimals import UNIT, Rounding
+from tallybook_engine.kernels.wide import divisor_array, limb_array
+from tallybook_engine.pricing.graduated import Graduated, graduated_rows
+from tallybook_engine.pricing.included_quantity import IncludedMode, with_free_first_tier
+from tallybook_engine.pricing.model import NoPrice, Package, PerUnit, Price, Tier, TieredModel
+from tallybook_engine.pricing.package import rounding_addend
+from tallybook_engine.pricing.per_unit import per_unit_rows
+from tallybook_engine.pricing.stairstep import Stairstep, stairstep_rows
+from tallybook_engine.pricing.tiers import TierRow, check_tiers
+from tallybook_engine.pricing.unit_conversion import ConversionSteps, conversion_steps
+from tallybook_engine.pricing.volume import Volume, volume_rows
+
+Words = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+
+class ModelCode(IntEnum):
+    """The pricing model of a row."""
+
+    NONE = 0
+    PER_UNIT = 1
+    GRADUATED = 2
+    VOLUME = 3
+    STAIRSTEP = 4
+    PACKAGE = 5
+
+
+class Rules(IntFlag):
+    """Which rules around the model a row has."""
+
+    CONVERSION = 1
+    INCLUDED = 2
+    """Included units are subtracted first; a free first tier is among the tiers."""
+    ZERO_USAGE = 4
+    MINIMUM = 8
+    CAP = 16
+
+
+class PriceTables(NamedTuple):
+    """p prices and t tiers. Quantities and unit prices are two limbs (scale 12), amounts three (scale 24)."""
+
+    model: Bytes
+    """[p] `ModelCode`."""
+    rules: Bytes
+    """[p] `Rules`."""
+    first_tier: Integers
+    """[p] first row among the tiers."""
+    end_tier: Integers
+    """[p] row after the last."""
+    tier_up_to: Words
+    """[t, 2]"""
+    tier_start: Words
+    """[t, 2]"""
+    tier_unit_price: Words
+    """[t, 2]"""
+    tier_amount: Words
+    """[t, 3]"""
+    included: Words
+    """[p, 2]"""
+    minimum: Words
+    """[p, 3]"""
+    cap: Words
+    """[p, 3]"""
+    package_size: Words
+    """[p, 6] a `Divisor`."""
+    package_addend: Words
+    """[p, 2]"""
+    package_amount: Words
+    """[p, 2]"""
+    conversion_multiplier: Words
+    """[p, 2]"""
+    conversion_addend: Words
+    """[p, 3]"""
+    conversion_divisor: Words
+    """[p, 6] a `Divisor`."""
+    conversion_step: Words
+    """[p, 2]"""
+    conversion_to_even: Flags
+    """[p]"""
+
+
+_NO_PACKAGE = Package(1, 0, Rounding.DOWN)
+_NO_CONVERSION = ConversionSteps(1, 0, 1, 1, to_even=False)
+
+
+def tiers_of(price: Price) -> tuple[int, tuple[Tier, ...]]:
+    """(number of the first tier, tiers) of a tiered price; with a free first tier in front the numbers begin at 0."""
+    assert isinstance(price.model, TieredModel)
+    tiers = price.model.tiers
+    if price.included is not None and price.included.mode is IncludedMode.FREE_FIRST_TIER:
+        return 0, with_free_first_tier(tiers, price.included.quantity)
+    return 1, tiers
+
+
+def subtracted_quantity(price: Price) -> int:
+    """Included units that come off the quantity before the model sees it, scale 12."""
+    if price.included is None:
+        return 0
+    if price.included.mode is IncludedMode.FREE_FIRST_TIER and isinstance(price.model, TieredModel):
+        return 0
+    return price.included.quantity
+
+
+def _model_code(price: Price) -> ModelCode:
+    match price.model:
+        case NoPrice():
+            return ModelCode.NONE
+        case PerUnit():
+            return ModelCode.PER_UNIT
+        case Graduated():
+            return ModelCode.GRADUATED
+        case Volume():
+            return ModelCode.VOLUME
+        case Stairstep():
+            return ModelCode.STAIRSTEP
+        case Package():
+            return ModelCode.PACKAGE
+
+
+def _rules(price: Price) -> Rules:
+    rules = Rules(0)
+    if price.conversion is not None:
+        rules |= Rules.CONVERSION
+    if subtracted_quantity(price) != 0:
+        rules |= Rules.INCLUDED
+    if price.zero_usage and isinstance(price.model, TieredModel):
+        rules |= Rules.ZERO_USAGE
+    if price.minimum is not None:
+        rules |= Rules.MINIMUM
+    if price.cap is not None:
+        rules |= Rules.CAP
+    return rules
+
+
+def _tier_rows(price: Price) -> list[TierRow]:
+    match price.model:
+        case PerUnit():
+            return per_unit_rows(price.model)
+        case Graduated():
+            return graduated_rows(tiers_of(price)[1])
+        case Volume():
+            return volume_rows(tiers_of(price)[1])
+        case Stairstep():
+            return stairstep_rows(tiers_of(price)[1])
+        case _:
+            return []
+
+
+def price_tables(prices: Sequence[Price]) -> PriceTables:
+    """The tables of prices, in their order."""
+    tier_rows = [_tier_rows(price) for price in prices]
+    counts = np.array([len(rows) for rows in tier_rows], dtype=np.int64)
+    end_tier = np.cumsum(counts, dtype=np.int64)
+    tiers = [row for rows in tier_rows for row in rows]
+    packages = [price.model if isinstance(price.model, Package) else _NO_PACKAGE for price in prices]
+    steps = [_NO_CONVERSION if price.conversion is None else conversion_steps(price.conversion) for price in prices]
+    return PriceTables(
+        model=np.array([_model_code(price) for price in prices], dtype=np.uint8),
+        rules=np.array([_rules(price) for price in prices], dtype=np.uint8),
+        first_tier=end_tier - counts,
+        end_tier=end_tier,
+        tier_up_to=limb_array([row.up_to for row in tiers], 2),
+        tier_start=limb_array([row.start for row in tiers], 2),
+        tier_unit_price=limb_array([row.unit_price for row in tiers], 2),
+        tier_amount=limb_array([row.amount for row in tiers], 3),
+        included=limb_array([subtracted_quantity(price) for price in prices], 2),
+        minimum=limb_array([(price.minimum or 0) * UNIT for price in prices], 3),
+        cap=limb_array([(price.cap or 0) * UNIT for price in prices], 3),
+        package_size=divisor_array([package.size for package in packages]),
+        package_addend=limb_array([rounding_addend(package) for package in packages], 2),
+        package_amount=limb_array([package.amount for package in packages], 2),
+        conversion_multiplier=limb_array([step.multiplier for step in steps], 2),
+        conversion_addend=limb_array([step.addend for step in steps], 3),
+        conversion_divisor=divisor_array([step.divisor for step in steps]),
+        conversion_step=limb_array([step.step for step in steps], 2),
+        conversion_to_even=np.array([step.to_even for step in steps], dtype=np.bool_),
+    )
+
+
+@dataclass
+class PricePool:
+    """Prices by index, append-only: an index, once given, means the same price for ever."""
+
+    _prices: list[Price] = field(default_factory=list)
+    _indexes: dict[Price, int] = field(default_factory=dict)
+    _tables: PriceTables | None = None
+
+    def add(self, price: Price) -> int:
+        """The index of a price; equal prices share one. ValueError if its tiers are not tiers."""
+        index = self._indexes.get(price)
+        if index is None:
+            if isinstance(price.model, TieredModel):
+                check_tiers(price.model.tiers)
+            index = len(self._prices)
+            self._prices.append(price)
+            self._indexes[price] = index
+            self._tables = None
+        return index
+
+    def __getitem__(self, index: int) -> Price:
+        return self._prices[index]
+
+    def __len__(self) -> int:
+        return len(self._prices)
+
+    @property
+    def tables(self) -> PriceTables:
+        """The arrays of all prices so far; made anew when the pool has grown."""
+        if self._tables is None:
+            self._tables = price_tables(self._prices)
+        return self._tables
