@@ -33,8 +33,9 @@ def check_replacement(merged: Segment, replaced: Sequence[SegmentSummary]) -> No
         )
     headers = [summary.header for summary in replaced]
     counts = tuple(map(sum, zip(*(header.partition_record_counts for header in headers), strict=True)))
-    before = (counts, sum(header.posting_count for header in headers))
-    if before != (merged.header.partition_record_counts, merged.header.posting_count):
+    before = (counts, sum(counts), sum(header.posting_count for header in headers))
+    header = merged.header
+    if before != (header.partition_record_counts, header.record_count, header.posting_count):
         raise ValueError(
             f"a merge from {merged.first_sequence} to {merged.last_sequence} does not hold the rows it replaces"
         )

@@ -37,7 +37,7 @@ class Fenced(CommitFailed):
 
 
 class OutcomeUnknown(JournalError):
-    """The write may or may not have happened. Read the journal from the expected sequence on and apply what it holds."""
+    """The write may or may not have happened. Ask `last_sequence`, then read and apply what the journal holds."""
 
 
 class DamagedJournal(JournalError):
@@ -156,7 +156,10 @@ class Journal(Protocol):
 
     @property
     def last_sequence(self) -> int:
-        """The last committed sequence; 0 for an empty journal."""
+        """The last committed sequence; 0 for an empty journal.
+
+        After an `OutcomeUnknown` this is how to learn the outcome: the answer is final, or `OutcomeUnknown` again.
+        """
         ...
 
     def claim(self) -> int:
@@ -172,10 +175,10 @@ class Journal(Protocol):
         ...
 
     def read(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Segment]:
-        """Every segment with a sequence in (`after_sequence`, `upto`], in order, as at the moment of the call.
+        """Every segment with a sequence in (`after_sequence`, `upto`], in order, as of the iterator's first step.
 
-        Where a bound falls inside a merged segment that whole segment is answered. Appends and merges made while the
-        iterator lives are not seen by it. Close or exhaust it: an open one keeps the journal's file from shrinking.
+        Where a bound falls inside a merged segment that whole segment is answered. Appends and merges made after the
+        first step are not seen. Exhaust it or let go of it: an open one keeps the journal's file from shrinking.
         """
         ...
 
@@ -199,7 +202,9 @@ class Journal(Protocol):
         """Store a schema once and answer its id (1, 2, ...); equal bytes answer the same id."""
         ...
 
-    def schema(self, schema_id: int) -> bytes: ...
+    def schema(self, schema_id: int) -> bytes:
+        """The bytes that `put_schema` answered `schema_id` for."""
+        ...
 
     def put_catalog_version(self, version: int, parent: int, difference: bytes) -> None:
         """Store a catalogue version; storing the same again is fine, another under the same number a `ValueError`."""
@@ -221,7 +226,9 @@ class Journal(Protocol):
         """All parts, by sequence and name."""
         ...
 
-    def snapshot_part(self, sequence: int, name: str) -> bytes: ...
+    def snapshot_part(self, sequence: int, name: str) -> bytes:
+        """The bytes of one part."""
+        ...
 
     def drop_snapshots_before(self, sequence: int) -> None:
         """Remove the parts of every sequence below `sequence`."""

@@ -65,8 +65,10 @@ class MemoryJournal:
     def read(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Segment]:
         segments = self._segments
         first = bisect.bisect_right(segments, after_sequence, key=_last_sequence)
-        chosen = [s for s in segments[first:] if upto is None or s.first_sequence <= upto]
-        return map(_verified, chosen)
+        for segment in segments[first:]:
+            if upto is not None and segment.first_sequence > upto:
+                return
+            yield _verified(segment)
 
     def segment_of(self, sequence: int) -> Segment:
         segments = self._segments

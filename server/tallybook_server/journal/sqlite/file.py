@@ -1,0 +1,179 @@
+"""The journal's file: its tables, how it is made, and what is checked before it is trusted.
+
+One row a segment with its header; bodies lie in rows of their own, cut into parts, so that headers are scanned without
+them and no buffer of a body's size is needed to write one. Pages are large because most bytes are bodies: against the
+usual 4 KiB a large commit takes a third of the processor time (benchmarks/journal_commit.py), while a single event's
+commit still writes no more than a few pages.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from tallybook_server.journal.interface import UnreadableJournal
+from tallybook_server.journal.sqlite.faults import damaged, reading
+
+APPLICATION_ID = 0x544C_424B
+"""`TLBK` in SQLite's header: what `file` and we recognise a journal by."""
+FORMAT_VERSION = 1
+"""Of these tables, in SQLite's `user_version`."""
+MINIMUM_SQLITE_VERSION = (3, 51, 3)
+"""Earlier ones may corrupt a write-ahead log that one connection checkpoints while another resets it
+(sqlite.org/wal.html, "The WAL-Reset Bug")."""
+PAGE_BYTES = 32_768
+HASH_KEY_BYTES = 16
+CHECKPOINT_BYTES = 16 << 20
+"""The commit that makes the write-ahead log this long also writes it back. A short log is written over and over in
+place, which is what keeps large commits quick; one in hundreds of small commits waits some milliseconds more."""
+LOCK_WAIT_MS = 10_000
+"""How long a write waits for another process to end its own."""
+
+TABLES = """
+CREATE TABLE journal (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    hash_key BLOB NOT NULL,
+    partition_count INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    epoch INTEGER NOT NULL
+) STRICT;
+CREATE TABLE segments (
+    last_sequence INTEGER PRIMARY KEY,
+    first_sequence INTEGER NOT NULL,
+    record_count INTEGER NOT NULL,
+    posting_count INTEGER NOT NULL,
+    partition_record_counts BLOB NOT NULL,
+    minimum_time_us INTEGER NOT NULL,
+    maximum_time_us INTEGER NOT NULL,
+    receipt_time_us INTEGER NOT NULL,
+    catalog_version INTEGER NOT NULL,
+    format_version INTEGER NOT NULL,
+    rating_version INTEGER NOT NULL,
+    tzdata_version TEXT NOT NULL,
+    crc32 INTEGER NOT NULL,
+    schema_id INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL,
+    row_crc32 INTEGER NOT NULL
+) STRICT;
+CREATE TABLE segment_bodies (position INTEGER PRIMARY KEY, part BLOB NOT NULL) STRICT;
+CREATE TABLE schemas (schema_id INTEGER PRIMARY KEY, crc32 INTEGER NOT NULL, schema BLOB NOT NULL) STRICT;
+CREATE TABLE catalog_versions (
+    version INTEGER PRIMARY KEY,
+    parent INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    difference BLOB NOT NULL
+) STRICT;
+CREATE TABLE snapshot_parts (
+    part_id INTEGER PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    crc32 INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL,
+    UNIQUE (sequence, name)
+) STRICT;
+CREATE TABLE snapshot_bodies (position INTEGER PRIMARY KEY, part BLOB NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFile:
+    """How to reach one journal's file."""
+
+    path: Path
+    vfs: str | None
+    """Name of the SQLite file layer to use; None is the system's. Tests put their recording and failing ones here."""
+    synchronous: str
+    """SQLite's `synchronous`. Only FULL keeps what was acknowledged through a power cut, as a test shows."""
+
+    def connect(self, *, read_only: bool) -> apsw.Connection:
+        """A connection set up for this file; the file must exist."""
+        with reading(self.path):
+            flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+            connection = apsw.Connection(str(self.path), flags=flags, vfs=self.vfs)
+            connection.set_busy_timeout(LOCK_WAIT_MS)
+            connection.pragma("synchronous", self.synchronous)
+            # Where fsync does not reach the platter (macOS) these do; elsewhere they change nothing.
+            connection.pragma("fullfsync", True)
+            connection.pragma("checkpoint_fullfsync", True)
+            connection.pragma("wal_autocheckpoint", CHECKPOINT_BYTES // PAGE_BYTES)
+            return connection
+
+
+def require_sqlite() -> None:
+    """Raises `UnreadableJournal` under a SQLite that may corrupt the file."""
+    version = apsw.sqlite_lib_version()
+    if tuple(map(int, version.split("."))) < MINIMUM_SQLITE_VERSION:
+        needed = ".".join(map(str, MINIMUM_SQLITE_VERSION))
+        raise UnreadableJournal(f"SQLite {version} can corrupt a journal: {needed} or later is needed (update apsw)")
+
+
+def create(file: JournalFile, partition_count: int) -> None:
+    """Make an empty journal, whole or not at all: it gets its name once it is on the disk."""
+    unnamed = file.path.with_name(file.path.name + ".new")
+    for suffix in ("", "-wal", "-shm"):
+        unnamed.with_name(unnamed.name + suffix).unlink(missing_ok=True)
+    # The hash key is a secret: only the owner may read the file (SQLite gives the log beside it the same rights).
+    os.close(os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    hash_key = secrets.token_bytes(HASH_KEY_BYTES)
+    with reading(unnamed):
+        connection = apsw.Connection(str(unnamed))
+        try:
+            connection.pragma("page_size", PAGE_BYTES)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", FORMAT_VERSION)
+            connection.execute(TABLES)
+            row = (hash_key, partition_count, _identity_crc32(hash_key, partition_count))
+            connection.execute("INSERT INTO journal VALUES (1, ?, ?, ?, 0)", row)
+        finally:
+            connection.close()
+    with unnamed.open("rb") as written:
+        os.fsync(written.fileno())
+    unnamed.rename(file.path)
+    folder = os.open(file.path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
+    """The (hash key, partition count) of a file that is a whole journal of a version read here.
+
+    Raises `UnreadableJournal` or `DamagedJournal`; the segments are checked as they are read.
+    """
+    path = file.path
+    with reading(path):
+        application_id = connection.pragma("application_id")
+        if application_id != APPLICATION_ID:
+            raise UnreadableJournal(f"{path}: a SQLite file, but not a journal (application id {application_id:#x})")
+        version = connection.pragma("user_version")
+        if version != FORMAT_VERSION:
+            raise UnreadableJournal(
+                f"{path}: a journal of format {version}, and this program reads {FORMAT_VERSION}: "
+                "open it with the release that wrote it, or a later one"
+            )
+        _check_length(path, connection)
+        row = connection.execute("SELECT hash_key, partition_count, crc32 FROM journal").fetchone()
+    if row is None or _identity_crc32(row[0], row[1]) != row[2]:
+        raise damaged(path, "the row that holds the hash key fails its checksum")
+    return row[0], row[1]
+
+
+def _check_length(path: Path, connection: apsw.Connection) -> None:
+    """A file shorter than its own page count is cut off, unless the log beside it still holds the rest."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        return
+    expected = connection.pragma("page_count") * connection.pragma("page_size")
+    if path.stat().st_size < expected:
+        raise damaged(path, f"the file is cut short: {path.stat().st_size} of {expected} bytes")
+
+
+def _identity_crc32(hash_key: bytes, partition_count: int) -> int:
+    return zlib.crc32(b"%s %d" % (hash_key, partition_count))
