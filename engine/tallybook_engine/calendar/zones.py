@@ -7,24 +7,25 @@ periods elsewhere. So the search path is emptied and zones are read past the sha
 from __future__ import annotations
 
 import zoneinfo
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
 
-import tzdata
+import tzdata  # type: ignore[import-untyped]  # the package carries no types
 
 zoneinfo.reset_tzpath(to=())
 
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
 
 
-class UnknownZone(ValueError):
+class UnknownZoneError(ValueError):
     """A name that the pinned time zone data does not have."""
 
 
 def tzdata_version() -> str:
     """Version of the pinned time zone data: "2026c"."""
-    return tzdata.IANA_VERSION
+    return str(tzdata.IANA_VERSION)
 
 
 @cache
@@ -35,12 +36,9 @@ def zone_names() -> frozenset[str]:
 
 @cache
 def zone(name: str) -> zoneinfo.ZoneInfo:
-    """The zone of an IANA name, spelled exactly so.
-
-    Raises UnknownZone. The names are few, so the cache is bounded by the data.
-    """
+    """The zone of an IANA name, spelled exactly so. Raises UnknownZoneError."""
     if name not in zone_names():
-        raise UnknownZone(name)
+        raise UnknownZoneError(f"the time zone data {tzdata_version()} has no zone {name!r}")
     return zoneinfo.ZoneInfo.no_cache(name)
 
 
@@ -49,31 +47,30 @@ def midnight(zone_name: str, day: date) -> int:
     """First instant of a local date, in microseconds since the epoch.
 
     That is 00:00 where it exists, its first occurrence where it exists twice, and the end of the gap where clocks
-    jump over it (also over the whole date). Raises UnknownZone.
+    jump over it (also over the whole date). Raises UnknownZoneError.
     """
     here = zone(zone_name)
-    wall = datetime(day.year, day.month, day.day)
-    before_change = wall.replace(tzinfo=here, fold=0).utcoffset()
-    after_change = wall.replace(tzinfo=here, fold=1).utcoffset()
-    assert before_change is not None and after_change is not None
-    instant = wall - before_change
-    if before_change < after_change:
-        # In a gap: PEP 495 gives fold 0 the offset before it and fold 1 the offset after it.
-        instant = _change_between(here, wall - after_change, instant, after_change)
+    wall = datetime.combine(day, time.min, tzinfo=here)
+    # PEP 495: for a wall time in a gap, fold 0 has the offset before the gap and fold 1 the one after it.
+    before, after = _offset(wall), _offset(wall.replace(fold=1))
+    instant = wall.replace(tzinfo=UTC) - before
+    if before < after:
+        instant = _end_of_gap(here, instant - (after - before), instant, after)
     return (instant - _EPOCH) // _MICROSECOND
 
 
-def _change_between(here: zoneinfo.ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
-    """First whole second in (low, high] at which the zone has `offset`; all three in naive UTC."""
-    while high - low > timedelta(seconds=1):
-        middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
-        if middle.replace(tzinfo=UTC).astimezone(here).utcoffset() == offset:
+def _end_of_gap(here: zoneinfo.ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
+    """First whole second in (low, high] at which the zone has `offset`, which it has at `high` and not at `low`."""
+    while high - low > _SECOND:
+        middle = low + (high - low) // (2 * _SECOND) * _SECOND
+        if _offset(middle.astimezone(here)) == offset:
             high = middle
         else:
             low = middle
     return high
 
 
-def local_date(zone_name: str, instant_us: int) -> date:
-    """The wall-clock date at an instant (microseconds since the epoch). Raises UnknownZone."""
-    return (_EPOCH + timedelta(microseconds=instant_us)).replace(tzinfo=UTC).astimezone(zone(zone_name)).date()
+def _offset(wall: datetime) -> timedelta:
+    offset = wall.utcoffset()
+    assert offset is not None, "a ZoneInfo always knows its offset"
+    return offset

@@ -1,0 +1,199 @@
+"""Whether a catalogue holds together: all faults at once, each with its path.
+
+Checked are the objects that a change puts and, of those that were there, the ones that refer to what it puts or
+removes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from tallybook_engine.catalog import limits
+from tallybook_engine.catalog.change import KINDS, CatalogChange
+from tallybook_engine.catalog.check_contract import check_contracts
+from tallybook_engine.catalog.check_names import check_name, check_names
+from tallybook_engine.catalog.check_price import check_matrix, check_price
+from tallybook_engine.catalog.faults import Faults
+from tallybook_engine.catalog.model import (
+    Aggregation,
+    Catalog,
+    CatalogObject,
+    Contract,
+    Customer,
+    Matrix,
+    Meter,
+    Plan,
+    Product,
+    Tax,
+)
+from tallybook_engine.currencies import is_currency
+from tallybook_engine.decimals import UNIT
+
+_COUNTRY_CODE = re.compile(r"[A-Z]{2}")
+
+Kind = TypeVar("Kind", bound=CatalogObject)
+Referenced = TypeVar("Referenced", Meter, Product, Customer)
+
+
+def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+    """Adds to `faults` what is wrong with `catalog`, which is `base` after `change`.
+
+    Faults found while reading the change are in `faults` already: what they make unknown is not judged.
+    """
+    _check_ids(catalog, change, faults)
+    _check_references(base, catalog, change, faults)
+    places = _Places(catalog, change)
+    for path, tax in places.of("taxes", Tax):
+        _check_tax(catalog, path, tax, faults)
+    for path, meter in places.of("meters", Meter):
+        _check_meter(path, meter, faults)
+    for path, product in places.of("products", Product):
+        _check_product(catalog, path, product, faults)
+    for path, plan in places.of("plans", Plan):
+        _check_plan(catalog, path, plan, faults)
+    for path, customer in places.of("customers", Customer):
+        _check_customer(path, customer, faults)
+    check_contracts(catalog, change, places.of("contracts", Contract), faults)
+
+
+class _Places:
+    """The objects to check, kind by kind, each with the path that it goes by."""
+
+    def __init__(self, catalog: Catalog, change: CatalogChange) -> None:
+        self._places: dict[str, list[tuple[str, CatalogObject]]] = {kind: [] for kind in KINDS}
+        touched = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
+        for kind, index, each in change.put:
+            self._places[kind].append((f"{kind}[{index}]", each))
+            touched[kind].add(each.id)
+        if change.prune:
+            # What is left was put, so it is checked anyway.
+            return
+        for product in catalog.products.values() if touched["meters"] else ():
+            if product.meter in touched["meters"]:
+                self._add("products", product, touched)
+        for plan in catalog.plans.values() if touched["products"] else ():
+            if plan.product in touched["products"]:
+                self._add("plans", plan, touched)
+        for contract in catalog.contracts.values() if touched["plans"] or change.remove.customers else ():
+            plans = {each.plan for path in contract.levels() for each in path[-1].product_contracts}
+            if not plans.isdisjoint(touched["plans"]) or contract.customer in change.remove.customers:
+                self._add("contracts", contract, touched)
+
+    def _add(self, kind: str, each: CatalogObject, touched: Mapping[str, set[str]]) -> None:
+        if each.id not in touched[kind]:
+            touched[kind].add(each.id)
+            self._places[kind].append((f'{kind}["{each.id}"]', each))
+
+    def of(self, kind: str, type_of_kind: type[Kind]) -> list[tuple[str, Kind]]:
+        """(path, object) of one kind."""
+        return [(path, each) for path, each in self._places[kind] if isinstance(each, type_of_kind)]
+
+
+def _check_ids(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+    first_at: dict[tuple[str, str], int] = {}
+    for kind, index, each in change.put:
+        path = f"{kind}[{index}].id"
+        check_name(path, each.id, faults)
+        first = first_at.setdefault((kind, each.id), index)
+        if first != index:
+            faults.add(path, f'"{each.id}" is the id of {kind}[{first}] too')
+    for kind in KINDS:
+        if len(getattr(catalog, kind)) > limits.OBJECTS_MAX:
+            faults.add(kind, f"more than {limits.OBJECTS_MAX} of them")
+
+
+def _check_references(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+    """References are unique within their kind and never change."""
+    _check_kind_references("meters", base.meters, catalog.meters, change.put.meters, faults)
+    _check_kind_references("products", base.products, catalog.products, change.put.products, faults)
+    _check_kind_references("customers", base.customers, catalog.customers, change.put.customers, faults)
+
+
+def _check_kind_references(
+    kind: str,
+    before: Mapping[str, Referenced],
+    after: Mapping[str, Referenced],
+    put: tuple[Referenced, ...],
+    faults: Faults,
+) -> None:
+    put_ids = {each.id for each in put}
+    owners = {each.reference: each.id for each in after.values() if each.id not in put_ids} if put else {}
+    for index, each in enumerate(put):
+        path = f"{kind}[{index}].reference"
+        if each.reference != each.id:
+            check_name(path, each.reference, faults)
+        owner = owners.setdefault(each.reference, each.id)
+        if owner != each.id:
+            faults.add(path, f'"{each.reference}" is the reference of {kind} "{owner}" too')
+        elif each.id in before and before[each.id].reference != each.reference:
+            faults.add(path, f'is "{before[each.id].reference}" and never changes')
+
+
+def _check_tax(catalog: Catalog, path: str, tax: Tax, faults: Faults) -> None:
+    _check_country(f"{path}.country_code", tax.country_code, faults)
+    if tax.rate < 0:
+        faults.add(f"{path}.rate", "is below 0")
+    elif tax.rate > limits.TAX_RATE_MAX * UNIT:
+        faults.add(f"{path}.rate", f"is above {limits.TAX_RATE_MAX} (1 is 100 %)")
+    # The first one of a country is fine, the ones after it are not.
+    first = next(other for other in catalog.taxes.values() if other.country_code == tax.country_code)
+    if first.id != tax.id and not faults.at(f"{path}.country_code"):
+        faults.add(f"{path}.country_code", f'"{tax.country_code}" has the tax "{first.id}" already')
+
+
+def _check_meter(path: str, meter: Meter, faults: Faults) -> None:
+    check_names(f"{path}.values", meter.values, limits.METER_VALUES_MAX, faults)
+    check_names(f"{path}.properties", meter.properties, limits.METER_PROPERTIES_MAX, faults)
+
+
+def _check_product(catalog: Catalog, path: str, product: Product, faults: Faults) -> None:
+    meter = catalog.meters.get(product.meter)
+    if meter is None:
+        _check_known(f"{path}.meter", "meter", product.meter, faults)
+    if product.value is None:
+        if product.aggregation is not Aggregation.COUNT and not faults.at(f"{path}.aggregation"):
+            faults.add(f"{path}.value", f"is required for {product.aggregation.value}")
+    elif meter is not None and product.value not in meter.values:
+        faults.add(f"{path}.value", f'the meter "{meter.id}" has no value "{product.value}"')
+    _check_properties(f"{path}.filter", product.filter, meter, faults)
+
+
+def _check_plan(catalog: Catalog, path: str, plan: Plan, faults: Faults) -> None:
+    product = catalog.products.get(plan.product)
+    if product is None:
+        _check_known(f"{path}.product", "product", plan.product, faults)
+    if not is_currency(plan.currency):
+        faults.add(f"{path}.currency", f'"{plan.currency}" is no ISO 4217 code')
+    if not isinstance(plan.price, Matrix):
+        check_price(path, plan.price, faults)
+        return
+    check_matrix(f"{path}.matrix", plan.price, faults)
+    meter = None if product is None else catalog.meters.get(product.meter)
+    for index, rule in enumerate(plan.price.rules):
+        _check_properties(f"{path}.matrix.rules[{index}].match", rule.match, meter, faults)
+
+
+def _check_customer(path: str, customer: Customer, faults: Faults) -> None:
+    if len(customer.name.encode()) > limits.TITLE_BYTES_MAX:
+        faults.add(f"{path}.name", f"is longer than {limits.TITLE_BYTES_MAX} bytes")
+    if customer.country_code:
+        _check_country(f"{path}.country_code", customer.country_code, faults)
+
+
+def _check_country(path: str, code: str, faults: Faults) -> None:
+    if not _COUNTRY_CODE.fullmatch(code):
+        faults.add(path, f'"{code}" is no ISO 3166-1 code of two capital letters')
+
+
+def _check_known(path: str, kind: str, name: str, faults: Faults) -> None:
+    faults.add(path, f'no {kind} "{name}"' if name else "is required")
+
+
+def _check_properties(path: str, match: tuple[tuple[str, str], ...], meter: Meter | None, faults: Faults) -> None:
+    for name, text in match:
+        if meter is not None and name not in meter.properties:
+            faults.add(f"{path}.{name}", f'the meter "{meter.id}" has no property "{name}"')
+        elif len(text.encode()) > limits.NAME_BYTES_MAX:
+            faults.add(f"{path}.{name}", f"is longer than {limits.NAME_BYTES_MAX} bytes")

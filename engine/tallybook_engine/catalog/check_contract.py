@@ -1,0 +1,206 @@
+"""Contract trees of a catalogue: one customer and one currency, dates inside the parent's, no event charged twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from tallybook_engine.calendar.zones import midnight, zone_names
+from tallybook_engine.catalog import limits
+from tallybook_engine.catalog.change import CatalogChange
+from tallybook_engine.catalog.check_names import check_name
+from tallybook_engine.catalog.faults import Faults
+from tallybook_engine.catalog.model import Catalog, Contract, Frequency, ProductContract
+
+_FOREVER_US = 2**63 - 1
+_WHEN = ("time_zone", "start_date", "end_date")
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One contract of a tree."""
+
+    path: str
+    contract: Contract
+    above: tuple[_Level, ...]
+    """Its ancestors, from the root."""
+
+    def unknown_dates(self, faults: Faults) -> bool:
+        """Whether a fault leaves open when the contract is active; what is left out comes from above."""
+        levels = (*self.above, self)
+        return any(faults.at(*(f"{each.path}.{field}" for field in _WHEN)) for each in levels)
+
+
+def check_contracts(
+    catalog: Catalog, change: CatalogChange, roots: Sequence[tuple[str, Contract]], faults: Faults
+) -> None:
+    """Contract trees to check, each with its path."""
+    if not roots:
+        return
+    for path, root in roots:
+        if root.customer not in catalog.customers:
+            faults.add(f"{path}.customer", f'no customer "{root.customer}"' if root.customer else "is required")
+        for level in _levels(path, root):
+            _check_level(catalog, level, faults)
+        _check_currency(catalog, path, root, faults)
+    _check_unique(catalog, change, faults)
+    _check_overlaps(catalog, roots, faults)
+
+
+def _levels(path: str, contract: Contract, above: tuple[_Level, ...] = ()) -> Iterator[_Level]:
+    level = _Level(path, contract, above)
+    yield level
+    if len(above) + 1 < limits.CONTRACT_LEVELS_MAX:
+        for index, below in enumerate(contract.sub_contracts):
+            yield from _levels(f"{path}.sub_contracts[{index}]", below, (*above, level))
+
+
+def _check_level(catalog: Catalog, level: _Level, faults: Faults) -> None:
+    path, contract = level.path, level.contract
+    if level.above and contract.customer != level.above[0].contract.customer:
+        faults.add(f"{path}.customer", f'is not "{level.above[0].contract.customer}": a contract tree has one customer')
+    if contract.time_zone not in zone_names():
+        message = f'no IANA time zone "{contract.time_zone}"' if contract.time_zone else "is required"
+        faults.add(f"{path}.time_zone", message)
+    parent = level.above[-1].contract if level.above else None
+    _check_dates(path, contract.start_date, contract.end_date, parent, faults)
+    _check_frequency(f"{path}.billing_frequency", contract.billing_frequency, faults)
+    if contract.sub_contracts and len(level.above) + 1 == limits.CONTRACT_LEVELS_MAX:
+        faults.add(f"{path}.sub_contracts", f"lie below level {limits.CONTRACT_LEVELS_MAX}, the last one possible")
+    for field, count, count_max in (
+        ("product_contracts", len(contract.product_contracts), limits.PRODUCT_CONTRACTS_MAX),
+        ("sub_contracts", len(contract.sub_contracts), limits.SUB_CONTRACTS_MAX),
+    ):
+        if count > count_max:
+            faults.add(f"{path}.{field}", f"are {count}, at most {count_max} are possible")
+    for index, each in enumerate(contract.product_contracts):
+        _check_product_contract(catalog, f"{path}.product_contracts[{index}]", each, contract, faults)
+
+
+def _check_product_contract(
+    catalog: Catalog, path: str, each: ProductContract, contract: Contract, faults: Faults
+) -> None:
+    if each.plan not in catalog.plans:
+        faults.add(f"{path}.plan", f'no plan "{each.plan}"' if each.plan else "is required")
+    if each.accumulation_period is not None:
+        _check_frequency(f"{path}.accumulation_period", each.accumulation_period, faults)
+    start, end = each.start_date or contract.start_date, each.end_date or contract.end_date
+    _check_dates(path, start, end, contract, faults)
+
+
+def _check_dates(path: str, start: date, end: date | None, within: Contract | None, faults: Faults) -> None:
+    if not faults.at(f"{path}.start_date", f"{path}.end_date") and end is not None and end <= start:
+        faults.add(f"{path}.end_date", f"is {end}, not after the start {start}")
+    if within is None:
+        return
+    if start < within.start_date:
+        faults.add(f"{path}.start_date", f"is {start}, before the contract above it starts on {within.start_date}")
+    if within.end_date is not None and (end is None or end > within.end_date):
+        faults.add(f"{path}.end_date", f"is {end}, after the contract above it ends on {within.end_date}")
+
+
+def _check_frequency(path: str, frequency: Frequency, faults: Faults) -> None:
+    if not 1 <= frequency.interval <= limits.INTERVAL_MAX:
+        faults.add(f"{path}.interval", f"is {frequency.interval}, not from 1 to {limits.INTERVAL_MAX}")
+
+
+def _check_currency(catalog: Catalog, path: str, root: Contract, faults: Faults) -> None:
+    """One currency a tree: charges of a tree are discounted, capped and billed together."""
+    first = ""
+    for level in _levels(path, root):
+        for index, each in enumerate(level.contract.product_contracts):
+            plan = catalog.plans.get(each.plan)
+            if plan is None:
+                continue
+            first = first or plan.currency
+            if plan.currency != first:
+                here = f"{level.path}.product_contracts[{index}].plan"
+                faults.add(here, f'is in {plan.currency}, other plans of "{root.id}" are in {first}')
+
+
+def _check_unique(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+    """Ids of contracts are unique over all levels of all trees, ids of product contracts over all contracts."""
+    put = {contract.id for contract in change.put.contracts}
+    contracts: dict[str, str] = {}
+    product_contracts: dict[str, str] = {}
+    for root in catalog.contracts.values():
+        if root.id not in put:
+            for path in root.levels():
+                contracts[path[-1].id] = f'contracts["{root.id}"]'
+                product_contracts.update((each.id, f'contracts["{root.id}"]') for each in path[-1].product_contracts)
+    for root_index, root in enumerate(change.put.contracts):
+        for level in _levels(f"contracts[{root_index}]", root):
+            contract = level.contract
+            check_name(f"{level.path}.id", contract.id, faults)
+            if any(contract.id == above.contract.id for above in level.above):
+                faults.add(f"{level.path}.id", f'a cycle: "{contract.id}" would lie below itself')
+            _check_new(f"{level.path}.id", level.path, contract.id, contracts, faults)
+            for index, each in enumerate(contract.product_contracts):
+                here = f"{level.path}.product_contracts[{index}]"
+                check_name(f"{here}.id", each.id, faults)
+                _check_new(f"{here}.id", here, each.id, product_contracts, faults)
+
+
+def _check_new(field: str, path: str, name: str, owners: dict[str, str], faults: Faults) -> None:
+    owner = owners.setdefault(name, path)
+    if owner != path:
+        faults.add(field, f'"{name}" is an id in {owner} too')
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A product contract that charges for a product from one instant to another."""
+
+    path: str
+    put: bool
+    product: str
+    shared: bool
+    start_us: int
+    end_us: int
+
+
+def _check_overlaps(catalog: Catalog, roots: Sequence[tuple[str, Contract]], faults: Faults) -> None:
+    """No event is charged twice for one product, unless both product contracts say that they are shared."""
+    put_paths = {root.id: path for path, root in roots}
+    customers = {root.customer for _, root in roots}
+    claims: dict[tuple[str, str], list[_Claim]] = {}
+    for root in catalog.contracts.values():
+        if root.customer in customers:
+            path = put_paths.get(root.id, f'contracts["{root.id}"]')
+            for claim in _claims(catalog, path, root, root.id in put_paths, faults):
+                claims.setdefault((root.customer, claim.product), []).append(claim)
+    for rivals in claims.values():
+        rivals.sort(key=lambda claim: claim.start_us)
+        for index, claim in enumerate(rivals):
+            for earlier in rivals[:index]:
+                if claim.start_us < earlier.end_us and not (claim.shared and earlier.shared):
+                    _add_overlap(earlier, claim, faults)
+                    break
+
+
+def _add_overlap(earlier: _Claim, later: _Claim, faults: Faults) -> None:
+    here, other = (later, earlier) if later.put else (earlier, later)
+    faults.add(
+        f"{here.path}.plan",
+        f'charges for the product "{here.product}" at the same time as {other.path}, and they are not both shared',
+    )
+
+
+def _claims(catalog: Catalog, path: str, root: Contract, put: bool, faults: Faults) -> Iterator[_Claim]:
+    for level in _levels(path, root):
+        contract = level.contract
+        for index, each in enumerate(contract.product_contracts):
+            here = f"{level.path}.product_contracts[{index}]"
+            plan = catalog.plans.get(each.plan)
+            if plan is None or level.unknown_dates(faults) or faults.at(f"{here}.start_date", f"{here}.end_date"):
+                continue
+            end = each.end_date or contract.end_date
+            yield _Claim(
+                path=here,
+                put=put,
+                product=plan.product,
+                shared=each.shared,
+                start_us=midnight(contract.time_zone, each.start_date or contract.start_date),
+                end_us=_FOREVER_US if end is None else midnight(contract.time_zone, end),
+            )

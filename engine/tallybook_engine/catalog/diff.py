@@ -1,0 +1,216 @@
+"""What differs between two versions of a catalogue, for people: objects, and their fields as a catalogue file names
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from tallybook_engine.catalog.change import KINDS
+from tallybook_engine.catalog.model import (
+    Catalog,
+    CatalogObject,
+    Contract,
+    Customer,
+    Frequency,
+    Matrix,
+    Meter,
+    Plan,
+    Product,
+    ProductContract,
+    Tax,
+)
+from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
+from tallybook_engine.pricing.model import (
+    Graduated,
+    NoPrice,
+    Package,
+    PerUnit,
+    Price,
+    Stairstep,
+    Tier,
+    Volume,
+)
+
+
+class Change(Enum):
+    """What happened to an object."""
+
+    ADDED = "ADDED"
+    CHANGED = "CHANGED"
+    REMOVED = "REMOVED"
+
+
+@dataclass(frozen=True)
+class FieldDifference:
+    """One field that differs."""
+
+    path: str
+    """Path within the object: `graduated.tiers[0].up_to`."""
+    before: str
+    """As a catalogue file writes it; empty where the field was absent."""
+    after: str
+    """As a catalogue file writes it; empty where the field is absent now."""
+
+
+@dataclass(frozen=True)
+class ObjectDifference:
+    """One object that differs."""
+
+    kind: str
+    """One of KINDS."""
+    id: str
+    change: Change
+    fields: tuple[FieldDifference, ...] = ()
+    """Only for CHANGED."""
+
+
+def catalog_differences(before: Catalog, after: Catalog) -> tuple[ObjectDifference, ...]:
+    """Every object that differs, kind by kind: those of `after` in its order, then those that are gone."""
+    return tuple(
+        each for kind in KINDS for each in _kind_differences(kind, getattr(before, kind), getattr(after, kind))
+    )
+
+
+def _kind_differences(
+    kind: str, before: Mapping[str, CatalogObject], after: Mapping[str, CatalogObject]
+) -> Iterator[ObjectDifference]:
+    if before is after:
+        return
+    for name, new in after.items():
+        old = before.get(name)
+        if old is None:
+            yield ObjectDifference(kind, name, Change.ADDED)
+        elif old != new:
+            yield ObjectDifference(kind, name, Change.CHANGED, _field_differences(old, new))
+    for name in before:
+        if name not in after:
+            yield ObjectDifference(kind, name, Change.REMOVED)
+
+
+def _field_differences(old: CatalogObject, new: CatalogObject) -> tuple[FieldDifference, ...]:
+    before, after = dict(_fields(old)), dict(_fields(new))
+    paths = dict.fromkeys((*after, *before))
+    return tuple(
+        FieldDifference(path, before.get(path, ""), after.get(path, ""))
+        for path in paths
+        if before.get(path) != after.get(path)
+    )
+
+
+def _fields(each: CatalogObject) -> Iterator[tuple[str, str]]:
+    """(path, text) of every field that is there."""
+    match each:
+        case Tax():
+            yield from _words(country_code=each.country_code, rate=_text(each.rate), mode=each.mode.value)
+        case Meter():
+            yield from _words(reference=each.reference, values=", ".join(each.values))
+            yield from _words(properties=", ".join(each.properties), allow_negative=_flag(each.allow_negative))
+        case Product():
+            yield from _words(reference=each.reference, meter=each.meter, aggregation=each.aggregation.value)
+            yield from _words(value=each.value or "", filter=_match(each.filter))
+        case Plan():
+            yield from _words(product=each.product, currency=each.currency, rounding=each.rounding.value)
+            yield from _plan_price(each.price)
+        case Customer():
+            yield from _words(reference=each.reference, name=each.name, country_code=each.country_code)
+        case Contract():
+            yield from _contract(each)
+
+
+def _plan_price(price: Price | Matrix) -> Iterator[tuple[str, str]]:
+    if isinstance(price, Price):
+        yield from _price(price)
+        return
+    yield "matrix.rules", ", ".join(rule.id for rule in price.rules)
+    for rule in price.rules:
+        here = f'matrix.rules["{rule.id}"]'
+        yield from _below(here, _words(match=_match(rule.match)))
+        yield from _below(here, _price(rule.price))
+
+
+def _price(price: Price) -> Iterator[tuple[str, str]]:
+    match price.model:
+        case NoPrice():
+            yield "none", "{}"
+        case PerUnit(unit_price):
+            yield "per_unit.unit_price", _text(unit_price)
+        case Graduated(tiers):
+            yield from _below("graduated", _tiers(tiers))
+        case Volume(tiers):
+            yield from _below("volume", _tiers(tiers))
+        case Stairstep(tiers):
+            yield from _below("stairstep", _tiers(tiers))
+        case Package(size, amount, rounding):
+            yield from _below("package", _words(size=_text(size), amount=_text(amount), rounding=rounding.value))
+    if price.included is not None:
+        included = _words(quantity=_text(price.included.quantity), mode=price.included.mode.value)
+        yield from _below("included_quantity", included)
+    yield from _words(minimum=_text(price.minimum), cap=_text(price.cap), zero_usage=_flag(price.zero_usage))
+    if price.conversion is not None:
+        conversion = price.conversion
+        yield from _below(
+            "conversion",
+            _words(
+                divide_by=_text(conversion.divisor),
+                multiply_by=_text(conversion.factor),
+                decimal_places=str(conversion.rounding_places),
+                rounding=conversion.rounding.value,
+            ),
+        )
+
+
+def _tiers(tiers: tuple[Tier, ...]) -> Iterator[tuple[str, str]]:
+    for index, tier in enumerate(tiers):
+        words = _words(up_to=_text(tier.up_to), unit_price=_text(tier.unit_price), flat_fee=_text(tier.flat_fee))
+        yield from _below(f"tiers[{index}]", words)
+
+
+def _contract(contract: Contract) -> Iterator[tuple[str, str]]:
+    yield from _words(
+        customer=contract.customer,
+        time_zone=contract.time_zone,
+        start_date=contract.start_date.isoformat(),
+        end_date=contract.end_date.isoformat() if contract.end_date else "",
+        billing_frequency=_frequency(contract.billing_frequency),
+    )
+    for each in contract.product_contracts:
+        yield from _below(f'product_contracts["{each.id}"]', _product_contract(each))
+    for below in contract.sub_contracts:
+        yield from _below(f'sub_contracts["{below.id}"]', _contract(below))
+
+
+def _product_contract(each: ProductContract) -> Iterator[tuple[str, str]]:
+    return _words(
+        plan=each.plan,
+        accumulation_period=_frequency(each.accumulation_period) if each.accumulation_period else "",
+        start_date=each.start_date.isoformat() if each.start_date else "",
+        end_date=each.end_date.isoformat() if each.end_date else "",
+        shared=_flag(each.shared),
+    )
+
+
+def _frequency(frequency: Frequency) -> str:
+    return f"{{basis: {frequency.basis.value}, interval: {frequency.interval}, unit: {frequency.unit.value}}}"
+
+
+def _match(match: tuple[tuple[str, str], ...]) -> str:
+    return "{" + ", ".join(f"{name}: {text}" for name, text in match) + "}" if match else ""
+
+
+def _words(**fields: str) -> Iterator[tuple[str, str]]:
+    return ((path, text) for path, text in fields.items() if text)
+
+
+def _below(path: str, fields: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((f"{path}.{name}", text) for name, text in fields)
+
+
+def _flag(flag: bool) -> str:
+    return "true" if flag else ""
+
+
+def _text(scaled: int | None) -> str:
+    return "" if scaled is None else format_decimal(scaled, QUANTITY_SCALE)
