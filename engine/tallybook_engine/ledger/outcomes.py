@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.pricing.lines import PriceLine
+from tallybook_engine.pricing.line import PriceLine
 
 
 class Status(IntEnum):

@@ -1,0 +1,354 @@
+"""The catalogue as flat tables for the kernels.
+
+A **charge** is a product contract, for ever: its index never changes. A **definition** is what a charge means under one
+or more catalogue versions; a period of a charge is pinned to one definition. Pools only grow, so that what an old
+version pinned stays valid; a `Match table` belongs to one version and says which definitions an event may meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.periods import anchor_date
+from tallybook_engine.calendar.zones import midnight
+from tallybook_engine.catalog.model import (
+    Aggregation,
+    Catalog,
+    Contract,
+    Frequency,
+    Matrix,
+    Meter,
+    Plan,
+    Product,
+    ProductContract,
+    Tax,
+    TaxMode,
+)
+from tallybook_engine.currencies import minor_digits
+from tallybook_engine.kernels.growing import GrowingTable
+from tallybook_engine.pricing.model import NoPrice, Price, Rounding
+from tallybook_engine.pricing.tables import PricePool
+from tallybook_engine.rating.tax import TaxPool
+
+AGGREGATION_CODES: Mapping[Aggregation, int] = {Aggregation.SUM: 0, Aggregation.COUNT: 1, Aggregation.MAX: 2}
+"""What the kernels call each aggregation."""
+FOREVER_US = np.iinfo(np.int64).max
+"""End of a charge without an end date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One price of a definition: the whole plan, or one matrix rule."""
+
+    id: str
+    """Empty where the plan has no matrix."""
+    match: tuple[tuple[str, str], ...]
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """All that rating needs to know of one product contract, under the versions that leave it as it is."""
+
+    product_contract_id: str
+    contract_path: tuple[str, ...]
+    """Ids from the root contract down to the product contract."""
+    customer_id: str
+    meter_id: str
+    product_id: str
+    plan_id: str
+    currency: str
+    half_even: bool
+    aggregation: Aggregation
+    value: str | None
+    filter: tuple[tuple[str, str], ...]
+    cells: tuple[Cell, ...]
+    time_zone: str
+    anchor: date
+    """Start of the contract, which anchors its periods."""
+    billing_frequency: Frequency
+    accumulation_frequency: Frequency
+    start_us: int
+    end_us: int
+    tax: Tax | None
+    country_code: str
+
+    @property
+    def billed(self) -> bool:
+        """Whether the plan has a price at all."""
+        return not all(isinstance(cell.price.model, NoPrice) for cell in self.cells)
+
+    @property
+    def minor_digits(self) -> int:
+        """Decimals of the currency's minor unit."""
+        return minor_digits(self.currency)
+
+    @property
+    def tax_inclusive(self) -> bool:
+        """Whether a line contains its tax."""
+        return self.tax is not None and self.tax.mode is TaxMode.INCLUSIVE
+
+    def billing_anchor(self) -> date:
+        """Boundary 0 of the billing periods."""
+        return anchor_date(self.billing_frequency, self.anchor)
+
+    def accumulation_anchor(self) -> date:
+        """Boundary 0 of the accumulation periods."""
+        return anchor_date(self.accumulation_frequency, self.anchor)
+
+
+class DefinitionTable(NamedTuple):
+    """Definitions as arrays, one row each; conditions and cells are ranges of the two arrays behind."""
+
+    charge: NDArray[np.int32]
+    meter: NDArray[np.int32]
+    aggregation: NDArray[np.uint8]
+    value: NDArray[np.int32]
+    """Index of the value's name; -1: the event counts whatever it carries."""
+    billed: NDArray[np.bool_]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    filter_start: NDArray[np.int32]
+    filter_end: NDArray[np.int32]
+    cell_start: NDArray[np.int32]
+    cell_end: NDArray[np.int32]
+
+
+class CellTable(NamedTuple):
+    """Cells of all definitions: their price and the range of their conditions."""
+
+    price: NDArray[np.int32]
+    condition_start: NDArray[np.int32]
+    condition_end: NDArray[np.int32]
+
+
+class ConditionTable(NamedTuple):
+    """Conditions of filters and cells: property `name` has value `text`, both as pool indices."""
+
+    name: NDArray[np.int32]
+    text: NDArray[np.int32]
+
+
+class NamePool:
+    """Strings numbered in the order of their first coming, for ever."""
+
+    def __init__(self) -> None:
+        self.index: dict[str, int] = {}
+
+    def add(self, name: str) -> int:
+        """Number of a name, new or known."""
+        return self.index.setdefault(name, len(self.index))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class Pools:
+    """Everything numbered that any version of one book's catalogue has ever named."""
+
+    def __init__(self) -> None:
+        self.customers = NamePool()
+        """By id."""
+        self.meters = NamePool()
+        """By id."""
+        self.charges = NamePool()
+        """By product contract id."""
+        self.value_names = NamePool()
+        self.property_names = NamePool()
+        self.customer_references: dict[str, str] = {}
+        """Id -> reference, of every customer that any version has had: references never change."""
+        self.meter_references: dict[str, str] = {}
+        self.texts = NamePool()
+        """Property values that a condition names."""
+        self.prices = PricePool()
+        self.taxes = TaxPool()
+        self.definitions: list[Definition] = []
+        self._definition_index: dict[Definition, int] = {}
+        self._rows = GrowingTable(DefinitionTable)
+        self._cells = GrowingTable(CellTable)
+        self._conditions = GrowingTable(ConditionTable)
+
+    @property
+    def definition_table(self) -> DefinitionTable:
+        """The definitions for the kernels."""
+        return self._rows.arrays
+
+    @property
+    def cell_table(self) -> CellTable:
+        """Their cells."""
+        return self._cells.arrays
+
+    @property
+    def condition_table(self) -> ConditionTable:
+        """Their conditions."""
+        return self._conditions.arrays
+
+    def add_definition(self, definition: Definition) -> int:
+        """Index of a definition; equal ones share it."""
+        known = self._definition_index.get(definition)
+        if known is not None:
+            return known
+        filter_range = self._add_conditions(definition.filter)
+        cell_start = len(self._cells)
+        for cell in definition.cells:
+            self._cells.append(self.prices.add(cell.price), *self._add_conditions(cell.match))
+        value = -1 if definition.value is None else self.value_names.add(definition.value)
+        index = self._rows.append(
+            self.charges.add(definition.product_contract_id),
+            self.meters.add(definition.meter_id),
+            AGGREGATION_CODES[definition.aggregation],
+            value,
+            definition.billed,
+            definition.start_us,
+            definition.end_us,
+            *filter_range,
+            cell_start,
+            len(self._cells),
+        )
+        self.customers.add(definition.customer_id)
+        self.definitions.append(definition)
+        self._definition_index[definition] = index
+        return index
+
+    def _add_conditions(self, match: Iterable[tuple[str, str]]) -> tuple[int, int]:
+        start = len(self._conditions)
+        for name, text in match:
+            self._conditions.append(self.property_names.add(name), self.texts.add(text))
+        return start, len(self._conditions)
+
+
+class MatchTable(NamedTuple):
+    """Which definitions an event of each customer may meet under one version."""
+
+    customer_start: NDArray[np.int64]
+    """[customers + 1] range of each customer in the two arrays behind."""
+    definition: NDArray[np.int32]
+    pinned_only: NDArray[np.bool_]
+    """The current version no longer has the charge: only periods pinned earlier still take events."""
+
+
+@dataclass(frozen=True)
+class CompiledCatalog:
+    """One version, ready for matching."""
+
+    version: int
+    catalog: Catalog
+    match: MatchTable
+    customer_by_id: Mapping[str, int]
+    customer_by_reference: Mapping[str, int]
+    meter_by_id: Mapping[str, int]
+    meter_by_reference: Mapping[str, int]
+    current_definitions: Mapping[int, int]
+    """Charge -> definition, of the charges that this version has."""
+    meter_id_by_reference: Mapping[str, str]
+    """Reference -> id, of the version's meters."""
+
+    def meter(self, name: str, is_id: bool) -> Meter | None:
+        """The meter that an id or reference names; None where the version has none."""
+        return self.catalog.meters.get(name if is_id else self.meter_id_by_reference.get(name, ""))
+
+
+def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[int]) -> CompiledCatalog:
+    """Adds a checked catalogue to the pools and makes its match table.
+
+    `earlier_charges` are definitions that open periods are pinned to: their charges stay matchable for those periods.
+    """
+    taxes = {tax.country_code: tax for tax in catalog.taxes.values()}
+    by_customer: dict[int, list[tuple[int, bool]]] = {}
+    current: dict[int, int] = {}
+    for contract in catalog.contracts.values():
+        for path in contract.levels():
+            for product_contract in path[-1].product_contracts:
+                index = pools.add_definition(_definition(catalog, taxes, path, product_contract))
+                current[int(pools.definition_table.charge[index])] = index
+                by_customer.setdefault(pools.customers.add(contract.customer), []).append((index, False))
+    met = set(current.values())
+    for index in earlier_charges:
+        if index not in met and _meets_other_events(pools, index, current):
+            customer = pools.customers.add(pools.definitions[index].customer_id)
+            by_customer.setdefault(customer, []).append((index, True))
+    pools.customer_references.update((c.id, c.reference) for c in catalog.customers.values())
+    pools.meter_references.update((m.id, m.reference) for m in catalog.meters.values())
+    customer_by_id = {key: pools.customers.add(key) for key in catalog.customers}
+    meter_by_id = {key: pools.meters.add(key) for key in catalog.meters}
+    for meter in catalog.meters.values():
+        for name in meter.values:
+            pools.value_names.add(name)
+        for name in meter.properties:
+            pools.property_names.add(name)
+    return CompiledCatalog(
+        version=catalog.version,
+        catalog=catalog,
+        match=_match_table(by_customer, len(pools.customers)),
+        customer_by_id=customer_by_id,
+        customer_by_reference={c.reference: customer_by_id[c.id] for c in catalog.customers.values()},
+        meter_by_id=meter_by_id,
+        meter_by_reference={m.reference: meter_by_id[m.id] for m in catalog.meters.values()},
+        current_definitions=current,
+        meter_id_by_reference={m.reference: m.id for m in catalog.meters.values()},
+    )
+
+
+def _meets_other_events(pools: Pools, index: int, current: Mapping[int, int]) -> bool:
+    """Whether an older definition of a charge would not be met by way of its current one."""
+    now = current.get(int(pools.definition_table.charge[index]))
+    if now is None:
+        return True
+    older, newer = pools.definitions[index], pools.definitions[now]
+    return older.meter_id != newer.meter_id or older.customer_id != newer.customer_id
+
+
+def _match_table(by_customer: Mapping[int, list[tuple[int, bool]]], customer_count: int) -> MatchTable:
+    counts = np.zeros(customer_count + 1, dtype=np.int64)
+    for customer, entries in by_customer.items():
+        counts[customer + 1] = len(entries)
+    flat = [entry for customer in sorted(by_customer) for entry in by_customer[customer]]
+    return MatchTable(
+        customer_start=np.cumsum(counts),
+        definition=np.array([index for index, _ in flat], dtype=np.int32),
+        pinned_only=np.array([pinned for _, pinned in flat], dtype=np.bool_),
+    )
+
+
+def _definition(
+    catalog: Catalog, taxes: Mapping[str, Tax], path: tuple[Contract, ...], product_contract: ProductContract
+) -> Definition:
+    contract = path[-1]
+    plan: Plan = catalog.plans[product_contract.plan]
+    product: Product = catalog.products[plan.product]
+    customer = catalog.customers[contract.customer]
+    start = product_contract.start_date or contract.start_date
+    end = product_contract.end_date or contract.end_date
+    cells = (
+        tuple(Cell(rule.id, rule.match, rule.price) for rule in plan.price.rules)
+        if isinstance(plan.price, Matrix)
+        else (Cell("", (), plan.price),)
+    )
+    return Definition(
+        product_contract_id=product_contract.id,
+        contract_path=(*(level.id for level in path), product_contract.id),
+        customer_id=customer.id,
+        meter_id=product.meter,
+        product_id=product.id,
+        plan_id=plan.id,
+        currency=plan.currency,
+        half_even=plan.rounding is Rounding.HALF_EVEN,
+        aggregation=product.aggregation,
+        value=product.value,
+        filter=product.filter,
+        cells=cells,
+        time_zone=contract.time_zone,
+        anchor=contract.start_date,
+        billing_frequency=contract.billing_frequency,
+        accumulation_frequency=product_contract.accumulation_period or contract.billing_frequency,
+        start_us=midnight(contract.time_zone, start),
+        end_us=FOREVER_US if end is None else midnight(contract.time_zone, end),
+        tax=taxes.get(customer.country_code),
+        country_code=customer.country_code,
+    )

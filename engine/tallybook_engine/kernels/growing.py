@@ -1,0 +1,74 @@
+"""Tables of arrays that grow by doubling, as the kernels read them."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = TypeVar("Table", bound=NamedTuple)
+
+
+class GrowingTable(Generic[Table]):
+    """Rows of a NamedTuple of arrays.
+
+    Element types come from the tuple's annotations (`NDArray[np.int32]`); columns named in `limbs` hold that many
+    uint64 a row. `arrays` are views of the whole capacity, so that a kernel may write rows that are reserved.
+    """
+
+    def __init__(self, table: type[Table], limbs: dict[str, int] | None = None, capacity: int = 16) -> None:
+        self._type = table
+        hints = get_type_hints(table)
+        widths = limbs or {}
+        self._columns: list[NDArray[Any]] = []
+        for name in table._fields:
+            dtype = hints[name].__args__[1].__args__[0]
+            shape = (capacity, widths[name]) if name in widths else (capacity,)
+            self._columns.append(np.zeros(shape, dtype=dtype))
+        self._count = 0
+        self.arrays: Table = table(*self._columns)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, *row: Any) -> int:
+        """Adds a row and answers its index."""
+        index = self._count
+        self.reserve(1)
+        for column, value in zip(self._columns, row, strict=True):
+            column[index] = value
+        self._count = index + 1
+        return index
+
+    def reserve(self, more: int) -> None:
+        """Makes room for so many more rows; `arrays` may be new ones afterwards."""
+        needed = self._count + more
+        capacity = len(self._columns[0])
+        if needed <= capacity:
+            return
+        capacity = max(needed, 2 * capacity)
+        self._columns = [_grown(column, capacity) for column in self._columns]
+        self.arrays = self._type(*self._columns)
+
+    def truncate(self, count: int) -> None:
+        """Forgets the rows from `count` on."""
+        self._count = count
+
+    def extend(self, columns: Table) -> None:
+        """Adds many rows at once."""
+        more = len(columns[0])
+        self.reserve(more)
+        for mine, theirs in zip(self._columns, columns, strict=True):
+            mine[self._count : self._count + more] = theirs
+        self._count += more
+
+    def rows(self) -> Table:
+        """Views of the rows in use."""
+        return self._type(*(column[: self._count] for column in self._columns))
+
+
+def _grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
+    larger = np.zeros((capacity, *column.shape[1:]), dtype=column.dtype)
+    larger[: len(column)] = column
+    return larger

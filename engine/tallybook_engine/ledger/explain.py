@@ -1,0 +1,223 @@
+"""Postings and lines explained: where they belong, and tier by tier how their exact amounts come about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.aggregation.max import NO_EVENT
+from tallybook_engine.catalog.compile import Definition
+from tallybook_engine.kernels.wide import from_limbs
+from tallybook_engine.ledger.outcomes import Cause, ChargeLine, Explained, Postings, UsageTotal
+from tallybook_engine.ledger.state import LineOrigin, State
+from tallybook_engine.pricing.line import LineKind, PriceLine
+from tallybook_engine.pricing.lines import included_left, next_tier_from, price_lines
+from tallybook_engine.pricing.model import Price
+
+
+def shown(quantity: int) -> int:
+    """A quantity as people see it: a maximum over no events is 0."""
+    return 0 if quantity == NO_EVENT else quantity
+
+
+def price_of_part(state: State, part: int) -> Price:
+    """The price that a part was opened under."""
+    account = state.parts.arrays.account[part]
+    return state.definition_of_part(part).cells[int(state.accounts.arrays.cell[account])].price
+
+
+def lines_between(price: Price, steps: Iterable[tuple[int, int]]) -> list[PriceLine]:
+    """The lines of a price at several quantities, each added (+1) or taken away (-1), tier by tier."""
+    return combined((sign, line) for sign, quantity in steps for line in price_lines(price, quantity))
+
+
+def combined(signed_lines: Iterable[tuple[int, PriceLine]]) -> list[PriceLine]:
+    """Lines added and taken away, one for each rule, tier and unit price; those that come to nothing are left out."""
+    sums: dict[tuple[LineKind, int, int | None], tuple[int, int, int]] = {}
+    for sign, line in signed_lines:
+        key = (line.kind, line.tier, line.unit_amount)
+        quantity, flat_fee, amount = sums.get(key, (0, 0, 0))
+        sums[key] = (quantity + sign * line.quantity, flat_fee + sign * line.flat_fee, amount + sign * line.amount)
+    return [
+        PriceLine(kind, tier, quantity, unit_amount, flat_fee, amount)
+        for (kind, tier, unit_amount), (quantity, flat_fee, amount) in sums.items()
+        if (quantity, flat_fee, amount) != (0, 0, 0)
+    ]
+
+
+def explain_postings(state: State, postings: Postings, start: int, end: int, cause: Cause) -> list[Explained]:
+    """The postings [start, end) of one record, those that move nothing left out.
+
+    A carried posting stands right behind that of the part before it, which says how the carried part's start moved.
+    """
+    explained = []
+    for at in range(start, end):
+        part = int(postings.part[at])
+        price = price_of_part(state, part)
+        before, after = _quantities(postings, at)
+        steps = [(+1, after), (-1, before)]
+        if postings.carried[at]:
+            start_before, start_after = _quantities(postings, at - 1)
+            steps += [(-1, start_after), (+1, start_before)]
+        lines = lines_between(price, steps)
+        if postings.carried[at] and not lines and postings.amount[at] == 0 and postings.tax[at] == 0:
+            continue
+        line = int(state.parts.arrays.line[part])
+        explained.append(
+            _explained(
+                state,
+                line,
+                cause,
+                amount=int(postings.amount[at]),
+                tax=int(postings.tax[at]),
+                exact_amount=from_limbs(*postings.exact[at]),
+                before=before,
+                after=after,
+                lines=lines,
+                price=price,
+            )
+        )
+    return explained
+
+
+def explain_rows(
+    state: State, postings: Postings, posting_starts: NDArray[np.int64], rows: Iterable[int], cause: Cause = Cause.EVENT
+) -> list[list[Explained]]:
+    """`explain_postings` of each row."""
+    return [
+        explain_postings(state, postings, int(posting_starts[row]), int(posting_starts[row + 1]), cause) for row in rows
+    ]
+
+
+def _quantities(postings: Postings, at: int) -> tuple[int, int]:
+    return (
+        shown(from_limbs(*postings.quantity_before[at])),
+        shown(from_limbs(*postings.quantity_after[at])),
+    )
+
+
+def _explained(
+    state: State,
+    line: int,
+    cause: Cause,
+    *,
+    amount: int,
+    tax: int,
+    exact_amount: int,
+    before: int,
+    after: int,
+    lines: Sequence[PriceLine],
+    price: Price,
+) -> Explained:
+    origin = state.line_origins[line]
+    definition = state.pools.definitions[origin.definition]
+    return Explained(
+        customer_id=definition.customer_id,
+        currency=definition.currency,
+        minor_digits=definition.minor_digits,
+        country_code=definition.country_code if definition.tax is not None else "",
+        tax_inclusive=definition.tax_inclusive,
+        contract_path=definition.contract_path,
+        plan_id=definition.plan_id,
+        product_id=definition.product_id,
+        cell_id=definition.cells[origin.cell].id,
+        catalog_version=origin.version,
+        line_number=line + 1,
+        period_start_us=origin.period_start_us,
+        period_end_us=origin.period_end_us,
+        cause=cause,
+        amount=amount,
+        tax=tax,
+        exact_amount=exact_amount,
+        quantity_before=before,
+        quantity_after=after,
+        lines=tuple(lines),
+        included_quantity_left=None if price.included is None else included_left(price, after),
+        next_tier_from=next_tier_from(price, after),
+    )
+
+
+def charge_line(
+    state: State, line: int, exact: int, amount: int, tax: int, quantities: Sequence[tuple[int, int, int]]
+) -> ChargeLine:
+    """A whole line; `quantities` are (part, quantity at its start, quantity at its end) of its parts."""
+    origin = state.line_origins[line]
+    definition = state.pools.definitions[origin.definition]
+    lines: list[PriceLine] = []
+    quantity = 0
+    for part, start, end in quantities:
+        price = price_of_part(state, part)
+        steps = [(+1, end)] if state.parts.arrays.earlier[part] < 0 else [(+1, end), (-1, start)]
+        lines = combined([*((+1, line_) for line_ in lines), *((+1, line_) for line_ in lines_between(price, steps))])
+        quantity = _line_quantity(definition, quantity, start, end)
+    return _charge_line(state, line + 1, origin, definition, exact, amount, tax, quantity, lines)
+
+
+def _line_quantity(definition: Definition, quantity: int, start: int, end: int) -> int:
+    if definition.aggregation.value == "MAX":
+        return max(quantity, end)
+    return quantity + end - start
+
+
+def unopened_line(
+    state: State, definition_index: int, cell: int, period: tuple[int, int], exact: int, amount: int, tax: int
+) -> ChargeLine:
+    """What a line is worth that no event has opened."""
+    definition = state.pools.definitions[definition_index]
+    lines = price_lines(definition.cells[cell].price, 0)
+    origin = LineOrigin(definition_index, cell, period[0], period[1], state.current.version)
+    return _charge_line(state, 0, origin, definition, exact, amount, tax, 0, lines)
+
+
+def _charge_line(
+    state: State,
+    line_number: int,
+    origin: LineOrigin,
+    definition: Definition,
+    exact: int,
+    amount: int,
+    tax: int,
+    quantity: int,
+    lines: Sequence[PriceLine],
+) -> ChargeLine:
+    return ChargeLine(
+        line_number=line_number,
+        customer_id=definition.customer_id,
+        currency=definition.currency,
+        minor_digits=definition.minor_digits,
+        country_code=definition.country_code if definition.tax is not None else "",
+        tax_inclusive=definition.tax_inclusive,
+        contract_path=definition.contract_path,
+        plan_id=definition.plan_id,
+        product_id=definition.product_id,
+        cell_id=definition.cells[origin.cell].id,
+        catalog_version=origin.version,
+        period_start_us=origin.period_start_us,
+        period_end_us=origin.period_end_us,
+        quantity=quantity,
+        exact_amount=exact,
+        amount=amount,
+        tax=tax,
+        lines=tuple(lines),
+    )
+
+
+def usage_total(state: State, account: int, quantity: int) -> UsageTotal:
+    """The running total of an account."""
+    period = int(state.accounts.arrays.period[account])
+    definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
+    cell = definition.cells[int(state.accounts.arrays.cell[account])]
+    return UsageTotal(
+        contract_path=definition.contract_path,
+        plan_id=definition.plan_id,
+        product_id=definition.product_id,
+        cell_id=cell.id,
+        catalog_version=int(state.periods.arrays.version[period]),
+        period_start_us=int(state.periods.arrays.start_us[period]),
+        period_end_us=int(state.periods.arrays.end_us[period]),
+        quantity=quantity,
+        included_quantity_left=None if cell.price.included is None else included_left(cell.price, quantity),
+        next_tier_from=next_tier_from(cell.price, quantity),
+    )

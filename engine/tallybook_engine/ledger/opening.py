@@ -1,0 +1,348 @@
+"""Opening what an event falls into: its accumulation period (pinned), account, part and charge line.
+
+A (product contract, accumulation period) is pinned to the catalogue version in force at its opening. A period never
+reaches into one that an earlier version opened. The first part of an account opens with the account where the plan
+costs something at quantity 0, so that the line's OPEN posting stands in the first billing period.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tallybook_engine.aggregation.max import NO_EVENT
+from tallybook_engine.calendar.periods import period_at
+from tallybook_engine.catalog.compile import AGGREGATION_CODES, Definition
+from tallybook_engine.catalog.model import Aggregation
+from tallybook_engine.kernels.wide import from_limbs, to_limbs
+from tallybook_engine.ledger.state import LineIdentity, LineOrigin, Opening, State
+from tallybook_engine.pricing.model import NoPrice, Price
+from tallybook_engine.pricing.price import price
+from tallybook_engine.rating.rounding import round_to_minor
+from tallybook_engine.rating.tax import tax_of
+
+ZERO = to_limbs(0, 2)
+
+
+class Mark(NamedTuple):
+    """How much is open at a moment: counts of each table."""
+
+    parts: int
+    accounts: int
+    periods: int
+    lines: int
+    slots: int
+
+
+def open_part(state: State, definition_index: int, cell: int, time_us: int, version: int) -> list[Opening]:
+    """Opens the part of a definition's cell that holds an instant, if it is not open yet.
+
+    `version` is what a new period is pinned to. Answers the openings made, oldest first.
+    """
+    definition = state.pools.definitions[definition_index]
+    charge = state.pools.charges.index[definition.product_contract_id]
+    period = _period(state, charge, time_us)
+    if period < 0:
+        period = _open_period(state, charge, definition_index, definition, time_us, version)
+    account = _account(state, period, cell)
+    made: list[Opening] = []
+    if account < 0:
+        account = _open_account(state, period, cell)
+        first_us = max(int(state.periods.arrays.start_us[period]), definition.start_us)
+        if price_at(state, account, 0) != 0:
+            made.append(_open_part(state, account, first_us, value_at_open=True))
+    if _part(state, account, time_us) < 0:
+        made.append(_open_part(state, account, time_us, value_at_open=False))
+    return made
+
+
+def price_at(state: State, account: int, quantity: int) -> int:
+    """F of an account's plan at a quantity of scale 12; scale 24. The catalogue bounds it at quantity 0."""
+    limbs = to_limbs(quantity, 2)
+    ok, *exact = price(state.pools.prices.tables, state.accounts.arrays.price[account], *limbs)
+    if not ok:
+        raise OverflowError(f"the price of account {account} at {quantity} does not fit")
+    return from_limbs(*exact)
+
+
+def _period(state: State, charge: int, time_us: int) -> int:
+    period = state.newest_period_of(charge)
+    periods = state.periods.arrays
+    while period >= 0 and periods.start_us[period] > time_us:
+        period = int(periods.earlier[period])
+    return period if period >= 0 and time_us < periods.end_us[period] else -1
+
+
+def _open_period(
+    state: State, charge: int, definition_index: int, definition: Definition, time_us: int, version: int
+) -> int:
+    start_us, end_us = period_at(
+        definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, time_us
+    )
+    later, earlier = _neighbours(state, charge, time_us)
+    periods = state.periods.arrays
+    if earlier >= 0:
+        start_us = max(start_us, int(periods.end_us[earlier]))
+    if later >= 0:
+        end_us = min(end_us, int(periods.start_us[later]))
+    slots = len(state.cell_slots)
+    for _ in definition.cells:
+        state.cell_slots.append(-1)
+    period = state.periods.append(definition_index, start_us, end_us, earlier, version, slots)
+    link_period(state, charge, period, later)
+    return period
+
+
+def link_period(state: State, charge: int, period: int, later: int) -> None:
+    """Puts a period into its charge's list, behind the one that follows it in time (-1: it is the newest)."""
+    if later >= 0:
+        state.periods.arrays.earlier[later] = period
+    else:
+        state.newest_period[charge] = period
+
+
+def _neighbours(state: State, charge: int, time_us: int) -> tuple[int, int]:
+    """The periods of a charge right after and right before an instant that none holds; -1 where there is none."""
+    later, period = -1, state.newest_period_of(charge)
+    periods = state.periods.arrays
+    while period >= 0 and periods.start_us[period] > time_us:
+        later, period = period, int(periods.earlier[period])
+    return later, period
+
+
+def _account(state: State, period: int, cell: int) -> int:
+    return int(state.cell_slots.arrays.account[state.periods.arrays.account_start[period] + cell])
+
+
+def _open_account(state: State, period: int, cell: int) -> int:
+    definition_index = int(state.periods.arrays.definition[period])
+    definition = state.pools.definitions[definition_index]
+    price_index = state.pools.cell_table.price[state.pools.definition_table.cell_start[definition_index] + cell]
+    account = state.accounts.append(period, cell, price_index, AGGREGATION_CODES[definition.aggregation], -1)
+    state.cell_slots.arrays.account[state.periods.arrays.account_start[period] + cell] = account
+    return account
+
+
+def _part(state: State, account: int, time_us: int) -> int:
+    part, parts = int(state.accounts.arrays.last_part[account]), state.parts.arrays
+    while part >= 0 and parts.start_us[part] > time_us:
+        part = int(parts.earlier[part])
+    return part if part >= 0 and time_us < parts.end_us[part] else -1
+
+
+def _open_part(state: State, account: int, time_us: int, *, value_at_open: bool) -> Opening:
+    period, cell = int(state.accounts.arrays.period[account]), int(state.accounts.arrays.cell[account])
+    definition_index = int(state.periods.arrays.definition[period])
+    definition = state.pools.definitions[definition_index]
+    billing_start_us, billing_end_us = period_at(
+        definition.billing_frequency, definition.billing_anchor(), definition.time_zone, time_us
+    )
+    version = int(state.periods.arrays.version[period])
+    line = _line(state, definition_index, definition, cell, billing_start_us, billing_end_us, version)
+    exact = price_at(state, account, 0) if value_at_open else 0
+    amount, tax = _moved(state, line, exact)
+    opening = Opening(
+        part=len(state.parts),
+        line=line,
+        account=account,
+        period=period,
+        charge=state.pools.charges.index[definition.product_contract_id],
+        cell=cell,
+        version=version,
+        period_start_us=int(state.periods.arrays.start_us[period]),
+        period_end_us=int(state.periods.arrays.end_us[period]),
+        billing_start_us=billing_start_us,
+        billing_end_us=billing_end_us,
+        amount=amount,
+        exact=exact,
+        tax=tax,
+    )
+    add_part(state, opening)
+    return opening
+
+
+def _line(
+    state: State,
+    definition_index: int,
+    definition: Definition,
+    cell: int,
+    billing_start_us: int,
+    billing_end_us: int,
+    version: int,
+) -> int:
+    tax_rule = state.pools.taxes.add(definition.tax)
+    identity = LineIdentity(
+        charge=state.pools.charges.index[definition.product_contract_id],
+        cell_id=definition.cells[cell].id,
+        period_start_us=billing_start_us,
+        currency=definition.currency,
+        half_even=definition.half_even,
+        tax_rule=tax_rule,
+    )
+    known = state.line_by_identity.get(identity)
+    if known is not None:
+        return known
+    line = state.lines.append(0, 0, 0, definition.minor_digits, definition.half_even, tax_rule)
+    state.line_by_identity[identity] = line
+    state.line_origins.append(LineOrigin(definition_index, cell, billing_start_us, billing_end_us, version))
+    state.lines_of_customer.setdefault(definition.customer_id, []).append(line)
+    state.parts_of_line.append([])
+    return line
+
+
+def _moved(state: State, line: int, exact: int) -> tuple[int, int]:
+    """How a line's rounded amount and tax move when its exact amount moves; the exact amount is not changed."""
+    lines = state.lines.arrays
+    after = from_limbs(*lines.exact[line]) + exact
+    fits, amount = round_to_minor(*to_limbs(after, 3), lines.minor_digits[line], lines.half_even[line])
+    taxed, tax = tax_of(state.pools.taxes.tables, lines.tax_rule[line], amount)
+    if not (fits and taxed):
+        raise OverflowError(f"line {line} does not fit when it opens")
+    return int(amount - lines.amount[line]), int(tax - lines.tax[line])
+
+
+def add_part(state: State, opening: Opening) -> None:
+    """Puts an opened part into its account's chain and its OPEN posting on its line."""
+    definition = state.pools.definitions[int(state.periods.arrays.definition[opening.period])]
+    start_us = max(opening.period_start_us, opening.billing_start_us)
+    end_us = min(opening.period_end_us, opening.billing_end_us)
+    parts, last = state.parts.arrays, int(state.accounts.arrays.last_part[opening.account])
+    later, earlier = -1, last
+    while earlier >= 0 and parts.start_us[earlier] > start_us:
+        later, earlier = earlier, int(parts.earlier[earlier])
+    empty = NO_EVENT if definition.aggregation is Aggregation.MAX else 0
+    quantity = parts.quantity[earlier] if earlier >= 0 else np.array(to_limbs(empty, 2), dtype=np.uint64)
+    base = 0 if earlier < 0 else price_at(state, opening.account, from_limbs(*quantity))
+    part = state.parts.append(
+        opening.account,
+        opening.line,
+        start_us,
+        end_us,
+        quantity,
+        to_limbs(base, 3),
+        to_limbs(opening.exact, 3),
+        earlier,
+        later,
+    )
+    assert part == opening.part
+    _relink(state, opening.account, earlier, later, part, part)
+    _post_opening(state, opening, +1)
+    state.openings.append(opening)
+    state.parts_of_line[opening.line].append(part)
+
+
+def _relink(state: State, account: int, earlier: int, later: int, part_of_earlier: int, part_of_later: int) -> None:
+    if earlier >= 0:
+        state.parts.arrays.later[earlier] = part_of_earlier
+    if later >= 0:
+        state.parts.arrays.earlier[later] = part_of_later
+    else:
+        state.accounts.arrays.last_part[account] = part_of_later
+
+
+def _post_opening(state: State, opening: Opening, sign: int) -> None:
+    lines = state.lines.arrays
+    lines.exact[opening.line] = to_limbs(from_limbs(*lines.exact[opening.line]) + sign * opening.exact, 3)
+    lines.amount[opening.line] += sign * opening.amount
+    lines.tax[opening.line] += sign * opening.tax
+
+
+def restore_around(state: State, opening: Opening) -> None:
+    """Opens again what a recorded part stands on, with the numbers that were recorded."""
+    if opening.period == len(state.periods):
+        definition_index = state.definition_of_charge(opening.version, opening.charge)
+        later, earlier = _neighbours(state, opening.charge, opening.period_start_us)
+        slots = len(state.cell_slots)
+        for _ in state.pools.definitions[definition_index].cells:
+            state.cell_slots.append(-1)
+        state.periods.append(
+            definition_index, opening.period_start_us, opening.period_end_us, earlier, opening.version, slots
+        )
+        link_period(state, opening.charge, opening.period, later)
+    if opening.account == len(state.accounts):
+        _open_account(state, opening.period, opening.cell)
+    if opening.line == len(state.lines):
+        definition_index = int(state.periods.arrays.definition[opening.period])
+        _line(
+            state,
+            definition_index,
+            state.pools.definitions[definition_index],
+            opening.cell,
+            opening.billing_start_us,
+            opening.billing_end_us,
+            opening.version,
+        )
+
+
+def retire_period(state: State, period: int) -> list[tuple[int, int]]:
+    """Takes a pinned period out of its charge's list: its accounts are worth nothing from now on.
+
+    Answers (account, price before) of its accounts, with which `revive_period` puts it back. The caller posts the
+    accounts' parts down to nothing.
+    """
+    _unlink_period(state, period)
+    definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
+    start = int(state.periods.arrays.account_start[period])
+    before = []
+    for account in state.cell_slots.arrays.account[start : start + len(definition.cells)]:
+        if account >= 0:
+            before.append((int(account), int(state.accounts.arrays.price[account])))
+            state.accounts.arrays.price[account] = state.pools.prices.add(Price(NoPrice()))
+    return before
+
+
+def revive_period(state: State, period: int, accounts: list[tuple[int, int]]) -> None:
+    """The reverse of `retire_period`."""
+    for account, price_index in accounts:
+        state.accounts.arrays.price[account] = price_index
+    charge = int(state.pools.definition_table.charge[state.periods.arrays.definition[period]])
+    later, earlier = _neighbours(state, charge, int(state.periods.arrays.start_us[period]))
+    state.periods.arrays.earlier[period] = earlier
+    link_period(state, charge, period, later)
+
+
+def mark(state: State) -> Mark:
+    """Remembers how much is open."""
+    return Mark(len(state.parts), len(state.accounts), len(state.periods), len(state.lines), len(state.cell_slots))
+
+
+def close_after(state: State, earlier: Mark) -> None:
+    """Takes back every opening made since a mark; their parts must hold no postings any more."""
+    while len(state.openings) > earlier.parts:
+        opening = state.openings.pop()
+        state.parts_of_line[opening.line].pop()
+        _post_opening(state, opening, -1)
+        parts = state.parts.arrays
+        before, after = int(parts.earlier[opening.part]), int(parts.later[opening.part])
+        _relink(state, opening.account, before, after, after, before)
+        state.parts.truncate(opening.part)
+    for account in range(earlier.accounts, len(state.accounts)):
+        accounts = state.accounts.arrays
+        slot = state.periods.arrays.account_start[accounts.period[account]] + accounts.cell[account]
+        state.cell_slots.arrays.account[slot] = -1
+    for period in range(len(state.periods) - 1, earlier.periods - 1, -1):
+        _unlink_period(state, period)
+    for identity in list(state.line_by_identity)[earlier.lines :]:
+        del state.line_by_identity[identity]
+    for origin in state.line_origins[earlier.lines :]:
+        state.lines_of_customer[state.pools.definitions[origin.definition].customer_id].pop()
+    del state.line_origins[earlier.lines :]
+    del state.parts_of_line[earlier.lines :]
+    state.accounts.truncate(earlier.accounts)
+    state.periods.truncate(earlier.periods)
+    state.lines.truncate(earlier.lines)
+    state.cell_slots.truncate(earlier.slots)
+
+
+def _unlink_period(state: State, period: int) -> None:
+    periods = state.periods.arrays
+    charge = int(state.pools.definition_table.charge[periods.definition[period]])
+    before = int(periods.earlier[period])
+    if state.newest_period[charge] == period:
+        state.newest_period[charge] = before
+        return
+    later = int(state.newest_period[charge])
+    while periods.earlier[later] != period:
+        later = int(periods.earlier[later])
+    periods.earlier[later] = before

@@ -1,0 +1,324 @@
+"""Commits as Arrow tables and as bytes: what the journal keeps.
+
+A body is three Arrow IPC streams without their schema messages (records, postings, openings), each behind its length.
+Records are sorted by partition, then by sequence and row. `row` numbers a record within its commit, for ever; postings
+stand in the order in which they were made, and each record says how many are its own. Columns of values and properties
+differ between commits, so the records' schema is kept once in the journal and named by each segment.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tallybook_engine.kernels.wide import from_limbs, to_limbs
+from tallybook_engine.ledger.outcomes import Postings
+from tallybook_engine.ledger.references import ROW_BITS
+from tallybook_engine.ledger.state import Opening
+
+FORMAT_VERSION = 1
+RATING_VERSION = 1
+VALUE_PREFIX = "value:"
+PROPERTY_PREFIX = "property:"
+TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
+NUMBER = pa.decimal128(38, 12)
+_LENGTHS = struct.Struct("<QQQ")
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+class RecordKind(IntEnum):
+    """What a record says happened."""
+
+    EVENT = 1
+    """An event was stored."""
+    DELETE = 2
+    """An event was deleted."""
+    RERATE = 3
+    """An event was matched again; its postings say where it counts since, and move nothing."""
+    LINES = 4
+    """Lines of a customer were rated again; it has postings but is no event."""
+
+
+RECORD_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("sequence_offset", pa.uint32()),
+    ("row", pa.uint32()),
+    ("kind", pa.uint8()),
+    ("status", pa.uint8()),
+    ("match", pa.uint8()),
+    ("fault", pa.uint8()),
+    ("reference", pa.string()),
+    ("customer", TEXT_CODES),
+    ("meter", TEXT_CODES),
+    ("contract", TEXT_CODES),
+    ("time_us", pa.int64()),
+    ("time_given", pa.bool_()),
+    ("receipt_time_us", pa.int64()),
+    ("generation", pa.int32()),
+    ("first", pa.uint64()),
+    ("previous", pa.uint64()),
+    ("fingerprint", pa.binary(16)),
+    ("posting_count", pa.uint32()),
+)
+"""`first` is the event id, 0 in the event's own first record; `previous` the location of what the record supersedes, 0 for
+a reference's first. Columns of every records table; `value:<name>` and `property:<name>` columns follow."""
+
+POSTINGS_SCHEMA = pa.schema(
+    [
+        ("part", pa.int32()),
+        ("amount", pa.int64()),
+        ("exact", pa.binary(24)),
+        ("tax", pa.int64()),
+        ("quantity_before", NUMBER),
+        ("quantity_after", NUMBER),
+        ("carried", pa.bool_()),
+    ]
+)
+OPENINGS_SCHEMA = pa.schema(
+    [
+        ("part", pa.int32()),
+        ("line", pa.int32()),
+        ("account", pa.int32()),
+        ("period", pa.int32()),
+        ("charge", pa.string()),
+        ("cell", pa.int32()),
+        ("version", pa.int64()),
+        ("period_start_us", pa.int64()),
+        ("period_end_us", pa.int64()),
+        ("billing_start_us", pa.int64()),
+        ("billing_end_us", pa.int64()),
+        ("amount", pa.int64()),
+        ("exact", pa.binary(24)),
+        ("tax", pa.int64()),
+    ]
+)
+
+
+def fixed_binary(limbs: NDArray[np.uint64]) -> pa.FixedSizeBinaryArray:
+    """[n, k] limbs as binary(8 k); shares the memory."""
+    contiguous = np.ascontiguousarray(limbs)
+    width = 8 * contiguous.shape[1]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(contiguous), [None, pa.py_buffer(contiguous)])
+
+
+def decimals(limbs: NDArray[np.uint64], present: NDArray[np.bool_] | None = None) -> pa.Decimal128Array:
+    """[n, 2] limbs of scale 12 as decimal128(38, 12), null where not present; shares the memory."""
+    contiguous = np.ascontiguousarray(limbs)
+    valid = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
+    return pa.Decimal128Array.from_buffers(NUMBER, len(contiguous), [valid, pa.py_buffer(contiguous)])
+
+
+def limbs_of(column: pa.Array, count: int) -> NDArray[np.uint64]:
+    """The reverse of `fixed_binary` and `decimals`: [n, count], a view."""
+    data = np.frombuffer(column.buffers()[1], dtype=np.uint64)
+    return data[column.offset * count : (column.offset + len(column)) * count].reshape(-1, count)
+
+
+def numpy_of(column: pa.Array) -> NDArray[np.generic]:
+    """A numeric or boolean column without nulls."""
+    return column.to_numpy(zero_copy_only=False)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One commit, or a merged run of commits, as Arrow tables of one chunk each."""
+
+    records: pa.Table
+    postings: pa.Table
+    openings: pa.Table
+
+
+def encode(tables: Tables) -> tuple[bytes, bytes]:
+    """(schema of the records, body)."""
+    schema, records = _encode_table(tables.records)
+    _, postings = _encode_table(tables.postings)
+    _, openings = _encode_table(tables.openings)
+    return schema, b"".join((_LENGTHS.pack(len(records), len(postings), len(openings)), records, postings, openings))
+
+
+def decode(schema: bytes, body: bytes) -> Tables:
+    """The reverse of `encode`."""
+    record_length, posting_length, opening_length = _LENGTHS.unpack_from(body)
+    at = _LENGTHS.size
+    records = body[at : at + record_length]
+    postings = body[at + record_length : at + record_length + posting_length]
+    openings = body[at + record_length + posting_length :]
+    assert len(openings) == opening_length
+    return Tables(
+        _decode_table(schema, records),
+        _decode_table(_schema_message(POSTINGS_SCHEMA), postings),
+        _decode_table(_schema_message(OPENINGS_SCHEMA), openings),
+    )
+
+
+def _encode_table(table: pa.Table) -> tuple[bytes, bytes]:
+    schema = _schema_message(table.schema)
+    if table.num_rows == 0:
+        return schema, b""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(table)
+    stream = sink.getvalue()
+    return schema, memoryview(stream)[len(schema) : len(stream) - len(_END_OF_STREAM)]
+
+
+def _schema_message(schema: pa.Schema) -> bytes:
+    return schema.serialize().to_pybytes()
+
+
+def _decode_table(schema: bytes, messages: bytes) -> pa.Table:
+    stream = b"".join((schema, messages, _END_OF_STREAM))
+    return pa.ipc.open_stream(pa.py_buffer(stream)).read_all().combine_chunks()
+
+
+def posting_table(postings: Postings) -> pa.Table:
+    """Postings as Arrow; shares the memory."""
+    return pa.table(
+        [
+            pa.array(postings.part),
+            pa.array(postings.amount),
+            fixed_binary(postings.exact),
+            pa.array(postings.tax),
+            decimals(postings.quantity_before),
+            decimals(postings.quantity_after),
+            pa.array(postings.carried),
+        ],
+        schema=POSTINGS_SCHEMA,
+    )
+
+
+def postings_of(table: pa.Table) -> Postings:
+    """The reverse of `posting_table`."""
+    columns = [table.column(name).combine_chunks() for name in POSTINGS_SCHEMA.names]
+    columns = [column.chunk(0) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    part, amount, exact, tax, before, after, carried = columns
+    return Postings(
+        numpy_of(part),
+        numpy_of(amount),
+        limbs_of(exact, 3),
+        numpy_of(tax),
+        limbs_of(before, 2),
+        limbs_of(after, 2),
+        numpy_of(carried),
+    )
+
+
+def opening_table(openings: Sequence[Opening], charge_names: Sequence[str]) -> pa.Table:
+    """Openings as Arrow."""
+    columns: list[list[object]] = [[getattr(o, name) for o in openings] for name in OPENINGS_SCHEMA.names]
+    columns[OPENINGS_SCHEMA.get_field_index("charge")] = [charge_names[o.charge] for o in openings]
+    columns[OPENINGS_SCHEMA.get_field_index("exact")] = [
+        b"".join(int(limb).to_bytes(8, "little") for limb in to_limbs(o.exact, 3)) for o in openings
+    ]
+    return pa.table(
+        [pa.array(c, type=f.type) for c, f in zip(columns, OPENINGS_SCHEMA, strict=True)], schema=OPENINGS_SCHEMA
+    )
+
+
+def openings_of(table: pa.Table, charge_numbers: dict[str, int]) -> list[Opening]:
+    """The reverse of `opening_table`."""
+    openings = []
+    for row in table.to_pylist():
+        row["charge"] = charge_numbers[row["charge"]]
+        row["exact"] = from_limbs(*np.frombuffer(row["exact"], dtype=np.uint64))
+        openings.append(Opening(**row))
+    return openings
+
+
+class Decoded:
+    """Tables with the look-ups that the ledger needs; `first_sequence` is that of `sequence_offset` 0."""
+
+    def __init__(self, first_sequence: int, tables: Tables) -> None:
+        self.first_sequence = first_sequence
+        self.tables = tables
+
+    def column(self, name: str) -> pa.Array:
+        """A records column as one array."""
+        column = self.tables.records.column(name).combine_chunks()
+        return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+
+    @cached_property
+    def locations(self) -> NDArray[np.uint64]:
+        """[n] `sequence << 24 | row` of each record, in the order of the body."""
+        sequences = np.uint64(self.first_sequence) + numpy_of(self.column("sequence_offset")).astype(np.uint64)
+        return (sequences << np.uint64(ROW_BITS)) | numpy_of(self.column("row")).astype(np.uint64)
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return np.argsort(self.locations, kind="stable")
+
+    @cached_property
+    def _sorted_locations(self) -> NDArray[np.uint64]:
+        return self.locations[self._order]
+
+    def positions(self, locations: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """[m] where in the body the records of m locations stand. They must all be there."""
+        found = np.searchsorted(self._sorted_locations, locations)
+        assert np.array_equal(self._sorted_locations[found], locations)
+        return self._order[found]
+
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """[n, 2]."""
+        return limbs_of(self.column("fingerprint"), 2)
+
+    @cached_property
+    def postings(self) -> Postings:
+        """All postings, in the order in which they were made."""
+        return postings_of(self.tables.postings)
+
+    @cached_property
+    def posting_ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """([n] start, [n] end) of each record's postings, in the order of the body."""
+        counts = numpy_of(self.column("posting_count")).astype(np.int64)
+        ends = np.empty(len(counts), dtype=np.int64)
+        ends[self._order] = np.cumsum(counts[self._order])
+        return ends - counts, ends
+
+    def order(self) -> NDArray[np.int64]:
+        """[n] positions in the body in the order of (sequence, row)."""
+        return self._order
+
+
+def merge(runs: Sequence[tuple[int, Tables]], partitions: Sequence[NDArray[np.int32]]) -> tuple[Tables, NDArray[np.int32]]:
+    """Several runs, oldest first with their first sequences, as one; rows and sequences unchanged.
+
+    `partitions` has each record's partition. Answers the tables and each record's partition in the new order.
+    """
+    first = runs[0][0]
+    records = []
+    for sequence, tables in runs:
+        offsets = pa.array(
+            numpy_of(tables.records.column("sequence_offset").combine_chunks()) + np.uint32(sequence - first),
+            type=pa.uint32(),
+        )
+        records.append(tables.records.set_column(0, "sequence_offset", offsets))
+    all_partitions = np.concatenate(partitions)
+    order = np.argsort(all_partitions, kind="stable")
+    merged = concatenated(records).take(pa.array(order))
+    return (
+        Tables(
+            one_chunk(merged),
+            one_chunk(pa.concat_tables([tables.postings for _, tables in runs])),
+            one_chunk(pa.concat_tables([tables.openings for _, tables in runs])),
+        ),
+        all_partitions[order],
+    )
+
+
+def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+    """Records tables behind one another; value and property columns that one lacks are null there."""
+    if len(tables) == 1:
+        return tables[0]
+    return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+
+
+def one_chunk(table: pa.Table) -> pa.Table:
+    """The table in one chunk, so that it is one record batch."""
+    return table.unify_dictionaries().combine_chunks()

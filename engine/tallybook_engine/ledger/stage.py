@@ -1,0 +1,583 @@
+"""Staging events: columns in, outcomes and a piece of a commit out. Nothing is durable yet, and all can be undone.
+
+References are looked up first: only unknown ones go on to matching and rating. What was staged but not yet appended
+counts like what is stored, so that duplicates are found across batches that are still on their way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tallybook_engine.catalog.compile import CompiledCatalog
+from tallybook_engine.kernels.hash_set import remove_all
+from tallybook_engine.ledger.columns import EventColumns
+from tallybook_engine.ledger.faults import RowFault
+from tallybook_engine.ledger.opening import Mark, close_after, mark, open_part
+from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
+from tallybook_engine.ledger.references import (
+    DELETED_BIT,
+    MAXIMUM_ROWS,
+    location,
+    look_up,
+    sequence_and_row,
+    stacked,
+    starts_of,
+)
+from tallybook_engine.ledger.segments import (
+    PROPERTY_PREFIX,
+    RECORD_FIELDS,
+    TEXT_CODES,
+    VALUE_PREFIX,
+    Decoded,
+    RecordKind,
+    decimals,
+    fixed_binary,
+)
+from tallybook_engine.ledger.state import Opening, State
+from tallybook_engine.matching import MISSING_CAPACITY, BatchTable, Missing, Pairs, match_rows
+from tallybook_engine.rating.postings import POSTING_LIMBS, PostingTable, post_rows, take_back
+
+FUTURE_LIMIT_US = 24 * 3600 * 1_000_000
+"""An event may lie this far after its receipt."""
+
+
+class Records(Protocol):
+    """Records that are stored, or staged before."""
+
+    def decoded(self, sequence: int) -> Decoded:
+        """The records of the commit `sequence`, perhaps among those of other commits."""
+
+
+@dataclass(frozen=True)
+class Resent:
+    """A deleted reference that was sent again."""
+
+    row: int
+    location_before: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class EventPiece:
+    """Events of one message, staged: all that storing or undoing them needs."""
+
+    columns: EventColumns
+    receipt_time_us: int
+    row_offset: int
+    """Row of the commit that is row 0 of the columns."""
+    rows: NDArray[np.int64]
+    """Rows that are stored."""
+    customer_references: pa.StringArray
+    """By customer code."""
+    meter_references: pa.StringArray
+    keys: NDArray[np.uint64]
+    fingerprints: NDArray[np.uint64]
+    claimed: NDArray[np.bool_]
+    """[n] rows whose key was unknown before."""
+    resent: tuple[Resent, ...]
+    outcome: StageOutcome
+    """Its postings are those of the stored rows only."""
+    postings: Postings
+    openings: tuple[Opening, ...]
+    open_before: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The names of a batch in the terms of the current catalogue."""
+
+    batch: BatchTable
+    customer_references: pa.StringArray
+    meter_references: pa.StringArray
+    numbers: NDArray[np.uint64]
+
+
+def stage_events(
+    state: State,
+    columns: EventColumns,
+    receipt_time_us: int,
+    sequence: int,
+    row_offset: int,
+    records: Records,
+    future_limit_us: int = FUTURE_LIMIT_US,
+) -> EventPiece:
+    """Stages n events as rows `row_offset` on of the commit `sequence`, in their order."""
+    if row_offset + columns.row_count > MAXIMUM_ROWS:
+        raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
+    compiled = state.current
+    times_us = np.where(columns.time_given, columns.times_us, receipt_time_us)
+    faults, fault_fields = _checked(state, compiled, columns, receipt_time_us + future_limit_us)
+    resolved = resolve(state, compiled, columns, times_us)
+    keys = state.hasher.keys(columns.customers.codes, resolved.customer_references, columns.references)
+    fingerprints = state.hasher.fingerprints(columns, resolved.meter_references)
+
+    state.references.reserve(columns.row_count)
+    before = np.zeros(columns.row_count, dtype=np.uint64)
+    first = location(sequence, row_offset)
+    state.references.count += look_up(
+        state.references.keys, state.references.payloads, keys, faults == 0, np.uint64(first), before
+    )
+    claimed = (before == 0) & (faults == 0)
+    resent = _resend(state, keys, before, first, records)
+    new = claimed.copy()
+    new[[item.row for item in resent]] = True
+    status = np.where(new, np.uint8(Status.STORED), np.uint8(Status.INVALID))
+    generations = new.astype(np.int32)
+    for item in resent:
+        generations[item.row] = item.generation
+    event_ids = np.where(new, np.uint64(first) + np.arange(columns.row_count, dtype=np.uint64), np.uint64(0))
+    _judge_known(before, new, fingerprints, first, records, status, faults, event_ids, generations)
+
+    open_before = mark(state)
+    match, postings, posting_starts = _rate(state, resolved, new, faults)
+    status[new & (faults != 0)] = Status.UNPRICED
+    outcome = StageOutcome(
+        status=status,
+        match=match,
+        faults=faults,
+        fault_fields=fault_fields,
+        event_ids=event_ids,
+        generations=generations,
+        posting_starts=posting_starts,
+        postings=postings,
+    )
+    return EventPiece(
+        columns=columns,
+        receipt_time_us=receipt_time_us,
+        row_offset=row_offset,
+        rows=np.flatnonzero(new),
+        customer_references=resolved.customer_references,
+        meter_references=resolved.meter_references,
+        keys=keys,
+        fingerprints=fingerprints,
+        claimed=claimed,
+        resent=resent,
+        outcome=outcome,
+        postings=postings,
+        openings=tuple(state.openings[open_before.parts :]),
+        open_before=open_before,
+    )
+
+
+def undo_events(state: State, piece: EventPiece) -> None:
+    """Takes a staged piece back; pieces are undone in the reverse order of their staging. O(piece)."""
+    undo_postings(state, piece.postings)
+    close_after(state, piece.open_before)
+    for item in reversed(piece.resent):
+        state.references.put(*(int(limb) for limb in piece.keys[item.row]), item.location_before)
+    state.references.count -= remove_all(
+        state.references.keys, state.references.payloads, piece.keys, piece.claimed
+    )
+
+
+def undo_postings(state: State, postings: Postings) -> None:
+    """Takes postings back from the lines and parts they moved."""
+    take_back(
+        0,
+        len(postings.part),
+        state.accounts.arrays,
+        state.parts.arrays,
+        state.lines.arrays,
+        state.pools.prices.tables,
+        PostingTable(*postings),
+    )
+
+
+def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome:
+    """The outcome with the postings that its duplicates made when they were first stored."""
+    duplicates = np.flatnonzero(outcome.status == Status.DUPLICATE)
+    if len(duplicates) == 0:
+        return outcome
+    count = len(outcome.status)
+    pieces = [outcome.postings]
+    starts, ends = outcome.posting_starts[:-1].copy(), outcome.posting_starts[1:].copy()
+    at = len(outcome.postings.part)
+    for decoded, rows in _by_commit(outcome.event_ids, duplicates, records):
+        begin, end = decoded.posting_ranges
+        positions = decoded.positions(outcome.event_ids[rows])
+        order = np.argsort(positions, kind="stable")
+        chosen = ranges(begin[positions[order]], end[positions[order]])
+        lengths = (end - begin)[positions[order]]
+        starts[rows[order]] = at + np.cumsum(lengths) - lengths
+        ends[rows[order]] = at + np.cumsum(lengths)
+        at += len(chosen)
+        pieces.append(Postings(*(column[chosen] for column in decoded.postings)))
+    everything = joined(pieces)
+    in_row_order = ranges(starts, ends)
+    posting_starts = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(ends - starts, out=posting_starts[1:])
+    return replace(
+        outcome, posting_starts=posting_starts, postings=Postings(*(column[in_row_order] for column in everything))
+    )
+
+
+def ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of all half-open ranges, behind one another."""
+    lengths = ends - starts
+    total = int(lengths.sum())
+    first = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return np.arange(total, dtype=np.int64) + first
+
+
+def _by_commit(
+    locations: NDArray[np.uint64], rows: NDArray[np.int64], records: Records
+) -> list[tuple[Decoded, NDArray[np.int64]]]:
+    """The rows grouped by the decoded commits that hold their locations."""
+    sequences = (locations[rows] & np.uint64(DELETED_BIT - 1)) >> np.uint64(24)
+    groups: dict[int, tuple[Decoded, list[NDArray[np.int64]]]] = {}
+    for sequence in np.unique(sequences):
+        decoded = records.decoded(int(sequence))
+        groups.setdefault(id(decoded), (decoded, []))[1].append(rows[sequences == sequence])
+    return [(decoded, np.concatenate(parts)) for decoded, parts in groups.values()]
+
+
+# --- Checks that need the catalogue ---------------------------------------------------------------------------------
+
+
+def _checked(
+    state: State, compiled: CompiledCatalog, columns: EventColumns, latest_us: int
+) -> tuple[NDArray[np.uint8], dict[int, tuple[str, str]]]:
+    """The faults of the codec, and those that only the catalogue and the clock show; the first that holds counts."""
+    faults, fields = columns.faults.copy(), dict(columns.fault_fields)
+    meters = [_meter(compiled, name, is_id) for name, is_id in _names(columns.meters.names, columns.meters.is_id)]
+
+    def refuse(rows: NDArray[np.bool_], fault: RowFault, describe: Callable[[int], tuple[str, str]]) -> None:
+        for row in np.flatnonzero(rows & (faults == 0)):
+            faults[row] = fault
+            fields[int(row)] = describe(int(row))
+
+    late = columns.time_given & (columns.times_us > latest_us)
+    if late.any():
+        refuse(late, RowFault.TIME_IN_FUTURE, lambda row: ("time", str(columns.times_us[row])))
+    codes = columns.meters.codes
+    known = codes >= 0
+    for column in columns.values:
+        lacks = np.array([m is not None and column.name not in m.values for m in meters] + [False], dtype=np.bool_)
+        if lacks.any():
+            unknown = column.present & known & lacks[codes]
+            refuse(unknown, RowFault.VALUE_UNKNOWN, lambda row, name=column.name: ("meter_values", name))
+        refuses = np.array([m is not None and not m.allow_negative for m in meters] + [False], dtype=np.bool_)
+        negative = column.numbers[:, 1] >> np.uint64(63) != 0
+        if negative.any():
+            refuse(
+                negative & column.present & known & refuses[codes],
+                RowFault.QUANTITY_NEGATIVE,
+                lambda row, name=column.name: ("meter_values", name),
+            )
+    for column in columns.properties:
+        lacks = np.array([m is not None and column.name not in m.properties for m in meters] + [False], dtype=np.bool_)
+        if lacks.any():
+            unknown = (column.codes >= 0) & known & lacks[codes]
+            refuse(unknown, RowFault.PROPERTY_UNKNOWN, lambda row, name=column.name: ("meter_properties", name))
+    return faults, fields
+
+
+def _names(names: pa.StringArray, is_id: NDArray[np.bool_]) -> list[tuple[str, bool]]:
+    return list(zip(names.to_pylist(), is_id.tolist(), strict=True))
+
+
+def _meter(compiled: CompiledCatalog, name: str, is_id: bool):
+    return compiled.meter(name, is_id)
+
+
+# --- Names ----------------------------------------------------------------------------------------------------------
+
+
+def resolve(
+    state: State, compiled: CompiledCatalog, columns: EventColumns, times_us: NDArray[np.int64]
+) -> Resolved:
+    pools = state.pools
+    customers = _names(columns.customers.names, columns.customers.is_id)
+    meters = _names(columns.meters.names, columns.meters.is_id)
+    count = columns.row_count
+    value_column = np.full(len(pools.value_names), -1, dtype=np.int32)
+    for index, column in enumerate(columns.values):
+        if column.name in pools.value_names.index:
+            value_column[pools.value_names.index[column.name]] = index
+    property_column = np.full(len(pools.property_names), -1, dtype=np.int32)
+    texts: list[NDArray[np.int32]] = []
+    for index, property_ in enumerate(columns.properties):
+        if property_.name in pools.property_names.index:
+            property_column[pools.property_names.index[property_.name]] = index
+        texts.append(_text_numbers(pools.texts.index, property_.values))
+    batch = BatchTable(
+        customer=_numbers(compiled.customer_by_id, compiled.customer_by_reference, customers),
+        meter=_numbers(compiled.meter_by_id, compiled.meter_by_reference, meters),
+        charge=np.array(
+            [pools.charges.index.get(name, -2) for name in columns.contracts.names.to_pylist()], dtype=np.int32
+        ),
+        customer_code=columns.customers.codes,
+        meter_code=columns.meters.codes,
+        contract_code=columns.contracts.codes,
+        time_us=times_us,
+        value_column=value_column,
+        present=stacked([column.present for column in columns.values], (0, count), np.bool_),
+        property_column=property_column,
+        property_code=stacked([column.codes for column in columns.properties], (0, count), np.int32),
+        property_text=np.concatenate([*texts, np.zeros(0, dtype=np.int32)]),
+        property_text_start=starts_of([len(text) for text in texts]),
+    )
+    return Resolved(
+        batch=batch,
+        customer_references=_references(columns.customers.names, customers, pools.customer_references),
+        meter_references=_references(columns.meters.names, meters, pools.meter_references),
+        numbers=stacked([column.numbers for column in columns.values], (0, count, 2), np.uint64),
+    )
+
+
+def _numbers(by_id, by_reference, names: list[tuple[str, bool]]) -> NDArray[np.int32]:
+    return np.array([(by_id if is_id else by_reference).get(name, -1) for name, is_id in names], dtype=np.int32)
+
+
+def _text_numbers(index: dict[str, int], texts: pa.StringArray) -> NDArray[np.int32]:
+    """Number of each text that some condition names; -1 otherwise."""
+    if not index:
+        return np.full(len(texts), -1, dtype=np.int32)
+    found = pc.index_in(texts, value_set=pa.array(list(index), type=pa.string()))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def _references(names: pa.StringArray, named: list[tuple[str, bool]], references: dict[str, str]) -> pa.StringArray:
+    """Ids turned into the references they stand for, for ever; an id never known stands for itself."""
+    if not any(is_id for _, is_id in named):
+        return names
+    return pa.array([references.get(name, name) if is_id else name for name, is_id in named], type=pa.string())
+
+
+# --- References -----------------------------------------------------------------------------------------------------
+
+
+def _resend(
+    state: State, keys: NDArray[np.uint64], before: NDArray[np.uint64], first: int, records: Records
+) -> tuple[Resent, ...]:
+    """Claims deleted references for the rows that send them again; `before` of later rows is brought up to date."""
+    resent = []
+    for row in np.flatnonzero(before >= np.uint64(DELETED_BIT)):
+        key = tuple(int(limb) for limb in keys[row])
+        known = state.references.get(*key)
+        if not known & DELETED_BIT:
+            before[row] = known
+            continue
+        decoded = records.decoded(sequence_and_row(known)[0])
+        position = decoded.positions(np.array([known & (DELETED_BIT - 1)], dtype=np.uint64))[0]
+        generation = decoded.column("generation")[int(position)].as_py() + 1
+        state.references.put(*key, first + int(row))
+        resent.append(Resent(int(row), known, generation))
+    return tuple(resent)
+
+
+def _judge_known(
+    before: NDArray[np.uint64],
+    new: NDArray[np.bool_],
+    fingerprints: NDArray[np.uint64],
+    first: int,
+    records: Records,
+    status: NDArray[np.uint8],
+    faults: NDArray[np.uint8],
+    event_ids: NDArray[np.uint64],
+    generations: NDArray[np.int32],
+) -> None:
+    """DUPLICATE or CONFLICT for every row whose reference was known."""
+    known = (before != 0) & ~new & (faults == 0)
+    rows = np.flatnonzero(known)
+    if len(rows) == 0:
+        return
+    # An earlier row of this very message, or a record of another.
+    here = before[rows] >= np.uint64(first)
+    here &= before[rows] < np.uint64(first + len(before))
+    same = np.zeros(len(before), dtype=np.bool_)
+    local, others = rows[here], rows[~here]
+    earlier = (before[local] - np.uint64(first)).astype(np.int64)
+    same[local] = (fingerprints[local] == fingerprints[earlier]).all(axis=1)
+    event_ids[local] = before[local]
+    generations[local] = generations[earlier]
+    for decoded, group in _by_commit(before, others, records):
+        positions = decoded.positions(before[group])
+        same[group] = (decoded.fingerprints[positions] == fingerprints[group]).all(axis=1)
+        firsts = decoded.column("first").to_numpy()[positions]
+        event_ids[group] = np.where(firsts == 0, before[group], firsts)
+        generations[group] = decoded.column("generation").to_numpy()[positions]
+    status[rows] = np.where(same[rows], np.uint8(Status.DUPLICATE), np.uint8(Status.CONFLICT))
+    faults[rows] = np.where(same[rows], np.uint8(0), np.uint8(RowFault.REFERENCE_CONFLICT))
+
+
+# --- Matching and rating --------------------------------------------------------------------------------------------
+
+
+def _rate(
+    state: State, resolved: Resolved, new: NDArray[np.bool_], faults: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64]]:
+    """(match, postings, posting starts) of the new rows; rows that do not fit get a fault and no postings."""
+    match, pairs, pair_start = match_batch(state, resolved.batch, new)
+    return match, *post_pairs(state, pairs, pair_start, resolved.numbers, faults)
+
+
+def post_pairs(
+    state: State,
+    pairs: Pairs,
+    pair_start: NDArray[np.int64],
+    numbers: NDArray[np.uint64],
+    faults: NDArray[np.uint8],
+) -> tuple[Postings, NDArray[np.int64]]:
+    """(postings, posting starts) of rows with their pairs, in order."""
+    count = len(pair_start) - 1
+    posting_start = np.zeros(count + 1, dtype=np.int64)
+    postings = empty_postings(max(int(pair_start[-1]), 1))
+    row = 0
+    while True:
+        row = post_rows(
+            row,
+            pairs,
+            pair_start,
+            numbers,
+            state.accounts.arrays,
+            state.parts.arrays,
+            state.lines.arrays,
+            state.pools.prices.tables,
+            state.pools.taxes.tables,
+            PostingTable(*postings),
+            posting_start,
+            faults,
+        )
+        if row == count:
+            break
+        postings = _roomier(postings, int(posting_start[row]))
+    made = int(posting_start[-1])
+    return Postings(*(column[:made] for column in postings)), posting_start
+
+
+def match_batch(
+    state: State, batch: BatchTable, wanted: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], Pairs, NDArray[np.int64]]:
+    """(match, pairs, pair starts) of the wanted rows; opens what they fall into."""
+    count = len(wanted)
+    starts = state.current.match.customer_start
+    widest = int(np.diff(starts).max(initial=1))
+    room = max(count, widest)
+    reasons = np.full(count, np.uint8(Match.NOT_STORED))
+    pair_start = np.zeros(count + 1, dtype=np.int64)
+    pairs = Pairs(*(np.zeros(room, dtype=np.int32) for _ in Pairs._fields))
+    capacity = max(MISSING_CAPACITY, widest)
+    missing = Missing(
+        np.zeros(capacity, dtype=np.int32), np.zeros(capacity, dtype=np.int32), np.zeros(capacity, dtype=np.int64)
+    )
+    row = 0
+    state.reserve_charges()
+    while True:
+        row, missing_count = match_rows(
+            row,
+            wanted,
+            batch,
+            state.current.match,
+            state.pools.definition_table,
+            state.pools.cell_table,
+            state.pools.condition_table,
+            state.newest_period,
+            state.periods.arrays,
+            state.cell_slots.arrays.account,
+            state.accounts.arrays,
+            state.parts.arrays,
+            pairs,
+            pair_start,
+            reasons,
+            missing,
+        )
+        if row == count:
+            return reasons, pairs, pair_start
+        if missing_count == 0:
+            pairs = Pairs(*(np.concatenate([column, np.zeros_like(column)]) for column in pairs))
+        for index in range(missing_count):
+            open_part(
+                state,
+                int(missing.definition[index]),
+                int(missing.cell[index]),
+                int(missing.time_us[index]),
+                state.current.version,
+            )
+
+
+def empty_postings(capacity: int) -> Postings:
+    """Posting columns with room for so many."""
+    dtypes = (np.int32, np.int64, np.uint64, np.int64, np.uint64, np.uint64, np.bool_)
+    columns = []
+    for name, dtype in zip(Postings._fields, dtypes, strict=True):
+        shape = (capacity, POSTING_LIMBS[name]) if name in POSTING_LIMBS else (capacity,)
+        columns.append(np.empty(shape, dtype=dtype))
+    return Postings(*columns)
+
+
+def joined(pieces: Sequence[Postings]) -> Postings:
+    """Postings behind one another."""
+    everything = [empty_postings(0), *pieces]
+    return Postings(*(np.concatenate(columns) for columns in zip(*everything, strict=True)))
+
+
+def _roomier(postings: Postings, used: int) -> Postings:
+    larger = empty_postings(2 * len(postings.part) + 64)
+    for old, new in zip(postings, larger, strict=True):
+        new[:used] = old[:used]
+    return larger
+
+
+# --- Records --------------------------------------------------------------------------------------------------------
+
+
+def event_records(piece: EventPiece) -> pa.Table:
+    """The stored rows of a piece as a records table, in row order."""
+    rows, columns, outcome = piece.rows, piece.columns, piece.outcome
+    everything = len(rows) == columns.row_count
+    chosen = pa.array(rows)
+
+    def pick(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return array if everything else array[rows]
+
+    def coded(codes: NDArray[np.int32], names: pa.StringArray) -> pa.Array:
+        picked = pick(codes)
+        absent = picked < 0
+        return pa.DictionaryArray.from_arrays(pa.array(picked, mask=absent if absent.any() else None), names)
+
+    count = len(rows)
+    posting_counts = np.diff(outcome.posting_starts)
+    times_us = np.where(columns.time_given, columns.times_us, piece.receipt_time_us)
+    arrays: list[pa.Array] = [
+        pa.array(np.zeros(count, dtype=np.uint32)),
+        pa.array((rows + piece.row_offset).astype(np.uint32)),
+        pa.array(np.full(count, np.uint8(RecordKind.EVENT))),
+        pa.array(pick(outcome.status)),
+        pa.array(pick(outcome.match)),
+        pa.array(pick(outcome.faults)),
+        columns.references if everything else columns.references.take(chosen),
+        coded(columns.customers.codes, piece.customer_references),
+        coded(columns.meters.codes, piece.meter_references),
+        coded(columns.contracts.codes, columns.contracts.names),
+        pa.array(pick(times_us)),
+        pa.array(pick(columns.time_given)),
+        pa.array(np.full(count, piece.receipt_time_us, dtype=np.int64)),
+        pa.array(pick(outcome.generations)),
+        pa.array(np.zeros(count, dtype=np.uint64)),
+        pa.array(pick(_previous(piece))),
+        fixed_binary(pick(piece.fingerprints)),
+        pa.array(pick(posting_counts).astype(np.uint32)),
+    ]
+    fields = list(RECORD_FIELDS)
+    for value in sorted(columns.values, key=lambda column: column.name):
+        arrays.append(decimals(pick(value.numbers), pick(value.present)))
+        fields.append((VALUE_PREFIX + value.name, arrays[-1].type))
+    for property_ in sorted(columns.properties, key=lambda column: column.name):
+        arrays.append(coded(property_.codes, property_.values))
+        fields.append((PROPERTY_PREFIX + property_.name, TEXT_CODES))
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _previous(piece: EventPiece) -> NDArray[np.uint64]:
+    previous = np.zeros(piece.columns.row_count, dtype=np.uint64)
+    for item in piece.resent:
+        previous[item.row] = item.location_before & (DELETED_BIT - 1)
+    return previous

@@ -1,0 +1,135 @@
+"""The ledger's state: what is open, how far it has run, and which references are known.
+
+Everything is numbered in the order of its opening, and a number is never used again. What a number is (its customer,
+contract, period) is in `definitions` and in the lists here; what moves is in the tables that kernels read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.catalog.compile import CompiledCatalog, Definition, Pools, compile_catalog
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.kernels.growing import GrowingTable
+from tallybook_engine.kernels.hash_set import HashTable
+from tallybook_engine.ledger.references import Hasher
+from tallybook_engine.matching import AccountTable, PartTable, PeriodTable
+from tallybook_engine.rating.postings import LineTable
+
+
+class CellSlots(NamedTuple):
+    """Account of each (period, cell); -1 where it is not open."""
+
+    account: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class LineIdentity:
+    """What makes a charge line one line: lines that would round or tax apart are never one."""
+
+    charge: int
+    cell_id: str
+    period_start_us: int
+    currency: str
+    half_even: bool
+    tax_rule: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineOrigin:
+    """Where a line comes from."""
+
+    definition: int
+    cell: int
+    period_start_us: int
+    period_end_us: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One part that was opened, with whatever else opened for it."""
+
+    part: int
+    line: int
+    account: int
+    period: int
+    charge: int
+    cell: int
+    version: int
+    period_start_us: int
+    period_end_us: int
+    billing_start_us: int
+    billing_end_us: int
+    amount: int
+    """OPEN posting: the part's value with no events, minor units."""
+    exact: int
+    """Scale 24."""
+    tax: int
+
+
+class State:
+    """One book's ledger in memory. Only its writer changes it; it reads no clock, file or random number."""
+
+    def __init__(self, secret: bytes, partition_count: int) -> None:
+        self.hasher = Hasher(secret)
+        self.partition_count = partition_count
+        self.pools = Pools()
+        self.compiled: dict[int, CompiledCatalog] = {}
+        """By version; every version that an open period is pinned to is here."""
+        self.current = self.adopt(Catalog())
+        self.references = HashTable()
+        self.periods = GrowingTable(PeriodTable)
+        self.accounts = GrowingTable(AccountTable)
+        self.parts = GrowingTable(PartTable, {"quantity": 2, "base": 3, "exact": 3})
+        self.lines = GrowingTable(LineTable, {"exact": 3})
+        self.cell_slots = GrowingTable(CellSlots)
+        self.newest_period = np.full(16, -1, dtype=np.int32)
+        """By charge."""
+        self.line_by_identity: dict[LineIdentity, int] = {}
+        self.line_origins: list[LineOrigin] = []
+        self.openings: list[Opening] = []
+        """By part."""
+        self.lines_of_customer: dict[str, list[int]] = {}
+        """By customer id, in the order of opening."""
+        self.parts_of_line: list[list[int]] = []
+        self.receipt_time_us = 0
+        """Of the last batch: receipt times never decrease."""
+        self.sequence = 0
+        """Last staged sequence."""
+
+    def adopt(self, catalog: Catalog) -> CompiledCatalog:
+        """Compiles a version and makes it the current one."""
+        pinned = sorted({int(d) for d in self.periods.rows().definition}) if hasattr(self, "periods") else []
+        self.current = compile_catalog(catalog, self.pools, pinned)
+        self.compiled[catalog.version] = self.current
+        return self.current
+
+    def definition_of_charge(self, version: int, charge: int) -> int:
+        """Index of what a charge meant under a version."""
+        return self.compiled[version].current_definitions[charge]
+
+    def definition_of_part(self, part: int) -> Definition:
+        """What the part is priced by."""
+        return self.pools.definitions[self.definition_index_of_part(part)]
+
+    def definition_index_of_part(self, part: int) -> int:
+        """Index of what the part is priced by."""
+        account = self.parts.arrays.account[part]
+        return int(self.periods.arrays.definition[self.accounts.arrays.period[account]])
+
+    def newest_period_of(self, charge: int) -> int:
+        """Newest pinned period of a charge; -1: none."""
+        self.reserve_charges()
+        return int(self.newest_period[charge])
+
+    def reserve_charges(self) -> None:
+        """Makes `newest_period` as long as there are charges."""
+        missing = len(self.pools.charges) - len(self.newest_period)
+        if missing > 0:
+            more = np.full(max(missing, len(self.newest_period)), -1, dtype=np.int32)
+            self.newest_period = np.concatenate([self.newest_period, more])
