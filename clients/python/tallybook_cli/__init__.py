@@ -1,1 +1,1 @@
-"""The command line: `tallybook`."""
+"""The `tallybook` command, and the demo."""

@@ -10,6 +10,7 @@ with Client("127.0.0.1:7430") as client:
     print(result.cost.details[0].amount_including_tax)
 """
 
+from tallybook_client.channel import DEFAULT_TARGET
 from tallybook_client.charges import CHARGES_SCHEMA, charges_frame
 from tallybook_client.client import BATCH_ROWS_DEFAULT, CatalogVersion, Charges, Client, Span
 from tallybook_client.costs import Costs
@@ -56,6 +57,7 @@ from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer, Exceptio
 __all__ = [
     "BATCH_ROWS_DEFAULT",
     "CHARGES_SCHEMA",
+    "DEFAULT_TARGET",
     "WINDOW_BATCHES",
     "AbortedError",
     "AmountLine",

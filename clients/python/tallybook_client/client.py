@@ -219,8 +219,8 @@ class Client:
         expected_version: int | None = None,
         validate_only: bool = False,
     ) -> catalog_pb2.ApplyCatalogResponse:
-        """Put objects and remove ids as one change. InvalidArgumentError whose `fields` are all the faults; AbortedError
-        where the book is not at `expected_version`.
+        """Put objects and remove ids as one change. InvalidArgumentError carries all the faults in its `fields`;
+        AbortedError: the book is not at `expected_version`.
         """
         request = catalog_pb2.ApplyCatalogRequest(
             put=put, remove=remove, prune=prune, expected_version=expected_version, validate_only=validate_only

@@ -1,0 +1,97 @@
+"""`tallybook charges`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+import click
+
+import tallybook_client as tb
+from tallybook_cli.costs import line_rows
+from tallybook_cli.customers import customer_spans
+from tallybook_cli.errors import CommandError
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.options import Target, json_option, server_options, span_options
+from tallybook_cli.output import console, path, print_json, print_table
+
+
+@click.command()
+@span_options()
+@click.option("--lines", "with_lines", is_flag=True, help="Each charge with its tier lines.")
+@click.option("--unopened", is_flag=True, help="Also lines that no event has opened; needs --from and --to.")
+@click.option("--as-of", default=0, metavar="SEQUENCE", help="The lines as of this committed sequence.")
+@server_options
+@json_option
+def command(target: Target, span: tb.Span, with_lines: bool, unopened: bool, as_of: int, as_json: bool) -> ExitCode:
+    """Show charge lines: one a product contract, matrix cell and billing period, with the totals.
+
+    \b
+    Example:
+      tallybook charges --customer UA --from 2013-07-01 --to 2013-08-01 --lines
+    """
+    if unopened and not (span.start_time and span.end_time):
+        raise CommandError("--unopened needs --from and --to: periods without end have no last line")
+    with target.connect() as client:
+        charges = [
+            charge
+            for each in customer_spans(client, span)
+            for charge in client.charges(each, as_of_sequence=as_of, include_unopened=unopened)
+        ]
+    if as_json:
+        for charge in charges:
+            print_json(charge.message)
+        return ExitCode.OK
+    if with_lines:
+        for charge in charges:
+            _print_charge(charge)
+    else:
+        _print_charges(charges)
+    _print_totals(charges)
+    return ExitCode.OK
+
+
+def _print_charges(charges: Iterable[tb.ChargeLine]) -> None:
+    columns = ["contract", "cell", "from", "to", "quantity>", "without tax>", "tax>", "with tax>", "currency"]
+    print_table(
+        "",
+        columns,
+        (
+            [
+                path(charge.contract_path),
+                charge.cell_id,
+                charge.start_time,
+                charge.end_time,
+                charge.quantity,
+                f"{charge.amount_excluding_tax.quantity:,f}",
+                f"{charge.tax_summary.tax_amount.quantity:,f}",
+                f"{charge.amount_including_tax.quantity:,f}",
+                charge.amount_excluding_tax.currency,
+            ]
+            for charge in charges
+        ),
+    )
+
+
+def _print_charge(charge: tb.ChargeLine) -> None:
+    cell = f" [{charge.cell_id}]" if charge.cell_id else ""
+    title = f"{path(charge.contract_path)}{cell}  {charge.start_time:%Y-%m-%d} to {charge.end_time:%Y-%m-%d}"
+    rows: list[list[object]] = line_rows(charge.lines)
+    rows.append(["without tax", charge.quantity, None, None, f"{charge.amount_excluding_tax.quantity:,f}"])
+    rows.append(["tax", None, None, None, f"{charge.tax_summary.tax_amount.quantity:,f}"])
+    rows.append(["with tax", None, None, None, str(charge.amount_including_tax)])
+    print_table(title, ["rule", "quantity>", "unit amount>", "flat amount>", "amount>"], rows)
+
+
+def _print_totals(charges: Sequence[tb.ChargeLine]) -> None:
+    totals: dict[str, list[Decimal]] = {}
+    for charge in charges:
+        total = totals.setdefault(charge.amount_excluding_tax.currency, [Decimal(0)] * 3)
+        total[0] += charge.amount_excluding_tax.quantity
+        total[1] += charge.tax_summary.tax_amount.quantity
+        total[2] += charge.amount_including_tax.quantity
+    for currency, (without_tax, tax, with_tax) in totals.items():
+        console().print(
+            f"{without_tax:,f} without tax, {tax:,f} tax, [bold]{with_tax:,f} {currency}[/bold] "
+            f"({len(charges):,} lines in all)"
+        )

@@ -1,0 +1,73 @@
+"""What a command prints: tables for people, one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+PIPED_WIDTH = 180
+"""Columns of a table that no terminal shows: nothing is cut off in a file."""
+
+
+def console() -> Console:
+    """Standard output."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Message | Mapping[str, Any]) -> None:
+    """One JSON object on a line, with the contract's own field names."""
+    fields = MessageToDict(value, preserving_proto_field_name=True) if isinstance(value, Message) else value
+    click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table; columns whose name ends with '>' are numbers and stand right."""
+    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        right = column.endswith(">")
+        table.add_column(column.removesuffix(">"), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, str) else shown(cell) for cell in row))
+    console().print(table)
+
+
+def shown(value: object) -> str:
+    """A value for a person."""
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return number(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return instant(value)
+    return str(value)
+
+
+def number(value: Decimal) -> str:
+    """A number with thousands separators, without trailing zeros."""
+    text = f"{value:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def instant(value: datetime) -> str:
+    """A time in UTC."""
+    text = value.strftime("%Y-%m-%d %H:%M:%S")
+    fraction = f".{value.microsecond:06d}" if value.microsecond else ""
+    return f"{text}{fraction}Z"
+
+
+def path(parts: Sequence[str]) -> str:
+    """A contract path."""
+    return " / ".join(parts)
