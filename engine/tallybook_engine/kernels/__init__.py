@@ -25,13 +25,26 @@ Result = TypeVar("Result")
 def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compiles a function of arrays and scalars to machine code that holds no interpreter lock.
 
-    A kernel takes arrays and scalars (or named tuples of them), allocates nothing in loops and knows no Python
-    object. Division by zero is not checked (``error_model="numpy"``) and neither are bounds: the caller checks.
+    A kernel takes arrays and scalars (or named tuples of them), allocates nothing and knows no Python object.
+    Division by zero is not checked (``error_model="numpy"``) and neither are bounds: the caller checks.
     Signatures are fixed by the first call's types; compiled code is kept on disk (see `kernels.cache`).
+
+    No references are counted. With counting, a kernel that takes an array out of a named tuple, or a row out of an
+    array, counts it up and down by atomic operations: hundreds a row where tuples are many, more than the work itself.
     """
+    return _compiled(function)
+
+
+def inlined_kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """A kernel for the inside of loops: laid into the kernels that call it, however large it is."""
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: Callable[Parameters, Result], **options: bool) -> Callable[Parameters, Result]:
     if JIT_DISABLED:
         return _without_overflow_warnings(function)
-    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)(function)
+    options |= {"cache": True, "nogil": True, "boundscheck": False, "_nrt": False}
+    compiled: Any = numba.njit(error_model="numpy", **options)(function)
     return compiled
 
 
@@ -46,4 +59,4 @@ def _without_overflow_warnings(function: Callable[Parameters, Result]) -> Callab
     return plain
 
 
-__all__ = ["JIT_DISABLED", "kernel"]
+__all__ = ["JIT_DISABLED", "inlined_kernel", "kernel"]
