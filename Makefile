@@ -13,6 +13,8 @@ ARGS ?=
 SOURCES := engine server clients/python tests benchmarks tools
 # Folders that hold Python today; a folder joins the checks with its first file.
 CHECKED := $(wildcard $(SOURCES))
+# Each file with an entry point is a benchmark; the others are what benchmarks share.
+BENCHMARKS = $(shell grep -ls '__main__' benchmarks/*.py)
 
 .PHONY: help setup demo test lint types imports proto-checks checks generate lock bench bench-smoke fmt clean
 
@@ -63,11 +65,11 @@ generate: setup ## Write the stubs and the wire image from the protos (an incomp
 lock: setup ## Resolve the dependencies of pyproject.toml into requirements.lock (UPGRADE=1: to the newest)
 	$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
 
-bench: setup ## Run the benchmarks at full size
-	$(BIN)/python -m pytest benchmarks $(ARGS)
+bench: setup ## Run every benchmark at full size
+	@for file in $(BENCHMARKS); do $(BIN)/python $$file $(ARGS) || exit 1; done
 
-bench-smoke: setup ## Run the benchmarks at the size that the tests use
-	$(BIN)/python -m pytest tests -m bench_smoke $(ARGS)
+bench-smoke: ARGS += --smoke
+bench-smoke: bench ## Run every benchmark at the size that the tests use
 
 fmt: setup ## Format the Python code and the protos
 	$(BIN)/ruff check --fix .

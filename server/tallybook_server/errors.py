@@ -140,7 +140,7 @@ class FieldFault(NamedTuple):
     message: str
 
 
-class Fault(Exception):  # noqa: N818 - the word of the contract: row faults are its kin
+class Fault(Exception):
     """A call (or one message of a stream) fails as a whole."""
 
     def __init__(
