@@ -35,6 +35,9 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     return _compiled(function)
 
 
+lean_kernel = kernel
+
+
 def inlined_kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """A kernel for the inside of loops: laid into the kernels that call it, however large it is."""
     return _compiled(function, forceinline=True)
@@ -43,8 +46,9 @@ def inlined_kernel(function: Callable[Parameters, Result]) -> Callable[Parameter
 def _compiled(function: Callable[Parameters, Result], **options: bool) -> Callable[Parameters, Result]:
     if JIT_DISABLED:
         return _without_overflow_warnings(function)
-    options |= {"cache": True, "nogil": True, "boundscheck": False, "_nrt": False}
-    compiled: Any = numba.njit(error_model="numpy", **options)(function)
+    fixed = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
+    njit: Any = numba.njit  # Its types do not know `_nrt`.
+    compiled: Callable[Parameters, Result] = njit(**fixed, **options)(function)
     return compiled
 
 
@@ -59,4 +63,4 @@ def _without_overflow_warnings(function: Callable[Parameters, Result]) -> Callab
     return plain
 
 
-__all__ = ["JIT_DISABLED", "inlined_kernel", "kernel"]
+__all__ = ["JIT_DISABLED", "inlined_kernel", "kernel", "lean_kernel"]
