@@ -21,7 +21,7 @@ class CatalogFault:
     """What was found and what is wanted, to be read after the path."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class Faults:

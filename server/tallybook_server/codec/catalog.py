@@ -1,0 +1,564 @@
+"""The catalogue between wire and model.
+
+Reading goes on past every fault: what cannot be read is noted with its path and stood in for, so that all faults of a
+catalogue are found at once. Nothing that was read with a fault is ever used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from enum import Enum
+from typing import Literal, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from tallybook.v1 import catalog_pb2 as wire
+from tallybook_engine.catalog import limits
+from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds, CatalogObjects
+from tallybook_engine.catalog.check_price import check_tier_starts
+from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
+from tallybook_engine.catalog.model import (
+    Aggregation,
+    Basis,
+    Contract,
+    Customer,
+    Frequency,
+    Matrix,
+    MatrixRule,
+    Meter,
+    PeriodUnit,
+    Plan,
+    Product,
+    ProductContract,
+    Tax,
+    TaxMode,
+)
+from tallybook_engine.decimals import (
+    QUANTITY_SCALE,
+    UNIT,
+    DecimalFault,
+    DecimalFaultCode,
+    format_decimal,
+    parse_decimal,
+)
+from tallybook_engine.pricing.model import (
+    Graduated,
+    IncludedMode,
+    IncludedQuantity,
+    NoPrice,
+    Package,
+    PerUnit,
+    Price,
+    PriceModel,
+    Rounding,
+    Stairstep,
+    Tier,
+    UnitConversion,
+    Volume,
+)
+
+Word = TypeVar("Word", bound=Enum)
+Number = TypeVar("Number", int, None)
+DateField = Literal["start_date", "end_date"]
+
+_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}))?")
+_SHOWN_LETTERS_MAX = 40
+_AROUND_A_PRICE = ("included_quantity", "minimum", "cap", "zero_usage", "conversion")
+_DECIMAL_FAULTS: Mapping[DecimalFaultCode, str] = {
+    DecimalFaultCode.EMPTY: "is empty: leave it out, or give a number",
+    DecimalFaultCode.MALFORMED: "is no decimal number",
+    DecimalFaultCode.TOO_MANY_DECIMALS: "has more than 12 decimals",
+    DecimalFaultCode.OUT_OF_RANGE: "is not below 10^15 in size",
+}
+
+
+def read_change(put: wire.Catalog, remove: wire.CatalogIds, prune: bool, faults: Faults) -> CatalogChange:
+    """A change as it was sent; what cannot be read is noted in `faults`."""
+    ids = {kind: tuple(getattr(remove, kind)) for kind in KINDS}
+    return CatalogChange(read_objects(put, faults), CatalogIds(**ids), prune)
+
+
+def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
+    """Objects of a catalogue with their defaults filled in; what cannot be read is noted in `faults`."""
+    reader = _Reader(faults)
+    return CatalogObjects(
+        taxes=tuple(reader.tax(each, f"taxes[{index}]") for index, each in enumerate(catalog.taxes)),
+        meters=tuple(_meter(each) for each in catalog.meters),
+        products=tuple(reader.product(each, f"products[{index}]") for index, each in enumerate(catalog.products)),
+        plans=tuple(reader.plan(each, f"plans[{index}]") for index, each in enumerate(catalog.plans)),
+        customers=tuple(_customer(each) for each in catalog.customers),
+        contracts=tuple(
+            reader.contract(each, f"contracts[{index}]", None) for index, each in enumerate(catalog.contracts)
+        ),
+    )
+
+
+def read_plan(plan: wire.Plan, faults: Faults) -> Plan:
+    """One plan by itself, its paths without a prefix; what cannot be read is noted in `faults`."""
+    return _Reader(faults).plan(plan, "plan")
+
+
+def read_difference(stored: bytes) -> CatalogChange:
+    """A version's difference from its stored bytes. Raises ValueError where they are not one."""
+    try:
+        request = wire.ApplyCatalogRequest.FromString(stored)
+    except DecodeError as error:
+        raise ValueError("the stored bytes are no catalogue difference") from error
+    faults = Faults()
+    change = read_change(request.put, request.remove, request.prune, faults)
+    if found := faults.ordered():
+        raise CatalogInvalidError(found)
+    return change
+
+
+def write_difference(difference: CatalogChange) -> bytes:
+    """A version's difference as bytes to store: a serialised ApplyCatalogRequest, equal for equal differences."""
+    request = wire.ApplyCatalogRequest(put=write_objects(difference.put), prune=difference.prune)
+    for kind in KINDS:
+        getattr(request.remove, kind).extend(difference.remove.of_kind(kind))
+    return request.SerializeToString(deterministic=True)
+
+
+def write_objects(objects: CatalogObjects) -> wire.Catalog:
+    """Objects as the message that a catalogue file is."""
+    return wire.Catalog(
+        taxes=[write_tax(each) for each in objects.taxes],
+        meters=[write_meter(each) for each in objects.meters],
+        products=[write_product(each) for each in objects.products],
+        plans=[write_plan(each) for each in objects.plans],
+        customers=[write_customer(each) for each in objects.customers],
+        contracts=[write_contract(each) for each in objects.contracts],
+    )
+
+
+def write_tax(tax: Tax) -> wire.Tax:
+    """A tax."""
+    mode = wire.Tax.Mode.Value(tax.mode.value)
+    return wire.Tax(id=tax.id, country_code=tax.country_code, rate=_text(tax.rate), mode=mode)
+
+
+def write_meter(meter: Meter) -> wire.Meter:
+    """A meter."""
+    return wire.Meter(
+        id=meter.id,
+        reference=meter.reference,
+        values=meter.values,
+        properties=meter.properties,
+        allow_negative=meter.allow_negative,
+    )
+
+
+def write_product(product: Product) -> wire.Product:
+    """A product."""
+    return wire.Product(
+        id=product.id,
+        reference=product.reference,
+        meter=product.meter,
+        aggregation=wire.Product.Aggregation.Value(product.aggregation.value),
+        value=product.value,
+        filter=dict(product.filter),
+    )
+
+
+def write_customer(customer: Customer) -> wire.Customer:
+    """A customer."""
+    return wire.Customer(
+        id=customer.id, reference=customer.reference, name=customer.name, country_code=customer.country_code
+    )
+
+
+def write_plan(plan: Plan) -> wire.Plan:
+    """A plan."""
+    rounding = wire.Plan.Rounding.Value(plan.rounding.value)
+    message = wire.Plan(id=plan.id, product=plan.product, currency=plan.currency, rounding=rounding)
+    if isinstance(plan.price, Price):
+        _write_price(plan.price, message)
+    else:
+        for rule in plan.price.rules:
+            _write_price(rule.price, message.matrix.rules.add(id=rule.id, match=dict(rule.match)))
+    return message
+
+
+def write_contract(contract: Contract) -> wire.Contract:
+    """A contract with all that lies below it."""
+    return wire.Contract(
+        id=contract.id,
+        customer=contract.customer,
+        time_zone=contract.time_zone,
+        start_date=contract.start_date.isoformat(),
+        end_date=contract.end_date.isoformat() if contract.end_date else None,
+        billing_frequency=_write_frequency(contract.billing_frequency),
+        product_contracts=[_write_product_contract(each) for each in contract.product_contracts],
+        sub_contracts=[write_contract(each) for each in contract.sub_contracts],
+    )
+
+
+def _write_product_contract(each: ProductContract) -> wire.ProductContract:
+    return wire.ProductContract(
+        id=each.id,
+        plan=each.plan,
+        accumulation_period=_write_frequency(each.accumulation_period) if each.accumulation_period else None,
+        start_date=each.start_date.isoformat() if each.start_date else None,
+        end_date=each.end_date.isoformat() if each.end_date else None,
+        shared=each.shared,
+    )
+
+
+def _write_frequency(frequency: Frequency) -> wire.Frequency:
+    return wire.Frequency(
+        basis=wire.Frequency.Basis.Value(frequency.basis.value),
+        interval=frequency.interval,
+        unit=wire.Frequency.Unit.Value(frequency.unit.value),
+    )
+
+
+def _write_price(price: Price, message: wire.Plan | wire.MatrixRule) -> None:
+    _write_model(price.model, message)
+    if price.included is not None:
+        message.included_quantity.quantity = _text(price.included.quantity)
+        message.included_quantity.mode = wire.IncludedQuantity.Mode.Value(price.included.mode.value)
+    if price.minimum is not None:
+        message.minimum = _text(price.minimum)
+    if price.cap is not None:
+        message.cap = _text(price.cap)
+    message.zero_usage = price.zero_usage
+    if price.conversion is not None:
+        conversion = price.conversion
+        if conversion.divisor is not None:
+            message.conversion.divide_by = _text(conversion.divisor)
+        if conversion.factor is not None:
+            message.conversion.multiply_by = _text(conversion.factor)
+        message.conversion.decimal_places = conversion.rounding_places
+        message.conversion.rounding = wire.UnitConversion.Rounding.Value(conversion.rounding.value)
+
+
+def _write_model(model: PriceModel, message: wire.Plan | wire.MatrixRule) -> None:
+    match model:
+        case NoPrice():
+            message.none.SetInParent()
+        case PerUnit():
+            message.per_unit.unit_price = _text(model.unit_price)
+        case Graduated():
+            message.graduated.tiers.extend(_write_tier(tier) for tier in model.tiers)
+        case Volume():
+            message.volume.tiers.extend(_write_tier(tier) for tier in model.tiers)
+        case Stairstep():
+            message.stairstep.tiers.extend(
+                wire.Tier(up_to=_optional_text(tier.up_to), flat_fee=_text(tier.flat_fee)) for tier in model.tiers
+            )
+        case Package():
+            message.package.size = _text(model.size)
+            message.package.amount = _text(model.amount)
+            message.package.rounding = wire.PackagePrice.Rounding.Value(model.rounding.value)
+
+
+def _write_tier(tier: Tier) -> wire.Tier:
+    return wire.Tier(
+        up_to=_optional_text(tier.up_to),
+        unit_price=_text(tier.unit_price),
+        flat_fee=_text(tier.flat_fee) if tier.flat_fee else None,
+    )
+
+
+def _text(scaled: int) -> str:
+    return format_decimal(scaled, QUANTITY_SCALE)
+
+
+def _optional_text(scaled: int | None) -> str | None:
+    return None if scaled is None else _text(scaled)
+
+
+def _meter(meter: wire.Meter) -> Meter:
+    return Meter(
+        id=meter.id,
+        reference=meter.reference if meter.HasField("reference") else meter.id,
+        values=tuple(meter.values),
+        properties=tuple(meter.properties),
+        allow_negative=meter.allow_negative,
+    )
+
+
+def _customer(customer: wire.Customer) -> Customer:
+    return Customer(
+        id=customer.id,
+        reference=customer.reference if customer.HasField("reference") else customer.id,
+        name=customer.name,
+        country_code=customer.country_code,
+    )
+
+
+class _Reader:
+    """Reads messages that stand at a path, and notes what cannot be read."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    def tax(self, tax: wire.Tax, path: str) -> Tax:
+        return Tax(
+            id=tax.id,
+            country_code=tax.country_code,
+            rate=self._required(tax, "rate", path),
+            mode=self._word(TaxMode, wire.Tax.Mode.items(), tax.mode, f"{path}.mode", TaxMode.EXCLUSIVE),
+        )
+
+    def product(self, product: wire.Product, path: str) -> Product:
+        aggregations = wire.Product.Aggregation.items()
+        return Product(
+            id=product.id,
+            reference=product.reference if product.HasField("reference") else product.id,
+            meter=product.meter,
+            aggregation=self._word(Aggregation, aggregations, product.aggregation, f"{path}.aggregation"),
+            value=product.value if product.HasField("value") else None,
+            filter=tuple(sorted(product.filter.items())),
+        )
+
+    def plan(self, plan: wire.Plan, path: str) -> Plan:
+        price: Price | Matrix
+        if plan.WhichOneof("model") == "matrix":
+            self._refuse_beside_matrix(plan, path)
+            rules = enumerate(plan.matrix.rules)
+            price = Matrix(tuple(self._rule(rule, f"{path}.matrix.rules[{index}]") for index, rule in rules))
+        else:
+            price = self._price(plan, path)
+        roundings = wire.Plan.Rounding.items()
+        return Plan(
+            id=plan.id,
+            product=plan.product,
+            currency=plan.currency,
+            price=price,
+            rounding=self._word(Rounding, roundings, plan.rounding, f"{path}.rounding", Rounding.HALF_AWAY_FROM_ZERO),
+        )
+
+    def contract(self, contract: wire.Contract, path: str, parent: Contract | None) -> Contract:
+        """A contract and all below it; `parent` fills in what is left out."""
+        customer, time_zone = contract.customer, contract.time_zone
+        start, end = self._date(contract, "start_date", path), self._date(contract, "end_date", path)
+        if parent is not None:
+            customer = customer if contract.HasField("customer") else parent.customer
+            time_zone = time_zone if contract.HasField("time_zone") else parent.time_zone
+            start = start or parent.start_date
+            end = end if contract.HasField("end_date") else parent.end_date
+        elif not contract.HasField("start_date"):
+            self._faults.add(f"{path}.start_date", "is required")
+        if parent is None or contract.HasField("billing_frequency"):
+            billing_frequency = self._frequency(contract, "billing_frequency", path, None)
+        else:
+            billing_frequency = parent.billing_frequency
+        read = Contract(
+            id=contract.id,
+            customer=customer,
+            time_zone=time_zone,
+            start_date=start or limits.DATE_MIN,
+            end_date=end,
+            billing_frequency=billing_frequency,
+        )
+        product_contracts = enumerate(contract.product_contracts)
+        sub_contracts = enumerate(contract.sub_contracts)
+        return replace(
+            read,
+            product_contracts=tuple(
+                self._product_contract(each, f"{path}.product_contracts[{index}]", read)
+                for index, each in product_contracts
+            ),
+            sub_contracts=tuple(
+                self.contract(each, f"{path}.sub_contracts[{index}]", read) for index, each in sub_contracts
+            ),
+        )
+
+    def _product_contract(self, each: wire.ProductContract, path: str, contract: Contract) -> ProductContract:
+        accumulation_period = None
+        if each.HasField("accumulation_period"):
+            basis = contract.billing_frequency.basis
+            accumulation_period = self._frequency(each, "accumulation_period", path, basis)
+        return ProductContract(
+            id=each.id if each.HasField("id") else f"{contract.id}/{each.plan}",
+            plan=each.plan,
+            accumulation_period=accumulation_period,
+            start_date=self._date(each, "start_date", path),
+            end_date=self._date(each, "end_date", path),
+            shared=each.shared,
+        )
+
+    def _frequency(
+        self,
+        owner: wire.Contract | wire.ProductContract,
+        field: Literal["billing_frequency", "accumulation_period"],
+        path: str,
+        default_basis: Basis | None,
+    ) -> Frequency:
+        here = f"{path}.{field}"
+        if not owner.HasField(field):  # type: ignore[arg-type]  # the field is the owner's
+            self._faults.add(here, "is required")
+            return Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
+        frequency: wire.Frequency = getattr(owner, field)
+        return Frequency(
+            basis=self._word(Basis, wire.Frequency.Basis.items(), frequency.basis, f"{here}.basis", default_basis),
+            interval=frequency.interval,
+            unit=self._word(PeriodUnit, wire.Frequency.Unit.items(), frequency.unit, f"{here}.unit"),
+        )
+
+    def _rule(self, rule: wire.MatrixRule, path: str) -> MatrixRule:
+        match = tuple(sorted(rule.match.items()))
+        default_id = ",".join(f"{name}={text}" for name, text in match) or "default"
+        return MatrixRule(rule.id if rule.HasField("id") else default_id, match, self._price(rule, path))
+
+    def _refuse_beside_matrix(self, plan: wire.Plan, path: str) -> None:
+        """What would stand around a price belongs to the rules of a matrix, each of which is a price."""
+        for field, _ in plan.ListFields():
+            if field.name in _AROUND_A_PRICE:
+                self._faults.add(f"{path}.{field.name}", "belongs to the rules of the matrix")
+
+    def _price(self, wire_price: wire.Plan | wire.MatrixRule, path: str) -> Price:
+        included = conversion = None
+        if wire_price.HasField("included_quantity"):
+            included = self._included(wire_price.included_quantity, f"{path}.included_quantity")
+        if wire_price.HasField("conversion"):
+            conversion = self._conversion(wire_price.conversion, f"{path}.conversion")
+        return Price(
+            model=self._model(wire_price, path),
+            included=included,
+            minimum=self._optional(wire_price, "minimum", path),
+            cap=self._optional(wire_price, "cap", path),
+            zero_usage=wire_price.zero_usage,
+            conversion=conversion,
+        )
+
+    def _model(self, wire_price: wire.Plan | wire.MatrixRule, path: str) -> PriceModel:
+        match wire_price.WhichOneof("model"):
+            case "per_unit":
+                return PerUnit(self._required(wire_price.per_unit, "unit_price", f"{path}.per_unit"))
+            case "graduated":
+                return Graduated(self._tiers(wire_price.graduated.tiers, f"{path}.graduated.tiers"))
+            case "volume":
+                return Volume(self._tiers(wire_price.volume.tiers, f"{path}.volume.tiers"))
+            case "stairstep":
+                return Stairstep(self._bands(wire_price.stairstep.tiers, f"{path}.stairstep.tiers"))
+            case "package":
+                return self._package(wire_price.package, f"{path}.package")
+            case "none":
+                return NoPrice()
+        self._faults.add(path, f"has no price: give one of {', '.join(_models(wire_price))}")
+        return NoPrice()
+
+    def _tiers(self, tiers: Sequence[wire.Tier], path: str) -> tuple[Tier, ...]:
+        read = []
+        for index, tier in enumerate(tiers):
+            here = f"{path}[{index}]"
+            if not tier.HasField("unit_price") and not tier.HasField("flat_fee"):
+                self._faults.add(here, "has neither unit_price nor flat_fee")
+            unit_price = self._optional(tier, "unit_price", here)
+            flat_fee = self._optional(tier, "flat_fee", here)
+            read.append(Tier(self._optional(tier, "up_to", here), unit_price or 0, flat_fee or 0))
+        self._check_starts(tiers, read, path)
+        return tuple(read)
+
+    def _bands(self, tiers: Sequence[wire.Tier], path: str) -> tuple[Tier, ...]:
+        """Tiers of a stairstep: an amount for the band, no price for a unit."""
+        read = []
+        for index, tier in enumerate(tiers):
+            here = f"{path}[{index}]"
+            if tier.HasField("unit_price"):
+                self._faults.add(f"{here}.unit_price", "has no meaning in a stairstep: give a flat_fee")
+            up_to = self._optional(tier, "up_to", here)
+            read.append(Tier(up_to, flat_fee=self._required(tier, "flat_fee", here)))
+        self._check_starts(tiers, read, path)
+        return tuple(read)
+
+    def _check_starts(self, tiers: Sequence[wire.Tier], read: Sequence[Tier], path: str) -> None:
+        starts = [self._optional(tier, "starts_at", f"{path}[{index}]") for index, tier in enumerate(tiers)]
+        check_tier_starts(path, starts, [tier.up_to for tier in read], self._faults)
+
+    def _package(self, package: wire.PackagePrice, path: str) -> Package:
+        roundings = wire.PackagePrice.Rounding.items()
+        return Package(
+            size=self._required(package, "size", path, stand_in=UNIT),
+            amount=self._required(package, "amount", path),
+            rounding=self._word(Rounding, roundings, package.rounding, f"{path}.rounding", Rounding.UP),
+        )
+
+    def _included(self, included: wire.IncludedQuantity, path: str) -> IncludedQuantity:
+        modes = wire.IncludedQuantity.Mode.items()
+        return IncludedQuantity(
+            quantity=self._required(included, "quantity", path),
+            mode=self._word(IncludedMode, modes, included.mode, f"{path}.mode", IncludedMode.SUBTRACT_FIRST),
+        )
+
+    def _conversion(self, conversion: wire.UnitConversion, path: str) -> UnitConversion:
+        operation = conversion.WhichOneof("operation")
+        if operation is None:
+            self._faults.add(path, "has neither divide_by nor multiply_by")
+        roundings = wire.UnitConversion.Rounding.items()
+        nearest = Rounding.HALF_AWAY_FROM_ZERO
+        return UnitConversion(
+            divisor=self._required(conversion, "divide_by", path, UNIT) if operation == "divide_by" else None,
+            factor=self._required(conversion, "multiply_by", path, UNIT) if operation == "multiply_by" else None,
+            rounding_places=conversion.decimal_places if conversion.HasField("decimal_places") else QUANTITY_SCALE,
+            rounding=self._word(Rounding, roundings, conversion.rounding, f"{path}.rounding", nearest),
+        )
+
+    def _required(self, owner: Message, field: str, path: str, stand_in: int = 0) -> int:
+        """A decimal that must be there, scale 12; `stand_in` where it cannot be read."""
+        if not owner.HasField(field):
+            self._faults.add(f"{path}.{field}", "is required")
+            return stand_in
+        return self._decimal(getattr(owner, field), f"{path}.{field}", stand_in)
+
+    def _optional(self, owner: Message, field: str, path: str) -> int | None:
+        """A decimal that may be left out, scale 12; None too where it cannot be read."""
+        return self._decimal(getattr(owner, field), f"{path}.{field}", None) if owner.HasField(field) else None
+
+    def _decimal(self, text: str, path: str, stand_in: Number) -> int | Number:
+        try:
+            return parse_decimal(text)
+        except DecimalFault as fault:
+            sentence = _DECIMAL_FAULTS[fault.code]
+            self._faults.add(path, f"{_shown(text)} {sentence}" if text else sentence)
+            return stand_in
+
+    def _date(self, owner: wire.Contract | wire.ProductContract, field: DateField, path: str) -> date | None:
+        """A date that may be left out; None too where it cannot be read. An end at 23:59:59 is the next day."""
+        if not owner.HasField(field):
+            return None
+        text, here = getattr(owner, field), f"{path}.{field}"
+        match = _DATE.fullmatch(text)
+        times = ("00:00:00", "23:59:59") if field == "end_date" else ("00:00:00",)
+        if match is None or match[2] not in (None, *times):
+            self._faults.add(here, f'{_shown(text)} is no date like "2013-01-31"')
+            return None
+        try:
+            day = date.fromisoformat(match[1])
+        except ValueError:
+            self._faults.add(here, f"{_shown(text)} is no date of the calendar")
+            return None
+        day += timedelta(days=match[2] == "23:59:59" and day < date.max)
+        if not limits.DATE_MIN <= day <= limits.DATE_MAX:
+            self._faults.add(here, f"{_shown(text)} is not from {limits.DATE_MIN} to {limits.DATE_MAX}")
+            return None
+        return day
+
+    def _word(
+        self, words: type[Word], known: Sequence[tuple[str, int]], number: int, path: str, default: Word | None = None
+    ) -> Word:
+        """An enum's word; `default` for the zero, which is a fault where there is none."""
+        names = [name for name, _ in known[1:]]
+        if number == 0 and default is not None:
+            return default
+        if number == 0:
+            self._faults.add(path, f"is required: one of {', '.join(names)}")
+        for name, value in known[1:]:
+            if value == number:
+                return words(name)
+        self._faults.add(path, f"{number} is none of {', '.join(names)}")
+        return words(names[0])
+
+
+def _models(wire_price: wire.Plan | wire.MatrixRule) -> list[str]:
+    return [field.name for field in wire_price.DESCRIPTOR.oneofs_by_name["model"].fields]
+
+
+def _shown(text: str) -> str:
+    """A text from outside, cut to a length that can be read."""
+    return f'"{text}"' if len(text) <= _SHOWN_LETTERS_MAX else f'"{text[:_SHOWN_LETTERS_MAX]}..."'
