@@ -11,7 +11,7 @@ from enum import Enum, IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import ZERO, Limb, add128, lt128, lt192, neg128, to_limbs, umul64
 
 Bytes = NDArray[np.uint8]
@@ -54,13 +54,13 @@ class DoesNotFit(ArithmeticError):
     """A quantity or an amount would leave the limits. It is an error, never a wrap."""
 
 
-@kernel
+@inlined_kernel
 def quantity_fits(lo: Limb, hi: Limb) -> bool:
     """Whether a quantity (scale 12) lies within the limits, |x| < 10^15."""
     return lt128(_MINUS_LIMIT_2[0], _MINUS_LIMIT_2[1], lo, hi) and lt128(lo, hi, _LIMIT_2[0], _LIMIT_2[1])
 
 
-@kernel
+@inlined_kernel
 def amount_fits(lo: Limb, mid: Limb, hi: Limb) -> bool:
     """Whether an exact amount (scale 24) lies within the limits, |x| < 10^15."""
     return lt192(_MINUS_LIMIT_3[0], _MINUS_LIMIT_3[1], _MINUS_LIMIT_3[2], lo, mid, hi) and lt192(

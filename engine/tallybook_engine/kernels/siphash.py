@@ -8,7 +8,7 @@ implementation's 128-bit variant.
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import Limb, Pair
 
 Bytes = NDArray[np.uint8]
@@ -25,12 +25,12 @@ _LENGTH_BITS = np.uint64(56)
 _LENGTH_PREFIX_BYTES = 4
 
 
-@kernel
+@inlined_kernel
 def _rotate_left(word: Limb, bits: Limb) -> Limb:
     return (word << bits) | (word >> (_WORD_BITS - bits))
 
 
-@kernel
+@inlined_kernel
 def _round(v0: Limb, v1: Limb, v2: Limb, v3: Limb) -> tuple[Limb, Limb, Limb, Limb]:
     v0 += v1
     v1 = _rotate_left(v1, np.uint64(13)) ^ v0
@@ -45,12 +45,12 @@ def _round(v0: Limb, v1: Limb, v2: Limb, v3: Limb) -> tuple[Limb, Limb, Limb, Li
     return v0, v1, v2, v3
 
 
-@kernel
+@inlined_kernel
 def _start(k0: Limb, k1: Limb) -> tuple[Limb, Limb, Limb, Limb]:
     return k0 ^ _INITIAL_0, k1 ^ _INITIAL_1 ^ _LONG_ANSWER, k0 ^ _INITIAL_2, k1 ^ _INITIAL_3
 
 
-@kernel
+@inlined_kernel
 def _absorb(v0: Limb, v1: Limb, v2: Limb, v3: Limb, word: Limb) -> tuple[Limb, Limb, Limb, Limb]:
     v3 ^= word
     v0, v1, v2, v3 = _round(v0, v1, v2, v3)
@@ -58,7 +58,7 @@ def _absorb(v0: Limb, v1: Limb, v2: Limb, v3: Limb, word: Limb) -> tuple[Limb, L
     return v0 ^ word, v1, v2, v3
 
 
-@kernel
+@inlined_kernel
 def _finish(v0: Limb, v1: Limb, v2: Limb, v3: Limb) -> Pair:
     v2 ^= _LONG_ANSWER
     for _ in range(4):

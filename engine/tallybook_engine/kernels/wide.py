@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from tallybook_engine.kernels import JIT_DISABLED, kernel
+from tallybook_engine.kernels import JIT_DISABLED, inlined_kernel, kernel
 
 WORD_BITS = 64
 WORD_MASK = (1 << WORD_BITS) - 1
@@ -233,25 +233,25 @@ def umul64(builder: Any, a: Any, b: Any) -> Any:
     return builder.mul(builder.and_(a, word_mask), builder.and_(b, word_mask))
 
 
-@kernel
+@inlined_kernel
 def is_negative(high: Limb) -> bool:
     """Whether the number whose highest limb this is lies below zero."""
     return (high >> SIXTY_THREE) != ZERO
 
 
-@kernel
+@inlined_kernel
 def eq128(a_lo: Limb, a_hi: Limb, b_lo: Limb, b_hi: Limb) -> bool:
     """Whether two pairs are the same number."""
     return a_lo == b_lo and a_hi == b_hi
 
 
-@kernel
+@inlined_kernel
 def is_zero128(lo: Limb, hi: Limb) -> bool:
     """Whether a pair is 0."""
     return (lo | hi) == ZERO
 
 
-@kernel
+@inlined_kernel
 def is_zero192(lo: Limb, mid: Limb, hi: Limb) -> bool:
     """Whether a triple is 0."""
     return (lo | mid | hi) == ZERO
@@ -294,7 +294,7 @@ def divisor_array(divisors: list[int]) -> Words:
     return np.array(rows, dtype=np.uint64).reshape(len(divisors), len(Divisor._fields))
 
 
-@kernel
+@inlined_kernel
 def _divide_pair_by_word(lo: Limb, hi: Limb, normalised: Limb, reciprocal: Limb) -> Pair:
     """(quotient, remainder) of a pair whose high limb is below the normalised divisor.
 
@@ -354,7 +354,7 @@ def _divide_by_triple(
     return lo, mid, hi, rest_lo, rest_mid, rest_hi
 
 
-@kernel
+@inlined_kernel
 def divide192(
     lo: Limb,
     mid: Limb,

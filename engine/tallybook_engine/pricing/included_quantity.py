@@ -9,14 +9,12 @@ units are paid too once they are exceeded. Prices without tiers know only the fi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
-from tallybook_engine.kernels import kernel
+import numpy as np
+
+from tallybook_engine.kernels import inlined_kernel
 from tallybook_engine.kernels.wide import ZERO, Limb, Pair, is_negative, sub128
 from tallybook_engine.pricing.tiers import Tier
-
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
 
 
 class IncludedMode(Enum):
@@ -42,10 +40,11 @@ def with_free_first_tier(tiers: Sequence[Tier], included: int) -> tuple[Tier, ..
     return (Tier(included, 0, 0), *moved)
 
 
-@kernel
-def subtract_included(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Pair:
+@inlined_kernel
+def subtract_included(row: np.void, lo: Limb, hi: Limb) -> Pair:
     """max(quantity - included, 0)."""
-    lo, hi = sub128(lo, hi, tables.included[price_index, 0], tables.included[price_index, 1])
+    included = row["included"]
+    lo, hi = sub128(lo, hi, included[0], included[1])
     if is_negative(hi):
         return ZERO, ZERO
     return lo, hi

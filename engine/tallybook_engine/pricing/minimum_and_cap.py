@@ -3,32 +3,29 @@
 Both are part of the plan's exact price F of an accumulation period, so they see what all its events cost together.
 """
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from tallybook_engine.decimals import UNIT
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel
 from tallybook_engine.kernels.wide import Limb, Triple, lt192
 from tallybook_engine.pricing.line import LineKind, PriceLine
 
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
 
-
-@kernel
-def at_least_minimum(tables: "PriceTables", price_index: int, lo: Limb, mid: Limb, hi: Limb) -> Triple:
+@inlined_kernel
+def at_least_minimum(row: np.void, lo: Limb, mid: Limb, hi: Limb) -> Triple:
     """max(amount, minimum), exact (scale 24)."""
-    minimum = tables.minimum[price_index, 0], tables.minimum[price_index, 1], tables.minimum[price_index, 2]
+    minimum = row["minimum"]
     if lt192(lo, mid, hi, minimum[0], minimum[1], minimum[2]):
-        return minimum
+        return minimum[0], minimum[1], minimum[2]
     return lo, mid, hi
 
 
-@kernel
-def at_most_cap(tables: "PriceTables", price_index: int, lo: Limb, mid: Limb, hi: Limb) -> Triple:
+@inlined_kernel
+def at_most_cap(row: np.void, lo: Limb, mid: Limb, hi: Limb) -> Triple:
     """min(amount, cap), exact (scale 24)."""
-    cap = tables.cap[price_index, 0], tables.cap[price_index, 1], tables.cap[price_index, 2]
+    cap = row["cap"]
     if lt192(cap[0], cap[1], cap[2], lo, mid, hi):
-        return cap
+        return cap[0], cap[1], cap[2]
     return lo, mid, hi
 
 

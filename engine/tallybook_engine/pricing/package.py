@@ -4,10 +4,11 @@ Lago and Stripe package, Solvimon block_size, Kill Bill blocks.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tallybook_engine.decimals import AMOUNT_LIMIT, QUANTITY_LIMIT, UNIT, Rounding
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel
 from tallybook_engine.kernels.wide import (
     Limb,
     Triple,
@@ -19,9 +20,6 @@ from tallybook_engine.kernels.wide import (
     widen,
 )
 from tallybook_engine.pricing.line import LineKind, PriceLine
-
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
 
 _UNIT = to_limbs(UNIT, 2)
 _LIMIT = to_limbs(QUANTITY_LIMIT, 3)
@@ -47,25 +45,14 @@ def rounding_addend(model: Package) -> int:
     return model.size - 1 if model.rounding is Rounding.UP else 0
 
 
-@kernel
-def package_price(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Triple:
+@inlined_kernel
+def package_price(row: np.void, lo: Limb, hi: Limb) -> Triple:
     """Exact price (scale 24), or the limit itself where it lies beyond, which a cap can still bring back."""
-    lo, hi = add128(lo, hi, tables.package_addend[price_index, 0], tables.package_addend[price_index, 1])
+    addend, size, amount = row["package_addend"], row["package_size"], row["package_amount"]
+    lo, hi = add128(lo, hi, addend[0], addend[1])
     lo, mid, hi = widen(lo, hi)
-    count_lo, count_hi, _, _, _, _ = divide192(
-        lo,
-        mid,
-        hi,
-        tables.package_size[price_index, 0],
-        tables.package_size[price_index, 1],
-        tables.package_size[price_index, 2],
-        tables.package_size[price_index, 3],
-        tables.package_size[price_index, 4],
-        tables.package_size[price_index, 5],
-    )
-    lo, mid, hi = mul128(
-        count_lo, count_hi, tables.package_amount[price_index, 0], tables.package_amount[price_index, 1]
-    )
+    count_lo, count_hi, _, _, _, _ = divide192(lo, mid, hi, size[0], size[1], size[2], size[3], size[4], size[5])
+    lo, mid, hi = mul128(count_lo, count_hi, amount[0], amount[1])
     # Still scale 12: up to 10^27 packages of 10^15 would not fit three limbs at scale 24.
     if not lt192(lo, mid, hi, _LIMIT[0], _LIMIT[1], _LIMIT[2]):
         return _TOO_MUCH

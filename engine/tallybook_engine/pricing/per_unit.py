@@ -4,15 +4,9 @@ streamOS FLAT, Solvimon FLAT, Lago standard, Stripe per_unit.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tallybook_engine.kernels import kernel
-from tallybook_engine.kernels.wide import Limb, Triple, mul128
 from tallybook_engine.pricing.line import LineKind, PriceLine
 from tallybook_engine.pricing.tiers import OPEN_END, TierRow
-
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +19,6 @@ class PerUnit:
 def per_unit_rows(model: PerUnit) -> list[TierRow]:
     """One open tier without a flat fee."""
     return [TierRow(OPEN_END, 0, model.unit_price, 0)]
-
-
-@kernel
-def per_unit_price(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Triple:
-    """quantity x unit price, exact (scale 24)."""
-    row = tables.first_tier[price_index]
-    return mul128(lo, hi, tables.tier_unit_price[row, 0], tables.tier_unit_price[row, 1])
 
 
 def per_unit_lines(model: PerUnit, quantity: int) -> list[PriceLine]:

@@ -5,16 +5,10 @@ Solvimon STAIR_STEP, Stripe volume tiers with only flat amounts, Kill Bill CAPAC
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tallybook_engine.decimals import UNIT
-from tallybook_engine.kernels import kernel
-from tallybook_engine.kernels.wide import Limb, Triple
 from tallybook_engine.pricing.line import LineKind, PriceLine
-from tallybook_engine.pricing.tiers import OPEN_END, Tier, TierRow, tier_at, tier_index_at
-
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
+from tallybook_engine.pricing.tiers import OPEN_END, Tier, TierRow, tier_index_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +19,8 @@ class Stairstep:
 
 
 def stairstep_rows(tiers: Sequence[Tier]) -> list[TierRow]:
-    """`amount` is the band's flat amount."""
+    """`amount` is the band's flat amount; no unit has a price."""
     return [TierRow(OPEN_END if tier.up_to is None else tier.up_to, 0, 0, tier.flat_fee * UNIT) for tier in tiers]
-
-
-@kernel
-def stairstep_price(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Triple:
-    """Exact price (scale 24) of a quantity above 0."""
-    row = tier_at(tables, price_index, lo, hi)
-    return tables.tier_amount[row, 0], tables.tier_amount[row, 1], tables.tier_amount[row, 2]
 
 
 def stairstep_lines(tiers: Sequence[Tier], first_number: int, quantity: int) -> list[PriceLine]:

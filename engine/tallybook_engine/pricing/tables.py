@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
+from enum import IntFlag
 from typing import NamedTuple
 
 import numpy as np
@@ -13,32 +13,17 @@ from tallybook_engine.kernels.wide import divisor_array, limb_array
 from tallybook_engine.pricing.graduated import Graduated, graduated_rows
 from tallybook_engine.pricing.included_quantity import IncludedMode, with_free_first_tier
 from tallybook_engine.pricing.model import NoPrice, Package, PerUnit, Price, Tier, TieredModel
+from tallybook_engine.pricing.none import none_rows
 from tallybook_engine.pricing.package import rounding_addend
 from tallybook_engine.pricing.per_unit import per_unit_rows
 from tallybook_engine.pricing.stairstep import Stairstep, stairstep_rows
-from tallybook_engine.pricing.tiers import TierRow, check_tiers
+from tallybook_engine.pricing.tiers import TierRow, check_tiers, tier_records
 from tallybook_engine.pricing.unit_conversion import ConversionSteps, conversion_steps
 from tallybook_engine.pricing.volume import Volume, volume_rows
 
-Words = NDArray[np.uint64]
-Flags = NDArray[np.bool_]
-Bytes = NDArray[np.uint8]
-Integers = NDArray[np.int64]
-
-
-class ModelCode(IntEnum):
-    """The pricing model of a row."""
-
-    NONE = 0
-    PER_UNIT = 1
-    GRADUATED = 2
-    VOLUME = 3
-    STAIRSTEP = 4
-    PACKAGE = 5
-
 
 class Rules(IntFlag):
-    """Which rules around the model a row has."""
+    """Which rules a price has beside its tiers."""
 
     CONVERSION = 1
     INCLUDED = 2
@@ -46,49 +31,45 @@ class Rules(IntFlag):
     ZERO_USAGE = 4
     MINIMUM = 8
     CAP = 16
+    PACKAGE = 32
+    """Packages instead of tiers."""
+
+
+PRICE_RECORD = np.dtype(
+    [
+        ("rules", np.uint8),
+        ("conversion_to_even", np.bool_),
+        ("first_tier", np.int64),
+        ("end_tier", np.int64),
+        ("included", np.uint64, 2),
+        ("minimum", np.uint64, 3),
+        ("cap", np.uint64, 3),
+        ("package_size", np.uint64, 6),
+        ("package_addend", np.uint64, 2),
+        ("package_amount", np.uint64, 2),
+        ("conversion_multiplier", np.uint64, 2),
+        ("conversion_addend", np.uint64, 3),
+        ("conversion_divisor", np.uint64, 6),
+        ("conversion_step", np.uint64, 2),
+    ],
+    align=True,
+)
+"""A price in the tables: `Rules`, its tiers [first, end), and the numbers of the rules around the model.
+
+Quantities are two limbs (scale 12), amounts three (scale 24), divisors the six of a `Divisor`.
+"""
 
 
 class PriceTables(NamedTuple):
-    """p prices and t tiers. Quantities and unit prices are two limbs (scale 12), amounts three (scale 24)."""
+    """Prices and their tiers.
 
-    model: Bytes
-    """[p] `ModelCode`."""
-    rules: Bytes
-    """[p] `Rules`."""
-    first_tier: Integers
-    """[p] first row among the tiers."""
-    end_tier: Integers
-    """[p] row after the last."""
-    tier_up_to: Words
-    """[t, 2]"""
-    tier_start: Words
-    """[t, 2]"""
-    tier_unit_price: Words
-    """[t, 2]"""
-    tier_amount: Words
-    """[t, 3]"""
-    included: Words
-    """[p, 2]"""
-    minimum: Words
-    """[p, 3]"""
-    cap: Words
-    """[p, 3]"""
-    package_size: Words
-    """[p, 6] a `Divisor`."""
-    package_addend: Words
-    """[p, 2]"""
-    package_amount: Words
-    """[p, 2]"""
-    conversion_multiplier: Words
-    """[p, 2]"""
-    conversion_addend: Words
-    """[p, 3]"""
-    conversion_divisor: Words
-    """[p, 6] a `Divisor`."""
-    conversion_step: Words
-    """[p, 2]"""
-    conversion_to_even: Flags
-    """[p]"""
+    Records, because a kernel that hands on a column for each number spends its time on handing on.
+    """
+
+    prices: NDArray[np.void]
+    """``PRICE_RECORD[p]``"""
+    tiers: NDArray[np.void]
+    """``TIER_RECORD[t]``"""
 
 
 _NO_PACKAGE = Package(1, 0, Rounding.DOWN)
@@ -113,22 +94,6 @@ def subtracted_quantity(price: Price) -> int:
     return price.included.quantity
 
 
-def _model_code(price: Price) -> ModelCode:
-    match price.model:
-        case NoPrice():
-            return ModelCode.NONE
-        case PerUnit():
-            return ModelCode.PER_UNIT
-        case Graduated():
-            return ModelCode.GRADUATED
-        case Volume():
-            return ModelCode.VOLUME
-        case Stairstep():
-            return ModelCode.STAIRSTEP
-        case Package():
-            return ModelCode.PACKAGE
-
-
 def _rules(price: Price) -> Rules:
     rules = Rules(0)
     if price.conversion is not None:
@@ -141,6 +106,8 @@ def _rules(price: Price) -> Rules:
         rules |= Rules.MINIMUM
     if price.cap is not None:
         rules |= Rules.CAP
+    if isinstance(price.model, Package):
+        rules |= Rules.PACKAGE
     return rules
 
 
@@ -154,7 +121,9 @@ def _tier_rows(price: Price) -> list[TierRow]:
             return volume_rows(tiers_of(price)[1])
         case Stairstep():
             return stairstep_rows(tiers_of(price)[1])
-        case _:
+        case NoPrice():
+            return none_rows()
+        case Package():
             return []
 
 
@@ -162,31 +131,24 @@ def price_tables(prices: Sequence[Price]) -> PriceTables:
     """The tables of prices, in their order."""
     tier_rows = [_tier_rows(price) for price in prices]
     counts = np.array([len(rows) for rows in tier_rows], dtype=np.int64)
-    end_tier = np.cumsum(counts, dtype=np.int64)
-    tiers = [row for rows in tier_rows for row in rows]
     packages = [price.model if isinstance(price.model, Package) else _NO_PACKAGE for price in prices]
     steps = [_NO_CONVERSION if price.conversion is None else conversion_steps(price.conversion) for price in prices]
-    return PriceTables(
-        model=np.array([_model_code(price) for price in prices], dtype=np.uint8),
-        rules=np.array([_rules(price) for price in prices], dtype=np.uint8),
-        first_tier=end_tier - counts,
-        end_tier=end_tier,
-        tier_up_to=limb_array([row.up_to for row in tiers], 2),
-        tier_start=limb_array([row.start for row in tiers], 2),
-        tier_unit_price=limb_array([row.unit_price for row in tiers], 2),
-        tier_amount=limb_array([row.amount for row in tiers], 3),
-        included=limb_array([subtracted_quantity(price) for price in prices], 2),
-        minimum=limb_array([(price.minimum or 0) * UNIT for price in prices], 3),
-        cap=limb_array([(price.cap or 0) * UNIT for price in prices], 3),
-        package_size=divisor_array([package.size for package in packages]),
-        package_addend=limb_array([rounding_addend(package) for package in packages], 2),
-        package_amount=limb_array([package.amount for package in packages], 2),
-        conversion_multiplier=limb_array([step.multiplier for step in steps], 2),
-        conversion_addend=limb_array([step.addend for step in steps], 3),
-        conversion_divisor=divisor_array([step.divisor for step in steps]),
-        conversion_step=limb_array([step.step for step in steps], 2),
-        conversion_to_even=np.array([step.to_even for step in steps], dtype=np.bool_),
-    )
+    records = np.zeros(len(prices), dtype=PRICE_RECORD)
+    records["rules"] = [_rules(price) for price in prices]
+    records["end_tier"] = np.cumsum(counts)
+    records["first_tier"] = records["end_tier"] - counts
+    records["included"] = limb_array([subtracted_quantity(price) for price in prices], 2)
+    records["minimum"] = limb_array([(price.minimum or 0) * UNIT for price in prices], 3)
+    records["cap"] = limb_array([(price.cap or 0) * UNIT for price in prices], 3)
+    records["package_size"] = divisor_array([package.size for package in packages])
+    records["package_addend"] = limb_array([rounding_addend(package) for package in packages], 2)
+    records["package_amount"] = limb_array([package.amount for package in packages], 2)
+    records["conversion_multiplier"] = limb_array([step.multiplier for step in steps], 2)
+    records["conversion_addend"] = limb_array([step.addend for step in steps], 3)
+    records["conversion_divisor"] = divisor_array([step.divisor for step in steps])
+    records["conversion_step"] = limb_array([step.step for step in steps], 2)
+    records["conversion_to_even"] = [step.to_even for step in steps]
+    return PriceTables(records, tier_records([row for rows in tier_rows for row in rows]))
 
 
 @dataclass

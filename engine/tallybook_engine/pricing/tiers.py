@@ -6,13 +6,13 @@ streamOS writes the same bands as ``[0, 100], [101, 200], ...``; bounds here are
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tallybook_engine.kernels import kernel
-from tallybook_engine.kernels.wide import Limb, lt128
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
+from tallybook_engine.kernels import inlined_kernel
+from tallybook_engine.kernels.wide import Limb, Triple, add192, limb_array, lt128, mul128, sub128
 
 OPEN_END = (1 << 127) - 1
 """`up_to` of an open tier in the tables: no quantity reaches it."""
@@ -31,12 +31,34 @@ class Tier:
 
 
 class TierRow(NamedTuple):
-    """A tier as the tables hold it; each model says what its `start` and `amount` mean."""
+    """A tier as the tables will hold it: a quantity in it costs amount + (quantity - start) x unit price.
+
+    Every model but package prices so; each says in its own file what its tiers mean by it.
+    """
 
     up_to: int
+    """`OPEN_END` in the last tier."""
     start: int
+    """Where the unit price begins to count."""
     unit_price: int
     amount: int
+    """What is due at `start`. Scale 24; the others scale 12."""
+
+
+TIER_RECORD = np.dtype(
+    [("up_to", np.uint64, 2), ("start", np.uint64, 2), ("unit_price", np.uint64, 2), ("amount", np.uint64, 3)]
+)
+"""A tier in the tables: the limbs of a `TierRow`."""
+
+
+def tier_records(rows: Sequence[TierRow]) -> NDArray[np.void]:
+    """Rows as a ``TIER_RECORD[n]`` array."""
+    records = np.zeros(len(rows), dtype=TIER_RECORD)
+    records["up_to"] = limb_array([row.up_to for row in rows], 2)
+    records["start"] = limb_array([row.start for row in rows], 2)
+    records["unit_price"] = limb_array([row.unit_price for row in rows], 2)
+    records["amount"] = limb_array([row.amount for row in rows], 3)
+    return records
 
 
 def check_tiers(tiers: Sequence[Tier]) -> None:
@@ -54,15 +76,23 @@ def tier_index_at(tiers: Sequence[Tier], quantity: int) -> int:
     return next(index for index, tier in enumerate(tiers) if tier.up_to is None or quantity <= tier.up_to)
 
 
-@kernel
-def tier_at(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> int:
-    """Row of the price's tier in which a quantity (not negative) lies; 0 lies in the first."""
-    low = tables.first_tier[price_index]
-    high = tables.end_tier[price_index] - 1
-    while low < high:
-        middle = (low + high) >> 1
-        if lt128(tables.tier_up_to[middle, 0], tables.tier_up_to[middle, 1], lo, hi):
-            low = middle + 1
-        else:
-            high = middle
-    return low
+@inlined_kernel
+def tier_at(tiers: NDArray[np.void], first: int, end: int, lo: Limb, hi: Limb) -> int:
+    """Index, among the tiers [first, end), of the one in which a quantity (not negative) lies; 0 lies in the first."""
+    # Halves are added, not chosen: a branch would be guessed wrong half of the time.
+    count = end - first
+    while count > 1:
+        half = count >> 1
+        up_to = tiers[first + half - 1]["up_to"]
+        first += half * lt128(up_to[0], up_to[1], lo, hi)
+        count -= half
+    return first
+
+
+@inlined_kernel
+def tier_price(tier: np.void, lo: Limb, hi: Limb) -> Triple:
+    """Exact price (scale 24) of a quantity that lies in this tier."""
+    start, unit_price, amount = tier["start"], tier["unit_price"], tier["amount"]
+    slice_lo, slice_hi = sub128(lo, hi, start[0], start[1])
+    cost_lo, cost_mid, cost_hi = mul128(slice_lo, slice_hi, unit_price[0], unit_price[1])
+    return add192(cost_lo, cost_mid, cost_hi, amount[0], amount[1], amount[2])

@@ -6,10 +6,12 @@ It comes before included quantity and tiers. Source: OpenMeter's unit config; `p
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from tallybook_engine.decimals import QUANTITY_LIMIT, QUANTITY_SCALE, UNIT, DoesNotFit, Rounding
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel
 from tallybook_engine.kernels.wide import (
     ONE,
     ZERO,
@@ -21,9 +23,6 @@ from tallybook_engine.kernels.wide import (
     mul128,
     to_limbs,
 )
-
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
 
 PLACES_MIN = -14
 """Rounding to 10^14 is the coarsest."""
@@ -93,37 +92,22 @@ def converted_quantity(conversion: UnitConversion, quantity: int) -> int:
     return quotient * step
 
 
-@kernel
-def convert_quantity(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> tuple[bool, Limb, Limb]:
+@inlined_kernel
+def convert_quantity(row: np.void, lo: Limb, hi: Limb) -> tuple[bool, Limb, Limb]:
     """(fits, lo, hi) of the converted quantity of one that is not negative."""
-    lo, mid, hi = mul128(
-        lo, hi, tables.conversion_multiplier[price_index, 0], tables.conversion_multiplier[price_index, 1]
-    )
-    lo, mid, hi = add192(
-        lo,
-        mid,
-        hi,
-        tables.conversion_addend[price_index, 0],
-        tables.conversion_addend[price_index, 1],
-        tables.conversion_addend[price_index, 2],
-    )
+    multiplier, addend = row["conversion_multiplier"], row["conversion_addend"]
+    divisor, step = row["conversion_divisor"], row["conversion_step"]
+    lo, mid, hi = mul128(lo, hi, multiplier[0], multiplier[1])
+    lo, mid, hi = add192(lo, mid, hi, addend[0], addend[1], addend[2])
     lo, mid, hi, rest_lo, rest_mid, rest_hi = divide192(
-        lo,
-        mid,
-        hi,
-        tables.conversion_divisor[price_index, 0],
-        tables.conversion_divisor[price_index, 1],
-        tables.conversion_divisor[price_index, 2],
-        tables.conversion_divisor[price_index, 3],
-        tables.conversion_divisor[price_index, 4],
-        tables.conversion_divisor[price_index, 5],
+        lo, mid, hi, divisor[0], divisor[1], divisor[2], divisor[3], divisor[4], divisor[5]
     )
-    if tables.conversion_to_even[price_index] and is_zero192(rest_lo, rest_mid, rest_hi):
+    if row["conversion_to_even"] and is_zero192(rest_lo, rest_mid, rest_hi):
         lo &= ~ONE
     # A quotient beyond the limit must not reach the next multiplication, which would wrap.
     if not lt192(lo, mid, hi, _LIMIT[0], _LIMIT[1], _LIMIT[2]):
         return False, ZERO, ZERO
-    lo, mid, hi = mul128(lo, mid, tables.conversion_step[price_index, 0], tables.conversion_step[price_index, 1])
+    lo, mid, hi = mul128(lo, mid, step[0], step[1])
     if not lt192(lo, mid, hi, _LIMIT[0], _LIMIT[1], _LIMIT[2]):
         return False, ZERO, ZERO
     return True, lo, mid

@@ -6,16 +6,10 @@ Lago and Stripe volume.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tallybook_engine.decimals import UNIT
-from tallybook_engine.kernels import kernel
-from tallybook_engine.kernels.wide import Limb, Triple, add192, mul128
 from tallybook_engine.pricing.line import LineKind, PriceLine
-from tallybook_engine.pricing.tiers import OPEN_END, Tier, TierRow, tier_at, tier_index_at
-
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
+from tallybook_engine.pricing.tiers import OPEN_END, Tier, TierRow, tier_index_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +25,6 @@ def volume_rows(tiers: Sequence[Tier]) -> list[TierRow]:
         TierRow(OPEN_END if tier.up_to is None else tier.up_to, 0, tier.unit_price, tier.flat_fee * UNIT)
         for tier in tiers
     ]
-
-
-@kernel
-def volume_price(tables: "PriceTables", price_index: int, lo: Limb, hi: Limb) -> Triple:
-    """Exact price (scale 24) of a quantity above 0."""
-    row = tier_at(tables, price_index, lo, hi)
-    cost_lo, cost_mid, cost_hi = mul128(lo, hi, tables.tier_unit_price[row, 0], tables.tier_unit_price[row, 1])
-    return add192(
-        cost_lo,
-        cost_mid,
-        cost_hi,
-        tables.tier_amount[row, 0],
-        tables.tier_amount[row, 1],
-        tables.tier_amount[row, 2],
-    )
 
 
 def volume_lines(tiers: Sequence[Tier], first_number: int, quantity: int) -> list[PriceLine]:

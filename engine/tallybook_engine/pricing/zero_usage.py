@@ -5,23 +5,21 @@ first unit (OpenMeter, Flexprice). Where FREE_FIRST_TIER puts a free tier in fro
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tallybook_engine.decimals import UNIT
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel
 from tallybook_engine.kernels.wide import Triple
 from tallybook_engine.pricing.line import LineKind, PriceLine
 from tallybook_engine.pricing.tiers import Tier
 
-if TYPE_CHECKING:
-    from tallybook_engine.pricing.tables import PriceTables
 
-
-@kernel
-def zero_usage_price(tables: "PriceTables", price_index: int) -> Triple:
+@inlined_kernel
+def zero_usage_price(first_tier: np.void) -> Triple:
     """The first tier's flat fee, exact (scale 24)."""
-    row = tables.first_tier[price_index]
-    return tables.tier_amount[row, 0], tables.tier_amount[row, 1], tables.tier_amount[row, 2]
+    amount = first_tier["amount"]
+    return amount[0], amount[1], amount[2]
 
 
 def zero_usage_lines(tiers: Sequence[Tier], first_number: int) -> list[PriceLine]:
