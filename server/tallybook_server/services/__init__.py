@@ -1,0 +1,1 @@
+"""One servicer a service: from messages to the book and back."""

@@ -1,0 +1,278 @@
+"""CatalogService: changes and reads of a book's catalogue."""
+# ruff: noqa: N802 - methods bear the names of the contract
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc.aio import ServicerContext
+
+from tallybook.v1 import catalog_pb2 as wire
+from tallybook.v1 import catalog_pb2_grpc, common_pb2
+from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
+from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogObjects
+from tallybook_engine.catalog.diff import ObjectDifference
+from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
+from tallybook_engine.catalog.model import Catalog, CatalogObject, Contract
+from tallybook_engine.catalog.versions import apply_change
+from tallybook_engine.currencies import minor_digits
+from tallybook_engine.decimals import format_money
+from tallybook_server.codec import catalog as codec
+from tallybook_server.errors import ErrorCode, Fault, FieldFault, field_invalid
+from tallybook_server.services.catalog_pages import Page, PageRequest, Written, read_page, within_answer
+
+PARTS_BYTES_MAX = 256 * 1024 * 1024
+"""Size of all parts of one StreamingApplyCatalog; more is MESSAGE_TOO_LARGE."""
+
+SHOWN_MAX = 1_000
+"""Differences of one answer, and affected lines."""
+
+FAULT_BYTES_MAX = 3_600
+"""Size of the faults in one answer: status details travel in metadata, of which clients take 8 KiB in all."""
+
+_FAULT_OVERHEAD_BYTES = 32
+"""What a fault takes beside its path and message: the reason, tags and lengths."""
+
+Kept = TypeVar("Kept", bound=CatalogObject)
+Context = ServicerContext[Any, Any]
+
+
+class CatalogBook(Protocol):
+    """What the service needs of a book."""
+
+    async def apply_catalog(
+        self, change: CatalogChange, expected_version: int | None, validate_only: bool
+    ) -> ApplyOutcome:
+        """Applies a change, durable on return. Raises CatalogInvalidError, or Fault for a version or object in use."""
+
+    def catalog(self, version: int | None = None) -> Catalog:
+        """A version; None: the current one. Raises KeyError for one that does not exist."""
+
+
+class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
+    """Changes go through the book's writer; reads see the version that is current when they begin."""
+
+    def __init__(self, book_of: Callable[[Context], CatalogBook]) -> None:
+        """`book_of` answers the book that a call's credential names."""
+        self._book_of = book_of
+
+    async def ApplyCatalog(self, request: wire.ApplyCatalogRequest, context: Context) -> wire.ApplyCatalogResponse:
+        """A change in one message."""
+        outcome = await _apply(self._book_of(context), request)
+        return wire.ApplyCatalogResponse(
+            version=outcome.version,
+            differences=_differences(outcome),
+            difference_count=len(outcome.differences),
+            affected_lines=_affected_lines(outcome),
+            affected_line_count=outcome.affected_line_count,
+        )
+
+    async def StreamingApplyCatalog(
+        self, request_iterator: AsyncIterator[wire.StreamingApplyCatalogRequest], context: Context
+    ) -> wire.StreamingApplyCatalogResponse:
+        """A change in parts, applied when the client closes its side."""
+        outcome = await _apply(self._book_of(context), await _gathered(request_iterator))
+        return wire.StreamingApplyCatalogResponse(
+            version=outcome.version,
+            differences=_differences(outcome),
+            difference_count=len(outcome.differences),
+            affected_lines=_affected_lines(outcome),
+            affected_line_count=outcome.affected_line_count,
+        )
+
+    async def GetCatalog(self, request: wire.GetCatalogRequest, context: Context) -> wire.GetCatalogResponse:
+        """A page of any version, all kinds one after the other."""
+        if request.version < 0:
+            raise field_invalid("version", "is below 0")
+        book = self._book_of(context)
+        page = read_page(
+            request,
+            f"catalog/{request.version}",
+            lambda version: book.catalog(version if version is not None else request.version or None),
+            _all_objects,
+            lambda each: codec.write_objects(CatalogObjects(**{each[0]: (each[1],)})),  # type: ignore[arg-type]
+        )
+        catalog = wire.Catalog()
+        for entry in page.entries:
+            catalog.MergeFrom(entry)
+        return wire.GetCatalogResponse(version=page.version, catalog=catalog, next_page_token=page.next_page_token)
+
+    async def GetCustomer(self, request: wire.GetCustomerRequest, context: Context) -> wire.GetCustomerResponse:
+        """One customer."""
+        catalog = self._book_of(context).catalog()
+        customer = _found(catalog.customers, "customer", request.customer_id)
+        return wire.GetCustomerResponse(customer=codec.write_customer(customer), version=catalog.version)
+
+    async def ListCustomers(self, request: wire.ListCustomersRequest, context: Context) -> wire.ListCustomersResponse:
+        """A page of customers."""
+        page = self._page(
+            request, context, "customers", lambda catalog: catalog.customers.values(), codec.write_customer
+        )
+        return wire.ListCustomersResponse(
+            customers=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetContract(self, request: wire.GetContractRequest, context: Context) -> wire.GetContractResponse:
+        """One contract tree."""
+        catalog = self._book_of(context).catalog()
+        contract = _found(catalog.contracts, "contract", request.contract_id)
+        return wire.GetContractResponse(contract=codec.write_contract(contract), version=catalog.version)
+
+    async def ListContracts(self, request: wire.ListContractsRequest, context: Context) -> wire.ListContractsResponse:
+        """A page of contract trees."""
+
+        def of_customer(catalog: Catalog) -> Iterable[Contract]:
+            every = catalog.contracts.values()
+            return (each for each in every if request.customer_id in ("", each.customer))
+
+        page = self._page(request, context, f"contracts/{request.customer_id}", of_customer, codec.write_contract)
+        return wire.ListContractsResponse(
+            contracts=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetProduct(self, request: wire.GetProductRequest, context: Context) -> wire.GetProductResponse:
+        """One product."""
+        catalog = self._book_of(context).catalog()
+        product = _found(catalog.products, "product", request.product_id)
+        return wire.GetProductResponse(product=codec.write_product(product), version=catalog.version)
+
+    async def ListProducts(self, request: wire.ListProductsRequest, context: Context) -> wire.ListProductsResponse:
+        """A page of products."""
+        page = self._page(request, context, "products", lambda catalog: catalog.products.values(), codec.write_product)
+        return wire.ListProductsResponse(
+            products=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetPlan(self, request: wire.GetPlanRequest, context: Context) -> wire.GetPlanResponse:
+        """One plan."""
+        catalog = self._book_of(context).catalog()
+        plan = _found(catalog.plans, "plan", request.plan_id)
+        return wire.GetPlanResponse(plan=codec.write_plan(plan), version=catalog.version)
+
+    async def ListPlans(self, request: wire.ListPlansRequest, context: Context) -> wire.ListPlansResponse:
+        """A page of plans."""
+        page = self._page(request, context, "plans", lambda catalog: catalog.plans.values(), codec.write_plan)
+        return wire.ListPlansResponse(plans=page.entries, next_page_token=page.next_page_token, version=page.version)
+
+    async def GetMeter(self, request: wire.GetMeterRequest, context: Context) -> wire.GetMeterResponse:
+        """One meter."""
+        catalog = self._book_of(context).catalog()
+        meter = _found(catalog.meters, "meter", request.meter_id)
+        return wire.GetMeterResponse(meter=codec.write_meter(meter), version=catalog.version)
+
+    async def ListMeters(self, request: wire.ListMetersRequest, context: Context) -> wire.ListMetersResponse:
+        """A page of meters."""
+        page = self._page(request, context, "meters", lambda catalog: catalog.meters.values(), codec.write_meter)
+        return wire.ListMetersResponse(meters=page.entries, next_page_token=page.next_page_token, version=page.version)
+
+    def _page(
+        self,
+        request: PageRequest,
+        context: Context,
+        scope: str,
+        entries_of: Callable[[Catalog], Iterable[Kept]],
+        write: Callable[[Kept], Written],
+    ) -> Page[Written]:
+        return read_page(request, scope, self._book_of(context).catalog, entries_of, write)
+
+
+async def _apply(book: CatalogBook, request: wire.ApplyCatalogRequest) -> ApplyOutcome:
+    faults = Faults()
+    change = codec.read_change(request.put, request.remove, request.prune, faults)
+    try:
+        if faults.ordered():
+            # What cannot be read is never applied: this finds what else is wrong, and raises.
+            apply_change(book.catalog(), change, faults)
+        expected_version = request.expected_version if request.HasField("expected_version") else None
+        return await book.apply_catalog(change, expected_version, request.validate_only)
+    except CatalogInvalidError as invalid:
+        raise catalog_invalid(invalid.faults) from invalid
+
+
+async def _gathered(parts: AsyncIterator[wire.StreamingApplyCatalogRequest]) -> wire.ApplyCatalogRequest:
+    """All parts of a change as one."""
+    gathered = wire.ApplyCatalogRequest()
+    bytes_left = PARTS_BYTES_MAX
+    first = True
+    async for part in parts:
+        bytes_left -= part.ByteSize()
+        if bytes_left < 0:
+            raise Fault(ErrorCode.MESSAGE_TOO_LARGE, f"the parts are over {PARTS_BYTES_MAX} bytes together")
+        if first:
+            gathered.prune, gathered.validate_only = part.prune, part.validate_only
+            if part.HasField("expected_version"):
+                gathered.expected_version = part.expected_version
+        elif part.prune or part.validate_only or part.HasField("expected_version"):
+            raise field_invalid("prune, expected_version, validate_only", "belong to the first part")
+        gathered.put.MergeFrom(part.put)
+        gathered.remove.MergeFrom(part.remove)
+        first = False
+    return gathered
+
+
+def catalog_invalid(faults: tuple[CatalogFault, ...]) -> Fault:
+    """CATALOG_INVALID with every fault, or the first ones and how many more there are."""
+    fields: list[FieldFault] = []
+    bytes_left = FAULT_BYTES_MAX
+    for index, fault in enumerate(faults):
+        bytes_left -= len(fault.path.encode()) + len(fault.message.encode()) + _FAULT_OVERHEAD_BYTES
+        if fields and bytes_left < 0:
+            fields.append(FieldFault("", f"and {len(faults) - index} more: mend these first"))
+            break
+        fields.append(FieldFault(fault.path, fault.message))
+    count = f"{len(faults)} faults, the first one: " if len(faults) > 1 else ""
+    return Fault(ErrorCode.CATALOG_INVALID, f"{count}{faults[0]}", {"fault_count": str(len(faults))}, tuple(fields))
+
+
+def _found(objects: Mapping[str, Kept], kind: str, name: str) -> Kept:
+    if name not in objects:
+        raise Fault(ErrorCode.OBJECT_NOT_FOUND, f'there is no {kind} "{name}"', {"kind": kind, "id": name})
+    return objects[name]
+
+
+def _all_objects(catalog: Catalog) -> Iterable[tuple[str, CatalogObject]]:
+    return ((kind, each) for kind in KINDS for each in getattr(catalog, kind).values())
+
+
+def _differences(outcome: ApplyOutcome) -> list[wire.ObjectDifference]:
+    return within_answer(_difference(each) for each in outcome.differences[:SHOWN_MAX])
+
+
+def _difference(difference: ObjectDifference) -> wire.ObjectDifference:
+    return wire.ObjectDifference(
+        change=wire.ObjectDifference.Change.Value(difference.change.value),
+        kind=difference.kind,
+        id=difference.id,
+        fields=[
+            wire.FieldDifference(path=each.path, before=each.before, after=each.after) for each in difference.fields
+        ],
+    )
+
+
+def _affected_lines(outcome: ApplyOutcome) -> list[wire.AffectedLine]:
+    return [_affected_line(each) for each in outcome.affected_lines[:SHOWN_MAX]]
+
+
+def _affected_line(line: AffectedLine) -> wire.AffectedLine:
+    period = common_pb2.Period(start_time=_timestamp(line.start_us), end_time=_timestamp(line.end_us))
+    posting = line.reprocess_amount_minor
+    return wire.AffectedLine(
+        customer_id=line.customer_id,
+        contract_path=line.contract_path,
+        cell_id=line.cell_id,
+        period=period,
+        amount_excluding_tax=_money(line.amount_minor, line.currency),
+        reprocess_amount_excluding_tax=None if posting is None else _money(posting, line.currency),
+        line_number=line.line_number,
+    )
+
+
+def _money(minor: int, currency: str) -> common_pb2.Money:
+    return common_pb2.Money(quantity=format_money(minor, minor_digits(currency)), currency=currency)
+
+
+def _timestamp(instant_us: int) -> Timestamp:
+    seconds, microseconds = divmod(instant_us, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=microseconds * 1_000)
