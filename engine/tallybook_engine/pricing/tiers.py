@@ -16,6 +16,8 @@ from tallybook_engine.kernels.wide import Limb, Triple, add192, limb_array, lt12
 
 OPEN_END = (1 << 127) - 1
 """`up_to` of an open tier in the tables: no quantity reaches it."""
+FEW_TIERS = 8
+"""So many tiers are looked through one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class TierRow(NamedTuple):
 
 
 TIER_RECORD = np.dtype(
-    [("up_to", np.uint64, 2), ("start", np.uint64, 2), ("unit_price", np.uint64, 2), ("amount", np.uint64, 3)]
+    [("up_to", np.uint64, 2), ("start", np.uint64, 2), ("unit_price", np.uint64, 2), ("amount", np.uint64, 3)],
+    align=True,
 )
 """A tier in the tables: the limbs of a `TierRow`."""
 
@@ -79,14 +82,19 @@ def tier_index_at(tiers: Sequence[Tier], quantity: int) -> int:
 @inlined_kernel
 def tier_at(tiers: NDArray[np.void], first: int, end: int, lo: Limb, hi: Limb) -> int:
     """Index, among the tiers [first, end), of the one in which a quantity (not negative) lies; 0 lies in the first."""
-    # Halves are added, not chosen: a branch would be guessed wrong half of the time.
-    count = end - first
-    while count > 1:
-        half = count >> 1
-        up_to = tiers[first + half - 1]["up_to"]
-        first += half * lt128(up_to[0], up_to[1], lo, hi)
-        count -= half
-    return first
+    while end - first > FEW_TIERS:
+        middle = (first + end) >> 1
+        up_to = tiers[middle - 1]["up_to"]
+        if lt128(up_to[0], up_to[1], lo, hi):
+            first = middle
+        else:
+            end = middle
+    # Few bounds are counted, not halved: each halving is a branch that is guessed wrong half of the time.
+    found = first
+    for row in range(first, end - 1):
+        up_to = tiers[row]["up_to"]
+        found += lt128(up_to[0], up_to[1], lo, hi)
+    return found
 
 
 @inlined_kernel
