@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallybook_engine.decimals import parse_span
-from tallybook_engine.kernels import inlined_kernel, lean_kernel
-from tallybook_engine.kernels.text import Bytes, Interned, gather, intern, interned, offsets_of
+from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.text import Bytes, Index, Interned, gather, intern, interned, offsets_of
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn, ValueColumn
 from tallybook_engine.ledger.faults import RowFault
 
@@ -108,7 +108,7 @@ class _Tables(NamedTuple):
 
 
 def pivot(spans: EventSpans, seed: int, cell_count_max: int) -> EventColumns:
-    """Columns of the rows. `seed` is any number of the process; TooManyNames above `cell_count_max` rows times names."""
+    """Columns of the rows; TooManyNames above `cell_count_max` rows times names. `seed` is a secret of the process."""
     row_count = len(spans.seconds)
     tables = _tables(spans, seed)
     judged = _judged(spans)
@@ -161,7 +161,7 @@ def _judged(spans: EventSpans) -> _Judged:
     )
 
 
-@lean_kernel
+@kernel
 def _judge(spans: EventSpans, tables: _Tables, judged: _Judged) -> None:
     """Fills `judged` and the tables."""
     for row in range(len(spans.seconds)):
@@ -186,7 +186,7 @@ def _judge(spans: EventSpans, tables: _Tables, judged: _Judged) -> None:
 
 
 @inlined_kernel
-def _note(found: NDArray[np.int64], fault: int, field: int, index: int) -> None:
+def _note(found: NDArray[np.int64], fault: Index, field: Index, index: Index) -> None:
     """Keeps the fault of a row that goes before the others."""
     if found[0] == 0 or fault < found[0]:
         found[0] = fault
@@ -208,7 +208,9 @@ def _judge_texts(texts: NDArray[np.int32], found: NDArray[np.int64]) -> None:
 
 
 @inlined_kernel
-def _judge_pair(texts: NDArray[np.int32], field: int, found: NDArray[np.int64], missing: int, ambiguous: int) -> None:
+def _judge_pair(
+    texts: NDArray[np.int32], field: Index, found: NDArray[np.int64], missing: Index, ambiguous: Index
+) -> None:
     """One of an id (at `field`) and a reference (behind it) must be given."""
     if texts[field, 1] == 0 and texts[field + 1, 1] == 0:
         _note(found, missing, field + 1, 0)
@@ -217,7 +219,7 @@ def _judge_pair(texts: NDArray[np.int32], field: int, found: NDArray[np.int64], 
 
 
 @inlined_kernel
-def _judge_time(spans: EventSpans, row: int, times_us: NDArray[np.int64], found: NDArray[np.int64]) -> None:
+def _judge_time(spans: EventSpans, row: Index, times_us: NDArray[np.int64], found: NDArray[np.int64]) -> None:
     if not spans.time_given[row]:
         return
     seconds, nanoseconds = spans.seconds[row], spans.nanoseconds[row]
@@ -227,8 +229,8 @@ def _judge_time(spans: EventSpans, row: int, times_us: NDArray[np.int64], found:
         times_us[row] = seconds * 1_000_000 + nanoseconds // 1_000
 
 
-@lean_kernel
-def _judge_values(spans: EventSpans, row: int, tables: _Tables, judged: _Judged, found: NDArray[np.int64]) -> None:
+@kernel
+def _judge_values(spans: EventSpans, row: Index, tables: _Tables, judged: _Judged, found: NDArray[np.int64]) -> None:
     first, end = np.int64(spans.value_starts[row]), np.int64(spans.value_starts[row + 1])
     if end - first > VALUES_MAX:
         _note(found, RowFault.TOO_MANY_VALUES.value, _VALUE_NAME, VALUES_MAX)
@@ -244,15 +246,18 @@ def _judge_values(spans: EventSpans, row: int, tables: _Tables, judged: _Judged,
                 _note(found, RowFault.VALUE_REPEATED.value, _VALUE_NAME, at - first)
             tables.last_row_of_value[name] = row + 1
             judged.value_names[at] = name
-        fault, low, high = parse_span(spans.data, np.int64(span[2]), np.int64(span[2]) + np.int64(span[3]))
+        start = int(span[2])
+        fault, low, high = parse_span(spans.data, start, start + int(span[3]))
         if fault != 0:
             _note(found, RowFault.DECIMAL_EMPTY.value + fault - 1, _VALUE_NUMBER, at - first)
         judged.numbers[at, 0] = low
         judged.numbers[at, 1] = high
 
 
-@lean_kernel
-def _judge_properties(spans: EventSpans, row: int, tables: _Tables, judged: _Judged, found: NDArray[np.int64]) -> None:
+@kernel
+def _judge_properties(
+    spans: EventSpans, row: Index, tables: _Tables, judged: _Judged, found: NDArray[np.int64]
+) -> None:
     first, end = np.int64(spans.property_starts[row]), np.int64(spans.property_starts[row + 1])
     if end - first > PROPERTIES_MAX:
         _note(found, RowFault.TOO_MANY_PROPERTIES.value, _PROPERTY_NAME, PROPERTIES_MAX)
@@ -274,9 +279,9 @@ def _judge_properties(spans: EventSpans, row: int, tables: _Tables, judged: _Jud
 
 
 @inlined_kernel
-def _code_of_value(data: Bytes, span: NDArray[np.int32], name: int, tables: _Tables) -> int:
+def _code_of_value(data: Bytes, span: NDArray[np.int32], name: Index, tables: _Tables) -> Index:
     """Code of a property's value within the column of its name."""
-    known = tables.property_values.count[0]
+    known = tables.property_values.entry_count[0]
     entry = intern(tables.property_values, data, np.int64(span[2]), np.int64(span[3]), name)
     if entry == known:
         tables.code_of_value[entry] = tables.value_counts[name]
@@ -285,7 +290,7 @@ def _code_of_value(data: Bytes, span: NDArray[np.int32], name: int, tables: _Tab
 
 
 @inlined_kernel
-def _name_of(data: Bytes, texts: NDArray[np.int32], field: int, table: Interned) -> int:
+def _name_of(data: Bytes, texts: NDArray[np.int32], field: Index, table: Interned) -> Index:
     """Entry of the one that is given of an id (at `field`, tag 1) and a reference (behind it, tag 0)."""
     is_id = 1 if texts[field, 1] > 0 else 0
     given = field + 1 - is_id
@@ -318,7 +323,7 @@ def _property_columns(
     codes = np.full((count, row_count), -1, dtype=np.int32)
     _spread_codes(spans.property_starts, judged.property_names, judged.property_values, faults, columns, codes)
     texts = _texts(spans.data, names)
-    value_count = int(values.count[0])
+    value_count = int(values.entry_count[0])
     tags = values.tags[:value_count]
     named = []
     for entry, column in enumerate(columns.tolist()):
@@ -337,17 +342,17 @@ def _columns_in_use(
     cell_count_max: int,
 ) -> tuple[NDArray[np.int32], int]:
     """Column of each name that a sound row has, -1 for the others; and how many columns there are."""
-    columns = np.full(int(names.count[0]), -1, dtype=np.int32)
+    columns = np.full(int(names.entry_count[0]), -1, dtype=np.int32)
     count = _number_columns(name_of, starts, faults, columns)
     if count * len(faults) > cell_count_max:
         raise TooManyNames(f"{count} names over {len(faults)} rows")
     return columns, count
 
 
-@lean_kernel
+@kernel
 def _number_columns(
     name_of: NDArray[np.int32], starts: NDArray[np.int32], faults: NDArray[np.uint8], columns: NDArray[np.int32]
-) -> int:
+) -> Index:
     count = 0
     for row in range(len(faults)):
         if faults[row] == 0:
@@ -358,7 +363,7 @@ def _number_columns(
     return count
 
 
-@lean_kernel
+@kernel
 def _spread_values(
     starts: NDArray[np.int32],
     name_of: NDArray[np.int32],
@@ -377,7 +382,7 @@ def _spread_values(
                 present[column, row] = True
 
 
-@lean_kernel
+@kernel
 def _spread_codes(
     starts: NDArray[np.int32],
     name_of: NDArray[np.int32],
@@ -393,7 +398,7 @@ def _spread_codes(
 
 
 def _names(data: Bytes, table: Interned, codes: NDArray[np.int32]) -> Names:
-    count = int(table.count[0])
+    count = int(table.entry_count[0])
     names = _strings(data, table.starts[:count], table.lengths[:count])
     return Names(codes, names, table.tags[:count].astype(np.bool_))
 
@@ -407,7 +412,7 @@ def _strings(data: Bytes, starts: NDArray[np.int32], lengths: NDArray[np.int32])
 
 
 def _texts(data: Bytes, table: Interned) -> list[str]:
-    count = int(table.count[0])
+    count = int(table.entry_count[0])
     spans = zip(table.starts[:count].tolist(), table.lengths[:count].tolist(), strict=True)
     return [data[start : start + length].tobytes().decode() for start, length in spans]
 

@@ -1,0 +1,1 @@
+"""Between the wire and columns: one file a message family."""
