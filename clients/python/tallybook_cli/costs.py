@@ -38,13 +38,22 @@ def print_period(period: tb.PeriodCost) -> None:
     )
     rows = [*line_rows(period.lines), *closing_rows(period)]
     print_table(title, ["rule", "quantity>", "unit amount>", "flat amount>", "amount>"], rows)
-    left = []
-    if period.included_quantity_left is not None:
-        left.append(f"{number(period.included_quantity_left)} of the included quantity left")
-    if period.next_tier_from is not None:
-        left.append(f"next tier from {number(period.next_tier_from)}")
+    left = left_words(
+        "" if period.included_quantity_left is None else str(period.included_quantity_left),
+        "" if period.next_tier_from is None else str(period.next_tier_from),
+    )
     if left:
-        console().print(f"  {'; '.join(left)}")
+        console().print(f"  {left}")
+
+
+def left_words(included_quantity_left: str, next_tier_from: str) -> str:
+    """What is left of the included quantity, and where the next tier begins; empty texts are left out."""
+    words = []
+    if included_quantity_left:
+        words.append(f"{number(Decimal(included_quantity_left))} of the included quantity left")
+    if next_tier_from:
+        words.append(f"next tier from {number(Decimal(next_tier_from))}")
+    return "; ".join(words)
 
 
 def line_rows(lines: Sequence[tb.AmountLine]) -> list[list[object]]:

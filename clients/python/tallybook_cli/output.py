@@ -27,13 +27,20 @@ def console() -> Console:
 
 def print_json(value: Message | Mapping[str, Any]) -> None:
     """One JSON object on a line, with the contract's own field names."""
-    fields = MessageToDict(value, preserving_proto_field_name=True) if isinstance(value, Message) else value
+    fields = fields_of(value) if isinstance(value, Message) else value
     click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+def fields_of(message: Message) -> dict[str, Any]:
+    """A message as JSON has it, with the contract's own field names."""
+    return MessageToDict(message, preserving_proto_field_name=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; columns whose name ends with '>' are numbers and stand right."""
-    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        title=title or None, box=SIMPLE_HEAD, show_edge=False, title_justify="left", title_style="bold", pad_edge=False
+    )
     for column in columns:
         right = column.endswith(">")
         table.add_column(column.removesuffix(">"), justify="right" if right else "left", no_wrap=right)

@@ -1,0 +1,75 @@
+"""`tallybook quote`."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+import tallybook_client as tb
+from tallybook.v1 import ingest_pb2
+from tallybook_cli.costs import left_words, line_rows, signed_exact
+from tallybook_cli.errors import CommandError
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.options import json_option
+from tallybook_cli.output import console, fields_of, number, print_json, print_table
+from tallybook_server import offline
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("quantity", required=False)
+@click.option("--from", "quantity_from", metavar="QUANTITY", help="What it costs to come from here ...")
+@click.option("--to", "quantity_to", metavar="QUANTITY", help="... to here.")
+@click.option("--plan", "plan_id", metavar="ID", help="Which plan of a catalogue file.")
+@click.option("--rule", "cell_id", default="", metavar="ID", help="Which rule of a matrix.")
+@json_option
+def command(
+    file: Path,
+    quantity: str | None,
+    quantity_from: str | None,
+    quantity_to: str | None,
+    plan_id: str | None,
+    cell_id: str,
+    as_json: bool,
+) -> ExitCode:
+    """Price a quantity by a plan file or a catalogue file, tier by tier. No server, no key.
+
+    \b
+    Example:
+      tallybook quote examples/flights/catalog.yaml 1500000 --plan en_route_2013
+      tallybook quote examples/flights/catalog.yaml --from 499900 --to 500050 --plan capacity_2013
+    """
+    if (quantity is None) == (quantity_from is None and quantity_to is None):
+        raise CommandError("how much? give QUANTITY, or --from and --to")
+    if quantity is None and (quantity_from is None or quantity_to is None):
+        raise CommandError("give both --from and --to")
+    try:
+        plan = offline.read_plan(str(file), file.read_bytes(), plan_id)
+        cost = offline.quote(plan, cell_id, quantity_from, quantity if quantity is not None else quantity_to or "")
+    except offline.PlanFileError as error:
+        raise CommandError("\n  ".join(error.faults)) from None
+    except offline.QuoteError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json({"currency": plan.currency, **fields_of(cost)})
+    else:
+        _print(cost, plan.currency)
+    return ExitCode.OK
+
+
+def _print(cost: ingest_pb2.PeriodCost, currency: str) -> None:
+    cell = f" [{cost.cell_id}]" if cost.cell_id else ""
+    before, after, amount, exact = map(
+        Decimal, (cost.quantity_before, cost.quantity_after, cost.amount, cost.exact_amount)
+    )
+    title = f"{cost.plan_id}{cell}  quantity {number(before)} to {number(after)}"
+    rows = line_rows([tb.AmountLine.read(line) for line in cost.lines])
+    if amount != exact:
+        rows.append(["rounding", None, None, None, signed_exact(amount - exact)])
+    print_table(title, ["rule", "quantity>", "unit amount>", "flat amount>", "amount>"], rows)
+    console().print(f"  [bold]{amount:,f} {currency}[/bold] without tax")
+    left = left_words(cost.included_quantity_left, cost.next_tier_from)
+    if left:
+        console().print(f"  {left}")
