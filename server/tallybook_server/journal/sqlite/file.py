@@ -40,7 +40,8 @@ CREATE TABLE journal (
     hash_key BLOB NOT NULL,
     partition_count INTEGER NOT NULL,
     crc32 INTEGER NOT NULL,
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    settling_count INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE segments (
     last_sequence INTEGER PRIMARY KEY,
@@ -100,7 +101,7 @@ class JournalFile:
             # Where fsync does not reach the platter (macOS) these do; elsewhere they change nothing.
             connection.pragma("fullfsync", True)
             connection.pragma("checkpoint_fullfsync", True)
-            connection.pragma("wal_autocheckpoint", CHECKPOINT_BYTES // PAGE_BYTES)
+            connection.pragma("wal_autocheckpoint", 0)
             return connection
 
 
@@ -129,7 +130,7 @@ def create(file: JournalFile, partition_count: int) -> None:
             connection.pragma("user_version", FORMAT_VERSION)
             connection.execute(TABLES)
             row = (hash_key, partition_count, _identity_crc32(hash_key, partition_count))
-            connection.execute("INSERT INTO journal VALUES (1, ?, ?, ?, 0)", row)
+            connection.execute("INSERT INTO journal VALUES (1, ?, ?, ?, 0, 0)", row)
         finally:
             connection.close()
     with unnamed.open("rb") as written:

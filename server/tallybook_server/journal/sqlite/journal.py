@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import zlib
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from tallybook_server.journal.interface import (
     CatalogVersion,
     CommitFailed,
     Fenced,
-    JournalFull,
     OutcomeUnknown,
     Segment,
     SegmentSummary,
@@ -40,6 +40,8 @@ from tallybook_server.journal.sqlite.rows import (
     write_body,
 )
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_PARTITION_COUNT = 16
 LAST_SEQUENCE = "SELECT ifnull(max(last_sequence), 0) FROM segments"
 
@@ -56,6 +58,7 @@ class SqliteJournal:
         self._write_lock = threading.Lock()
         self._writer: apsw.Connection | None = None
         self._epoch = 0
+        self._log_bytes = 0
         self._outcome_is_unknown = False
         with self._readers.snapshot() as connection:
             self.hash_key, self.partition_count = journal_file.check(file, connection)
@@ -216,24 +219,41 @@ class SqliteJournal:
             _delete_snapshot_parts(connection, "sequence < ?", (sequence,))
 
     def close(self) -> None:
+        # The writer last: whoever leaves last writes the log back, and a reader may not.
+        self._readers.close()
         with self._write_lock:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-        self._readers.close()
 
     def _open_writer(self) -> apsw.Connection:
         if self._read_only:
             raise Fenced(f"{self._path}: opened for reading only")
-        return self._file.connect(read_only=False)
+        connection = self._file.connect(read_only=False)
+        connection.set_wal_hook(self._note_log)
+        return connection
+
+    def _note_log(self, _connection: apsw.Connection, _database: str, frames: int) -> int:
+        self._log_bytes = frames * journal_file.PAGE_BYTES
+        return apsw.SQLITE_OK
+
+    def _write_log_back(self, connection: apsw.Connection) -> None:
+        """After the commit, whose outcome stands: if this fails the log keeps what the file lacks, and grows."""
+        if self._log_bytes < journal_file.CHECKPOINT_BYTES:
+            return
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            logger.warning("%s: the log could not be written back, the next commit tries again: %s", self._path, error)
 
     @contextmanager
     def _commit(self) -> Iterator[apsw.Connection]:
         """One transaction of the claimant: committed and on the disk when the block is left, else not begun.
 
-        Until COMMIT is asked for, a failure leaves nothing behind. A COMMIT that fails for lack of room has written no
-        commit mark. One that fails otherwise may have put the whole transaction into the log, where SQLite does not
-        see it but recovery after a crash would: its outcome is unknown until something is committed over it.
+        Until COMMIT is asked for, a failure leaves nothing behind. A COMMIT that fails for lack of room has not written
+        its mark at the end of the log: the system says so when it writes, never when it syncs. One that fails otherwise
+        may have put the whole transaction into the log, where SQLite does not see it but the recovery after a crash
+        would: its outcome is unknown until something is committed over it.
         """
         with self._write_lock:
             connection = self._writer
@@ -257,6 +277,7 @@ class SqliteJournal:
                 self._outcome_is_unknown = True
                 raise OutcomeUnknown(f"{self._path}: the commit was not confirmed by the disk: {error}") from error
             self._outcome_is_unknown = False
+            self._write_log_back(connection)
 
     def _require_epoch(self, connection: apsw.Connection) -> None:
         epoch = _single(connection.execute("SELECT epoch FROM journal"))
@@ -267,11 +288,11 @@ class SqliteJournal:
         """Commit over what an unconfirmed commit may have left in the log, so that it cannot come back."""
         try:
             with self._commit() as connection:
-                connection.execute("UPDATE journal SET epoch = epoch")
+                connection.execute("UPDATE journal SET settling_count = settling_count + 1")
         except Fenced:
             # The other writer's claim was itself a commit over it.
             self._outcome_is_unknown = False
-        except (CommitFailed, JournalFull) as error:
+        except CommitFailed as error:
             raise OutcomeUnknown(f"{self._path}: still unknown what the last commit left: {error}") from error
 
     @contextmanager
