@@ -41,8 +41,8 @@ setup: .venv/.project ## Install everything into .venv (instant when nothing cha
 demo: setup ## A year of real flights becomes exact money, over real gRPC
 	$(BIN)/python -m tallybook_cli.demo
 
-test: setup ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## Run every test (ARGS="-n 0 -k volume" goes to pytest)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 checks: lint types imports proto-checks ## Everything that reads the code without running it
 
