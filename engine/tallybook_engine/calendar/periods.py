@@ -80,7 +80,7 @@ def period_at(frequency: Frequency, anchor: date, zone: str, instant_us: int) ->
 
     `anchor` is `anchor_date(frequency, contract start)`; `zone` an IANA name. Never empty: where a zone skips a
     whole date, the period that would be empty holds no instant. Raises ValueError for an instant before FIRST_DATE
-    or from LAST_DATE on, and UnknownZoneError.
+    or from LAST_DATE on, and UnknownZone.
     """
     _, start, end = _period_index(frequency, anchor, zone, instant_us)
     return start, end

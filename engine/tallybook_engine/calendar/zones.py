@@ -19,7 +19,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
 
-class UnknownZoneError(ValueError):
+class UnknownZone(ValueError):
     """A name that the pinned time zone data does not have."""
 
 
@@ -36,9 +36,9 @@ def zone_names() -> frozenset[str]:
 
 @cache
 def zone(name: str) -> zoneinfo.ZoneInfo:
-    """The zone of an IANA name, spelled exactly so. Raises UnknownZoneError."""
+    """The zone of an IANA name, spelled exactly so. Raises UnknownZone."""
     if name not in zone_names():
-        raise UnknownZoneError(f"the time zone data {tzdata_version()} has no zone {name!r}")
+        raise UnknownZone(f"the time zone data {tzdata_version()} has no zone {name!r}")
     return zoneinfo.ZoneInfo.no_cache(name)
 
 
@@ -47,7 +47,7 @@ def midnight(zone_name: str, day: date) -> int:
     """First instant of a local date, in microseconds since the epoch.
 
     That is 00:00 where it exists, its first occurrence where it exists twice, and the end of the gap where clocks
-    jump over it (also over the whole date). Raises UnknownZoneError.
+    jump over it (also over the whole date). Raises UnknownZone.
     """
     here = zone(zone_name)
     wall = datetime.combine(day, time.min, tzinfo=here)
