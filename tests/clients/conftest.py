@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -19,7 +20,7 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
         self.streams: list[list[ingest_pb2.StreamingIngestEventsRequest]] = []
         self.requests: list[object] = []
         self.metadata: list[dict[str, str]] = []
-        self.answers: list[object] = []
+        self.answers: list[Any] = []
         self.on_stream: Callable[..., Iterator[ingest_pb2.StreamingIngestEventsResponse]] = answer_all
 
     def StreamingIngestEvents(self, request_iterator, context):  # noqa: N802
@@ -44,7 +45,11 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
         return answer
 
     IngestEvents = PredictCosts = DeleteEvents = GetEvent = ListEvents = ListUsage = ListCharges = _answer
-    ApplyCatalog = GetCatalog = ListCustomers = _answer
+    ApplyCatalog = GetCatalog = GetCustomer = ListCustomers = GetContract = ListContracts = _answer
+    GetProduct = ListProducts = GetPlan = ListPlans = GetMeter = ListMeters = _answer
+
+    def StreamingApplyCatalog(self, request_iterator, context):  # noqa: N802
+        return self._answer(list(request_iterator), context)
 
     def ReprocessEvents(self, request, context):  # noqa: N802
         self.requests.append(ingest_pb2.ReprocessEventsRequest.FromString(request.SerializeToString()))
@@ -57,7 +62,8 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
 def row_count(request: ingest_pb2.StreamingIngestEventsRequest) -> int:
     if request.WhichOneof("payload") == "rows":
         return len(request.rows.events)
-    return pa.ipc.open_stream(request.arrow).read_all().num_rows
+    rows: int = pa.ipc.open_stream(request.arrow).read_all().num_rows
+    return rows
 
 
 def stored(request: ingest_pb2.StreamingIngestEventsRequest) -> ingest_pb2.StreamingIngestEventsResponse:
@@ -90,7 +96,7 @@ def service():
 
 @pytest.fixture
 def target(service):
-    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", 16 * 1024 * 1024)])
     ingest_pb2_grpc.add_IngestServiceServicer_to_server(service, server)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")

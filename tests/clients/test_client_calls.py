@@ -181,6 +181,31 @@ def test_no_expected_version_is_absent_not_zero(client, service):
     assert not service.requests[0].HasField("expected_version")
 
 
+def test_a_large_change_goes_in_parts(client, service):
+    # Given a catalogue of 12 MB, more than one part takes
+    put = catalog_pb2.Catalog(
+        taxes=[catalog_pb2.Tax(id="t")],
+        customers=[catalog_pb2.Customer(id=f"c{index}", name="n" * 1_000) for index in range(12_000)],
+    )
+
+    # When it is applied
+    service.answers.append(
+        catalog_pb2.StreamingApplyCatalogResponse(version=3, difference_count=12_001, affected_line_count=2)
+    )
+    change = client.apply_catalog(put, prune=True, expected_version=2)
+
+    # Then the parts together are the change, and only the first one has its flags
+    [parts] = service.requests
+    assert len(parts) == 3
+    together = catalog_pb2.Catalog()
+    for part in parts:
+        together.MergeFrom(part.put)
+    assert together == put
+    assert [part.prune for part in parts] == [True, False, False]
+    assert [part.HasField("expected_version") for part in parts] == [True, False, False]
+    assert (change.version, change.difference_count, change.affected_line_count) == (3, 12_001, 2)
+
+
 def test_a_catalogue_is_read_page_by_page(client, service):
     service.answers += [
         catalog_pb2.GetCatalogResponse(

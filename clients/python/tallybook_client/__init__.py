@@ -10,9 +10,10 @@ with Client("127.0.0.1:7430") as client:
     print(result.cost.details[0].amount_including_tax)
 """
 
+from tallybook_client.catalog import CatalogChange, CatalogVersion
 from tallybook_client.channel import DEFAULT_TARGET
 from tallybook_client.charges import CHARGES_SCHEMA, charges_frame
-from tallybook_client.client import BATCH_ROWS_DEFAULT, CatalogVersion, Charges, Client, Span
+from tallybook_client.client import BATCH_ROWS_DEFAULT, Charges, Client, Span
 from tallybook_client.costs import Costs
 from tallybook_client.errors import (
     AbortedError,
@@ -64,6 +65,7 @@ __all__ = [
     "AnyEvent",
     "Batch",
     "BatchAnswer",
+    "CatalogChange",
     "CatalogVersion",
     "Cause",
     "ChargeLine",

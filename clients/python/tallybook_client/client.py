@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import grpc
 import polars as pl
 
 from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from tallybook_client.catalog import PART_BYTES, CatalogChange, CatalogVersion, change_of, parts_of
 from tallybook_client.channel import DEFAULT_TARGET, credential_metadata, open_channel
 from tallybook_client.charges import charges_frame
 from tallybook_client.errors import from_call
@@ -218,14 +219,16 @@ class Client:
         prune: bool = False,
         expected_version: int | None = None,
         validate_only: bool = False,
-    ) -> catalog_pb2.ApplyCatalogResponse:
-        """Put objects and remove ids as one change. InvalidArgumentError carries all the faults in its `fields`;
-        AbortedError: the book is not at `expected_version`.
+    ) -> CatalogChange:
+        """Put objects and remove ids as one change, of any size. InvalidArgumentError carries all the faults in its
+        `fields`; AbortedError: the book is not at `expected_version`.
         """
         request = catalog_pb2.ApplyCatalogRequest(
             put=put, remove=remove, prune=prune, expected_version=expected_version, validate_only=validate_only
         )
-        return self._call(self._catalog.ApplyCatalog, request)
+        if request.ByteSize() <= PART_BYTES:
+            return change_of(self._call(self._catalog.ApplyCatalog, request))
+        return change_of(self._call(self._catalog.StreamingApplyCatalog, parts_of(request)))
 
     def get_catalog(self, version: int = 0) -> CatalogVersion:
         """The whole catalogue of a version; 0: the current one."""
@@ -264,11 +267,3 @@ class Charges(list[ChargeLine]):
     def frame(self) -> pl.DataFrame:
         """The lines as a frame of CHARGES_SCHEMA."""
         return charges_frame(self)
-
-
-@dataclass(slots=True)
-class CatalogVersion:
-    """A catalogue and its version."""
-
-    version: int = 0
-    catalog: catalog_pb2.Catalog = field(default_factory=catalog_pb2.Catalog)

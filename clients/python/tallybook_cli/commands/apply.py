@@ -1,0 +1,138 @@
+"""`tallybook apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+import tallybook_client as tb
+from tallybook.v1 import catalog_pb2
+from tallybook_cli.errors import CommandError
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.options import Target, json_option, server_options
+from tallybook_cli.output import console, path, print_json, print_table
+from tallybook_server.catalog_file import MessageFile, read_message_file
+
+LINES_SHOWN_MAX = 20
+"""Affected charge lines that are listed for a person; all are counted, and --json lists a thousand."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--prune", is_flag=True, help="Also remove everything that the file does not have.")
+@click.option("--remove", "removals", multiple=True, metavar="KIND/ID", help="Also remove this: plans/old_plan.")
+@click.option("--expected-version", type=click.IntRange(0), help="Refuse if somebody else changed it since.")
+@server_options
+@json_option
+def command(
+    target: Target,
+    file: Path,
+    dry_run: bool,
+    prune: bool,
+    removals: tuple[str, ...],
+    expected_version: int | None,
+    as_json: bool,
+) -> ExitCode:
+    """Apply a catalogue file, YAML or JSON, as one change. Safe to run again: equal content is the same version.
+
+    \b
+    Example:
+      tallybook apply examples/flights/catalog.yaml --dry-run
+      tallybook apply examples/flights/catalog.yaml
+    """
+    catalog = read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog)
+    if catalog.faults:
+        raise CommandError("\n  ".join(_summed(map(catalog.located, catalog.faults))))
+    with target.connect() as client:
+        try:
+            change = client.apply_catalog(
+                catalog.message,
+                remove=_ids(removals),
+                prune=prune,
+                expected_version=expected_version,
+                validate_only=dry_run,
+            )
+        except tb.InvalidArgumentError as error:
+            if not error.fields:
+                raise
+            raise CommandError("\n  ".join(_located(catalog, error)), ExitCode.REFUSED) from None
+    if as_json:
+        print_json(change.message)
+    else:
+        _print(change, dry_run)
+    return ExitCode.OK
+
+
+def _located(catalog: MessageFile[catalog_pb2.Catalog], error: tb.InvalidArgumentError) -> list[str]:
+    """Every fault with its line in the file, in the order of the lines."""
+    faults = sorted(error.fields, key=lambda fault: catalog.line(fault.field))
+    return _summed(
+        f"{catalog.name}:{catalog.line(fault.field)}: {fault.field}: {fault.description}" for fault in faults
+    )
+
+
+def _summed(lines: Iterable[str]) -> list[str]:
+    faults = list(lines)
+    return faults if len(faults) == 1 else [f"{len(faults)} faults; nothing was changed", *faults]
+
+
+def _ids(removals: tuple[str, ...]) -> catalog_pb2.CatalogIds:
+    """--remove options by kind."""
+    ids = catalog_pb2.CatalogIds()
+    kinds = [field.name for field in ids.DESCRIPTOR.fields]
+    for text in removals:
+        kind, _, name = text.partition("/")
+        if kind not in kinds or not name:
+            raise CommandError(f"--remove {text}: write KIND/ID, where KIND is {', '.join(kinds)}")
+        getattr(ids, kind).append(name)
+    return ids
+
+
+_SIGNS = {
+    catalog_pb2.ObjectDifference.ADDED: ("+", "green"),
+    catalog_pb2.ObjectDifference.CHANGED: ("~", "yellow"),
+    catalog_pb2.ObjectDifference.REMOVED: ("-", "red"),
+}
+
+
+def _print(change: tb.CatalogChange, dry_run: bool) -> None:
+    """The difference, the lines it touches, and the version."""
+    out = console()
+    for difference in change.differences:
+        sign, colour = _SIGNS.get(difference.change, ("?", "white"))
+        out.print(f"[{colour}]{sign} {difference.kind} {difference.id}[/{colour}]")
+        for field in difference.fields:
+            out.print(f"    {field.path}: {field.before or '(absent)'} -> {field.after or '(absent)'}", markup=False)
+    if change.difference_count > len(change.differences):
+        out.print(f"  and {change.difference_count - len(change.differences):,} more")
+    if change.affected_line_count:
+        _print_affected(change)
+    would = "would be version" if dry_run else "version"
+    same = " (nothing differs)" if not change.difference_count else ""
+    out.print(f"[bold]{would} {change.version}[/bold]{same}")
+
+
+def _print_affected(change: tb.CatalogChange) -> None:
+    console().print(
+        f"{change.affected_line_count:,} open charge lines keep their version until `tallybook reprocess --move-pins`:"
+    )
+    columns = ["customer", "contract", "cell", "from", "to", "now>", "reprocess posts>"]
+    print_table("", columns, map(_affected_row, change.affected_lines[:LINES_SHOWN_MAX]))
+    if change.affected_line_count > LINES_SHOWN_MAX:
+        console().print(f"  and {change.affected_line_count - LINES_SHOWN_MAX:,} more; --json lists them")
+
+
+def _affected_row(line: catalog_pb2.AffectedLine) -> list[object]:
+    posts = line.reprocess_amount_excluding_tax
+    return [
+        line.customer_id,
+        path(line.contract_path),
+        line.cell_id,
+        line.period.start_time.ToJsonString(),
+        line.period.end_time.ToJsonString(),
+        f"{line.amount_excluding_tax.quantity} {line.amount_excluding_tax.currency}",
+        f"{posts.quantity} {posts.currency}" if posts.quantity else "does not fit",
+    ]
