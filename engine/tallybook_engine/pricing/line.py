@@ -5,14 +5,14 @@ from enum import Enum
 
 
 class LineKind(Enum):
-    """Which rule made a line."""
+    """Which rule made a line, in the order in which lines are listed."""
 
+    INCLUDED = "INCLUDED"
+    """Units that cost nothing because the plan includes them."""
     TIER = "TIER"
     """Units at a tier's price, and its flat fee. Per-unit prices are one tier."""
     PACKAGE = "PACKAGE"
     """Whole packages; the line's quantity counts packages."""
-    INCLUDED = "INCLUDED"
-    """Units that cost nothing because the plan includes them."""
     MINIMUM = "MINIMUM"
     """What is missing to the plan's minimum."""
     CAP = "CAP"

@@ -80,9 +80,11 @@ def tiers_of(price: Price) -> tuple[int, tuple[Tier, ...]]:
     """(number of the first tier, tiers) of a tiered price; with a free first tier in front the numbers begin at 0."""
     assert isinstance(price.model, TieredModel)
     tiers = price.model.tiers
-    if price.included is not None and price.included.mode is IncludedMode.FREE_FIRST_TIER:
-        return 0, with_free_first_tier(tiers, price.included.quantity)
-    return 1, tiers
+    included = price.included
+    # A free tier of no units would still be the first, and hide the flat fee that `zero_usage` asks for.
+    if included is None or included.quantity == 0 or included.mode is IncludedMode.SUBTRACT_FIRST:
+        return 1, tiers
+    return 0, with_free_first_tier(tiers, included.quantity)
 
 
 def subtracted_quantity(price: Price) -> int:
