@@ -60,12 +60,13 @@ def _check_level(catalog: Catalog, level: _Level, faults: Faults) -> None:
     path, contract = level.path, level.contract
     if level.above and contract.customer != level.above[0].contract.customer:
         faults.add(f"{path}.customer", f'is not "{level.above[0].contract.customer}": a contract tree has one customer')
-    if contract.time_zone not in zone_names():
-        message = f'no IANA time zone "{contract.time_zone}"' if contract.time_zone else "is required"
-        faults.add(f"{path}.time_zone", message)
     parent = level.above[-1].contract if level.above else None
+    # What a sub-contract has as its parent has it was judged there.
+    if parent is None or contract.time_zone != parent.time_zone:
+        _check_zone(f"{path}.time_zone", contract.time_zone, faults)
+    if parent is None or contract.billing_frequency != parent.billing_frequency:
+        _check_frequency(f"{path}.billing_frequency", contract.billing_frequency, faults)
     _check_dates(path, contract.start_date, contract.end_date, parent, faults)
-    _check_frequency(f"{path}.billing_frequency", contract.billing_frequency, faults)
     if contract.sub_contracts and len(level.above) + 1 == limits.CONTRACT_LEVELS_MAX:
         faults.add(f"{path}.sub_contracts", f"lie below level {limits.CONTRACT_LEVELS_MAX}, the last one possible")
     for field, count, count_max in (
@@ -90,6 +91,8 @@ def _check_product_contract(
 
 
 def _check_dates(path: str, start: date, end: date | None, within: Contract | None, faults: Faults) -> None:
+    if within is not None and (start, end) == (within.start_date, within.end_date):
+        return
     if not faults.at(f"{path}.start_date", f"{path}.end_date") and end is not None and end <= start:
         faults.add(f"{path}.end_date", f"is {end}, not after the start {start}")
     if within is None:
@@ -98,6 +101,11 @@ def _check_dates(path: str, start: date, end: date | None, within: Contract | No
         faults.add(f"{path}.start_date", f"is {start}, before the contract above it starts on {within.start_date}")
     if within.end_date is not None and (end is None or end > within.end_date):
         faults.add(f"{path}.end_date", f"is {end}, after the contract above it ends on {within.end_date}")
+
+
+def _check_zone(path: str, name: str, faults: Faults) -> None:
+    if name not in zone_names():
+        faults.add(path, f'no IANA time zone "{name}"' if name else "is required")
 
 
 def _check_frequency(path: str, frequency: Frequency, faults: Faults) -> None:
