@@ -2,8 +2,8 @@
 
 One row a segment with its header; bodies lie in rows of their own, cut into parts, so that headers are scanned without
 them and no buffer of a body's size is needed to write one. Pages are large because most bytes are bodies: against the
-usual 4 KiB a large commit takes a third of the processor time (benchmarks/journal_commit.py), while a single event's
-commit still writes no more than a few pages.
+usual 4 KiB a large commit takes half the time and half the processor (benchmarks/journal_commit.py), and the commit of
+a single event, which writes two or three pages, takes no longer.
 """
 
 from __future__ import annotations
