@@ -60,6 +60,7 @@ class SqliteJournal:
         self._epoch = 0
         self._log_bytes = 0
         self._outcome_is_unknown = False
+        self._schema_ids: dict[bytes, int] = {}
         with self._readers.snapshot() as connection:
             self.hash_key, self.partition_count = journal_file.check(file, connection)
         self._check_last_segment()
@@ -159,12 +160,16 @@ class SqliteJournal:
             _insert_segment(connection, merged)
 
     def put_schema(self, schema: bytes) -> int:
+        known = self._schema_ids.get(schema)
+        if known is not None:
+            return known
         with self._commit() as connection:
-            found = connection.execute("SELECT schema_id FROM schemas WHERE schema = ?", (schema,)).fetchone()
-            if found is not None:
-                return int(found[0])
-            row = (zlib.crc32(schema), schema)
-            return _single(connection.execute("INSERT INTO schemas VALUES (NULL, ?, ?) RETURNING schema_id", row))
+            found: Any = connection.execute("SELECT schema_id FROM schemas WHERE schema = ?", (schema,)).fetchone()
+            if found is None:
+                query = "INSERT INTO schemas VALUES (NULL, ?, ?) RETURNING schema_id"
+                found = connection.execute(query, (zlib.crc32(schema), schema)).fetchall()[0]
+        self._schema_ids[schema] = int(found[0])
+        return self._schema_ids[schema]
 
     def schema(self, schema_id: int) -> bytes:
         with self._reading(f"schema {schema_id}") as connection:
