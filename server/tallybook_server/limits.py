@@ -1,5 +1,7 @@
 """Every limit of the server, named. The protos' comments and docs/limits.md state the same numbers; tests compare."""
 
+from tallybook_engine.ledger import pivot
+
 EVENTS_IN_CALL_MAX = 10_000
 """Events of one IngestEvents or PredictCosts; more is TOO_MANY_EVENTS."""
 
@@ -18,14 +20,17 @@ TRANSPORT_MESSAGE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 ARROW_BYTES_MAX = 64 * 1024 * 1024
 """Size of an Arrow stream once it is decompressed; more is ARROW_TOO_LARGE."""
 
-NAME_BYTES_MAX = 255
-"""UTF-8 bytes of a reference, an id, a name, or the value of a property; more is a row fault."""
+ARROW_BATCHES_MAX = 1_024
+"""Record batches and dictionaries of an Arrow stream; more is ARROW_TOO_LARGE."""
 
-VALUES_IN_EVENT_MAX = 64
-"""Values of one event; more is the row fault TOO_MANY_VALUES."""
+NAME_BYTES_MAX = pivot.NAME_BYTES_MAX
+"""UTF-8 bytes of a reference, an id, a name, or the value of a property (255); more is a row fault."""
 
-PROPERTIES_IN_EVENT_MAX = 64
-"""Properties of one event; more is the row fault TOO_MANY_PROPERTIES."""
+VALUES_IN_EVENT_MAX = pivot.VALUES_MAX
+"""Values of one event (64); more is the row fault TOO_MANY_VALUES."""
+
+PROPERTIES_IN_EVENT_MAX = pivot.PROPERTIES_MAX
+"""Properties of one event (64); more is the row fault TOO_MANY_PROPERTIES."""
 
 CELLS_IN_MESSAGE_MAX = EVENTS_IN_BATCH_MAX * VALUES_IN_EVENT_MAX
 """Events times distinct value names of one message, and the same of property names; more is TOO_MANY_NAMES."""

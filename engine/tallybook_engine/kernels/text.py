@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -239,3 +240,11 @@ def gather(data: Bytes, starts: NDArray[np.int32], offsets: NDArray[np.int32], t
     for row in range(len(starts)):
         begin = np.int64(offsets[row])
         copy_bytes(target, begin, data, np.int64(starts[row]), np.int64(offsets[row + 1]) - begin)
+
+
+def string_array(data: Bytes, starts: NDArray[np.int32], lengths: NDArray[np.int32]) -> pa.StringArray:
+    """An Arrow column of its own, from spans of UTF-8 that begin at `starts` [n] and have `lengths` [n] bytes."""
+    offsets = np.empty(len(lengths) + 1, dtype=np.int32)
+    target = np.empty(offsets_of(lengths, offsets), dtype=np.uint8)
+    gather(data, starts, offsets, target)
+    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(target))

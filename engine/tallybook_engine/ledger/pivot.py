@@ -6,15 +6,15 @@ with a `RowFault`: the lowest of the codes that hold (their order of precedence)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallybook_engine.decimals import parse_span
 from tallybook_engine.kernels import inlined_kernel, kernel
-from tallybook_engine.kernels.text import Bytes, Index, Interned, gather, intern, interned, offsets_of
+from tallybook_engine.kernels.text import Bytes, Index, Interned, intern, interned, string_array
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn, ValueColumn
 from tallybook_engine.ledger.faults import RowFault
 
@@ -40,8 +40,8 @@ _FIELDS = (
 )
 
 
-class TooManyNames(ValueError):
-    """The columns of a message would be larger than its reader allows."""
+CheckSize = Callable[[int, int], None]
+"""Told the number of distinct names and of rows before their columns are made; raises where they would be too large."""
 
 
 class EventSpans(NamedTuple):
@@ -107,8 +107,8 @@ class _Tables(NamedTuple):
     last_row_of_property: NDArray[np.int32]
 
 
-def pivot(spans: EventSpans, seed: int, cell_count_max: int) -> EventColumns:
-    """Columns of the rows; TooManyNames above `cell_count_max` rows times names. `seed` is a secret of the process."""
+def pivot(spans: EventSpans, seed: int, check_size: CheckSize) -> EventColumns:
+    """Columns of the rows. `seed` is a secret of the process."""
     row_count = len(spans.seconds)
     tables = _tables(spans, seed)
     judged = _judged(spans)
@@ -119,11 +119,11 @@ def pivot(spans: EventSpans, seed: int, cell_count_max: int) -> EventColumns:
         customers=_names(spans.data, tables.customers, judged.customers),
         meters=_names(spans.data, tables.meters, judged.meters),
         contracts=_names(spans.data, tables.contracts, judged.contracts),
-        references=_strings(spans.data, spans.texts[:, REFERENCE, 0], judged.reference_lengths),
+        references=string_array(spans.data, spans.texts[:, REFERENCE, 0], judged.reference_lengths),
         times_us=judged.times_us,
         time_given=spans.time_given,
-        values=_value_columns(spans, tables.value_names, judged, faults, cell_count_max),
-        properties=_property_columns(spans, tables, judged, faults, cell_count_max),
+        values=_value_columns(spans, tables.value_names, judged, faults, check_size),
+        properties=_property_columns(spans, tables, judged, faults, check_size),
         faults=faults,
         fault_fields={int(row): _shown(spans, judged.found, int(row)) for row in np.flatnonzero(faults)},
     )
@@ -298,10 +298,10 @@ def _name_of(data: Bytes, texts: NDArray[np.int32], field: Index, table: Interne
 
 
 def _value_columns(
-    spans: EventSpans, names: Interned, judged: _Judged, faults: NDArray[np.uint8], cell_count_max: int
+    spans: EventSpans, names: Interned, judged: _Judged, faults: NDArray[np.uint8], check_size: CheckSize
 ) -> tuple[ValueColumn, ...]:
     row_count = len(faults)
-    columns, count = _columns_in_use(names, judged.value_names, spans.value_starts, faults, cell_count_max)
+    columns, count = _columns_in_use(names, judged.value_names, spans.value_starts, faults, check_size)
     numbers = np.zeros((count, row_count, 2), dtype=np.uint64)
     present = np.zeros((count, row_count), dtype=np.bool_)
     _spread_values(spans.value_starts, judged.value_names, judged.numbers, faults, columns, numbers, present)
@@ -315,11 +315,11 @@ def _value_columns(
 
 
 def _property_columns(
-    spans: EventSpans, tables: _Tables, judged: _Judged, faults: NDArray[np.uint8], cell_count_max: int
+    spans: EventSpans, tables: _Tables, judged: _Judged, faults: NDArray[np.uint8], check_size: CheckSize
 ) -> tuple[PropertyColumn, ...]:
     row_count = len(faults)
     names, values = tables.property_names, tables.property_values
-    columns, count = _columns_in_use(names, judged.property_names, spans.property_starts, faults, cell_count_max)
+    columns, count = _columns_in_use(names, judged.property_names, spans.property_starts, faults, check_size)
     codes = np.full((count, row_count), -1, dtype=np.int32)
     _spread_codes(spans.property_starts, judged.property_names, judged.property_values, faults, columns, codes)
     texts = _texts(spans.data, names)
@@ -329,7 +329,7 @@ def _property_columns(
     for entry, column in enumerate(columns.tolist()):
         if column >= 0:
             mine = tags == entry
-            distinct = _strings(spans.data, values.starts[:value_count][mine], values.lengths[:value_count][mine])
+            distinct = string_array(spans.data, values.starts[:value_count][mine], values.lengths[:value_count][mine])
             named.append(PropertyColumn(texts[entry], codes[column], distinct))
     return tuple(sorted(named, key=lambda column: column.name))
 
@@ -339,13 +339,12 @@ def _columns_in_use(
     name_of: NDArray[np.int32],
     starts: NDArray[np.int32],
     faults: NDArray[np.uint8],
-    cell_count_max: int,
+    check_size: CheckSize,
 ) -> tuple[NDArray[np.int32], int]:
     """Column of each name that a sound row has, -1 for the others; and how many columns there are."""
     columns = np.full(int(names.entry_count[0]), -1, dtype=np.int32)
     count = _number_columns(name_of, starts, faults, columns)
-    if count * len(faults) > cell_count_max:
-        raise TooManyNames(f"{count} names over {len(faults)} rows")
+    check_size(count, len(faults))
     return columns, count
 
 
@@ -399,16 +398,8 @@ def _spread_codes(
 
 def _names(data: Bytes, table: Interned, codes: NDArray[np.int32]) -> Names:
     count = int(table.entry_count[0])
-    names = _strings(data, table.starts[:count], table.lengths[:count])
+    names = string_array(data, table.starts[:count], table.lengths[:count])
     return Names(codes, names, table.tags[:count].astype(np.bool_))
-
-
-def _strings(data: Bytes, starts: NDArray[np.int32], lengths: NDArray[np.int32]) -> pa.StringArray:
-    """A column of its own from spans of the message."""
-    offsets = np.empty(len(lengths) + 1, dtype=np.int32)
-    target = np.empty(offsets_of(lengths, offsets), dtype=np.uint8)
-    gather(data, starts, offsets, target)
-    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(target))
 
 
 def _texts(data: Bytes, table: Interned) -> list[str]:
@@ -429,9 +420,13 @@ def _shown(spans: EventSpans, found: NDArray[np.int64], row: int) -> tuple[str, 
         start, length = _span_of(spans.values[spans.value_starts[row] + index], field == _VALUE_NUMBER)
     else:
         start, length = _span_of(spans.properties[spans.property_starts[row] + index], field == _PROPERTY_VALUE)
+    return name, shown_text(spans.data, start, length)
+
+
+def shown_text(data: Bytes, start: int, length: int) -> str:
+    """The beginning of a text, to be shown."""
     # Four bytes are the longest character, so that cutting the bytes first never costs a shown one.
-    text = spans.data[start : start + min(length, 4 * TEXT_SHOWN_MAX)].tobytes().decode(errors="ignore")
-    return name, text[:TEXT_SHOWN_MAX]
+    return data[start : start + min(length, 4 * TEXT_SHOWN_MAX)].tobytes().decode(errors="ignore")[:TEXT_SHOWN_MAX]
 
 
 def _span_of(pair: NDArray[np.int32], second: bool) -> tuple[int, int]:
