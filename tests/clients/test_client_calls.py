@@ -221,7 +221,7 @@ def test_a_catalogue_is_read_page_by_page(client, service):
 
 def test_a_server_that_is_not_there_is_unavailable():
     with Client("127.0.0.1:1") as client, pytest.raises(UnavailableError):
-        client.get_event(EventKey(event_id="evt_0"))
+        client.wait_until_ready()
 
 
 def test_deletes_name_the_generation(client, service):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,26 +10,10 @@ from typing import Any, TypeVar
 import click
 
 import tallybook_client as tb
-from tallybook_cli.errors import CommandError, call_failed
+from tallybook_cli.errors import CommandError
+from tallybook_cli.target import Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which server, and with which key."""
-
-    server: str
-    key: str | None
-
-    @contextmanager
-    def connect(self) -> Iterator[tb.Client]:
-        """A client; what its calls raise becomes a line for a person."""
-        try:
-            with tb.Client(self.server, self.key) as client:
-                yield client
-        except tb.TallybookError as error:
-            raise call_failed(error, self.server) from error
 
 
 def server_options(command: Command) -> Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import grpc
@@ -14,7 +15,7 @@ from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_g
 from tallybook_client.catalog import PART_BYTES, CatalogChange, CatalogVersion, change_of, parts_of
 from tallybook_client.channel import DEFAULT_TARGET, credential_metadata, open_channel
 from tallybook_client.charges import charges_frame
-from tallybook_client.errors import from_call
+from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
 from tallybook_client.numbers import to_timestamp
@@ -95,6 +96,15 @@ class Client:
     def close(self) -> None:
         """End the connection and every call on it."""
         self._channel.close()
+
+    def wait_until_ready(self) -> None:
+        """Connect. UnavailableError as soon as one try has failed; calls without it try for longer."""
+        states: SimpleQueue[grpc.ChannelConnectivity] = SimpleQueue()
+        self._channel.subscribe(states.put, try_to_connect=True)
+        while (state := states.get()) is not grpc.ChannelConnectivity.READY:
+            if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
+                raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "the server cannot be reached")
+        self._channel.unsubscribe(states.put)
 
     # Events
 

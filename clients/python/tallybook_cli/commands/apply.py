@@ -11,8 +11,9 @@ import tallybook_client as tb
 from tallybook.v1 import catalog_pb2
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options
+from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, path, print_json, print_table
+from tallybook_cli.target import Target
 from tallybook_server.catalog_file import MessageFile, read_message_file
 
 LINES_SHOWN_MAX = 20

@@ -12,8 +12,9 @@ from tallybook_cli.costs import line_rows
 from tallybook_cli.customers import customer_spans
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options, span_options
+from tallybook_cli.options import json_option, server_options, span_options
 from tallybook_cli.output import console, path, print_json, print_table
+from tallybook_cli.target import Target
 
 
 @click.command()

@@ -12,8 +12,9 @@ import tallybook_client as tb
 from tallybook_cli.costs import print_cost
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options
+from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, print_json
+from tallybook_cli.target import Target
 
 KEYS_IN_CALL = 10_000
 

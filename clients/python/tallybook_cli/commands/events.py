@@ -8,8 +8,9 @@ import click
 
 import tallybook_client as tb
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options, span_options
+from tallybook_cli.options import json_option, server_options, span_options
 from tallybook_cli.output import console, print_json, print_table
+from tallybook_cli.target import Target
 
 MATCHES = [match.value for match in tb.Match if match is not tb.Match.MATCH_UNSPECIFIED]
 

@@ -11,9 +11,10 @@ import tallybook_client as tb
 from tallybook_cli.costs import print_period
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options
+from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, instant, print_json
 from tallybook_cli.plan_words import plan_words, tax_words
+from tallybook_cli.target import Target
 
 
 @click.command()

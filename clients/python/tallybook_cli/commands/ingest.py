@@ -12,9 +12,10 @@ import tallybook_client as tb
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.files import EventFile, FileFormat, format_of, open_events
-from tallybook_cli.options import Target, json_option, pairs, server_options
+from tallybook_cli.options import json_option, pairs, server_options
 from tallybook_cli.output import console, print_json
 from tallybook_cli.progress import progress_bar
+from tallybook_cli.target import Target
 
 ROWS_SHOWN_MAX = 20
 """Refused rows that are listed for a person; all are counted, and --json lists a thousand."""
@@ -22,7 +23,12 @@ ROWS_SHOWN_MAX = 20
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "file_format", type=click.Choice(list(FileFormat)), help="By the suffix, if left out.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice([each.value for each in FileFormat]),
+    help="By the suffix, if left out.",
+)
 @click.option(
     "--map",
     "columns",

@@ -12,8 +12,9 @@ from tallybook_cli.costs import print_cost
 from tallybook_cli.errors import CommandError
 from tallybook_cli.event_json import read_events
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Instant, Target, json_option, pairs, server_options
+from tallybook_cli.options import Instant, json_option, pairs, server_options
 from tallybook_cli.output import console, print_json
+from tallybook_cli.target import Target
 
 
 @click.command()

@@ -6,9 +6,10 @@ import click
 
 import tallybook_client as tb
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options, span_options
+from tallybook_cli.options import json_option, server_options, span_options
 from tallybook_cli.output import console, print_json
 from tallybook_cli.progress import progress_bar
+from tallybook_cli.target import Target
 
 
 @click.command()

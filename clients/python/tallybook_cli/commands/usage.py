@@ -7,8 +7,9 @@ import click
 import tallybook_client as tb
 from tallybook_cli.customers import customer_spans
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Target, json_option, server_options, span_options
+from tallybook_cli.options import json_option, server_options, span_options
 from tallybook_cli.output import path, print_json, print_table
+from tallybook_cli.target import Target
 
 
 @click.command()

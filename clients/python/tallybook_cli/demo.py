@@ -1,0 +1,222 @@
+"""`make demo`: a year of real flights becomes exact money, over real gRPC.
+
+Starts a server of its own, applies the catalogue, streams the flights, and shows what they cost. A second run finds
+every event stored already, so it stores nothing and shows the same charges.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import polars as pl
+from google.protobuf.json_format import MessageToJson
+
+import tallybook_client as tb
+from tallybook.v1 import catalog_pb2
+from tallybook_cli.demo_charges import print_charges
+from tallybook_cli.errors import CommandError, report
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.output import console
+from tallybook_cli.picture import AirlineCost, draw
+from tallybook_cli.progress import progress_bar
+from tallybook_cli.server_process import serving
+from tallybook_cli.target import Target
+from tallybook_server.catalog_file import read_message_file
+from tallybook_server.verify import VerifyReport, verify
+
+EXAMPLE = Path("examples/flights")
+BOOK = "default"
+
+COLUMNS = tb.ColumnMap(
+    {
+        "reference": "{carrier}{flight}-{scheduled_departure_time}-{origin}",
+        "customer_reference": "carrier",
+        "time": "scheduled_departure_time",
+        "value:miles": "distance_miles",
+        "value:seats": "seats",
+        "property:origin": "origin",
+    },
+    {"meter_reference": "flight"},
+)
+"""A flight as an event. Airline, flight number, scheduled departure and airport name it, and nothing else does."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the server answered."""
+
+    report: tb.IngestReport
+    seconds: float
+    catalog: tb.CatalogVersion
+    charges: tb.Charges
+
+
+@click.command()
+@click.option("--out", default=Path("out/demo"), show_default=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Only every so many flights.")
+def demo(out: Path, every: int) -> None:
+    """A year of flights out of New York becomes exact money."""
+    out.mkdir(parents=True, exist_ok=True)
+    flights = flown_flights(EXAMPLE / "flights.parquet", every)
+    say = console().print
+    say(f"[bold]{flights.height:,} flights[/bold] out of New York in 2013; the journal is in {out / 'data'}")
+    with serving(out / "data", out / "server.log") as address:
+        say(f"server at {address}, a process of its own")
+        with Target(address, None).connect() as client:
+            outcome = run(client, flights)
+    # Read back from the disk, after the server has gone.
+    verified = verify(out / "data", BOOK, False, None)
+    files = write_files(out, flights, outcome)
+    print_outcome(flights, outcome, verified, files)
+    if verified.difference_count or outcome.report.refused_count:
+        raise CommandError("the demo found a failure; see above", ExitCode.FAILURE_FOUND)
+
+
+def flown_flights(file: Path, every: int) -> pl.DataFrame:
+    """The flights that were flown, in order of scheduled departure: one that stayed on the ground is no event."""
+    if not file.exists():
+        raise CommandError(f"{file} is not there: run the demo in the project's folder")
+    return pl.read_parquet(file).filter(pl.col("air_time_minutes").is_not_null()).gather_every(every)
+
+
+def run(client: tb.Client, flights: pl.DataFrame) -> Outcome:
+    """Apply the catalogue, stream the flights with their costs asked for, read the charges."""
+    file = EXAMPLE / "catalog.yaml"
+    client.apply_catalog(read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog).message)
+    catalog = client.get_catalog()
+    started = time.monotonic()
+    with progress_bar(quiet=False) as bar:
+        task = bar.add_task("flights", total=flights.height)
+        report = client.ingest_frame(
+            flights,
+            COLUMNS,
+            return_costs=True,
+            on_progress=lambda progress: bar.update(task, completed=progress.row_count),
+        )
+    seconds = time.monotonic() - started
+    charges = tb.Charges()
+    for customer in catalog.catalog.customers:
+        charges.extend(client.charges(tb.Span(customer_id=customer.id)))
+    return Outcome(report, seconds, catalog, charges)
+
+
+def write_files(out: Path, flights: pl.DataFrame, outcome: Outcome) -> list[Path]:
+    """The picture, the catalogue and the charges."""
+    picture, catalog, charges = out / "cumulative-cost.png", out / "catalog.json", out / "charges.parquet"
+    draw(airline_costs(flights, outcome), flights.height, picture)
+    catalog.write_text(MessageToJson(outcome.catalog.catalog, preserving_proto_field_name=True) + "\n")
+    outcome.charges.frame().write_parquet(charges)
+    return [picture, catalog, charges]
+
+
+def airline_costs(flights: pl.DataFrame, outcome: Outcome) -> list[AirlineCost]:
+    """Costs and tier crossings of each airline, for the picture."""
+    costs = outcome.report.costs
+    cost_of_row = np.zeros(flights.height, dtype=np.int64)
+    np.add.at(cost_of_row, costs.rows, costs.amount_excluding_tax + costs.tax_amount)
+    plans = {plan.id: plan for plan in outcome.catalog.catalog.plans}
+    seats_threshold = int(plans["capacity_2013"].volume.tiers[0].up_to)
+    en_route = plans["en_route_2013"]
+    miles_threshold = int(en_route.graduated.tiers[0].up_to) + int(en_route.included_quantity.quantity)
+    months = sorted({np.datetime64(each.start_time.replace(tzinfo=None), "us") for each in outcome.charges})
+    found = []
+    for customer in outcome.catalog.catalog.customers:
+        rows = np.flatnonzero((flights["carrier"] == customer.id).to_numpy())
+        if not len(rows):
+            continue
+        own = flights[rows]
+        times = own["scheduled_departure_time"].dt.replace_time_zone(None).to_numpy()
+        month = np.searchsorted(np.array(months), times, side="right")
+        found.append(
+            AirlineCost(
+                customer.id,
+                customer.name,
+                times,
+                cost_of_row[rows],
+                crossings(own["seats"], np.zeros(len(rows), dtype=np.int64), seats_threshold),
+                crossings(own["distance_miles"], month, miles_threshold),
+            )
+        )
+    return found
+
+
+def crossings(quantities: pl.Series, period: Sequence[int] | np.ndarray, threshold: int) -> np.ndarray:
+    """Rows at which the quantity accumulated within a period comes to be above the threshold.
+
+    `period` numbers the period of each row and never falls; an absent quantity adds nothing.
+    """
+    added = quantities.fill_null(0).cast(pl.Int64).to_numpy()
+    total = np.cumsum(added)
+    first_rows = np.flatnonzero(np.diff(period, prepend=-1))
+    before_period = np.repeat(total[first_rows] - added[first_rows], np.diff(first_rows, append=len(added)))
+    accumulated = total - before_period
+    return np.flatnonzero((accumulated > threshold) & (accumulated - added <= threshold))
+
+
+def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyReport, files: list[Path]) -> None:
+    """The last lines of the demo."""
+    say = console().print
+    report = outcome.report
+    print_charges(outcome.charges)
+    say(
+        f"[bold]{report.row_count:,} events[/bold], {report.row_count / outcome.seconds:,.0f} a second: "
+        f"{report.stored_count:,} stored, {report.duplicate_count:,} duplicates"
+    )
+    if report.refused_count:
+        say(f"[red]{report.refused_count:,} events were refused[/red]: {report.exceptional_rows[0]}")
+    tax = sum(charge.tax_summary.tax_amount.quantity for charge in outcome.charges)
+    total = sum(charge.amount_including_tax.quantity for charge in outcome.charges)
+    say(f"total [bold]{total:,f} USD[/bold], of which tax {tax:,f} USD")
+    say(f"equation holds: {verified.line_count:,} lines, difference {verified.difference_count:,}")
+    for line in verified.differences:
+        say(f"  {line}", markup=False)
+    say(f"written: {', '.join(map(str, files))}")
+    say("\nnext:")
+    for command, why in next_steps(flights, report.costs):
+        say(f"  {command}\n      {why}", markup=False)
+
+
+def next_steps(flights: pl.DataFrame, costs: tb.Costs) -> list[tuple[str, str]]:
+    """Commands to try, and what each shows."""
+    # The event that lowered a total the most: a yearly tier was crossed there.
+    row = int(costs.rows[np.argmin(costs.amount_excluding_tax)])
+    carrier, flight, instant, origin = flights.select("carrier", "flight", "scheduled_departure_time", "origin").row(
+        row
+    )
+    reference = f"{carrier}{flight}-{instant:%Y-%m-%dT%H:%M:%SZ}-{origin}"
+    return [
+        ("make demo", "again: every event is a duplicate, the charges are the same"),
+        ("source .venv/bin/activate; tallybook serve --data out/demo/data &", "this book, for the commands below"),
+        (
+            f"tallybook explain --customer {carrier} --reference {reference}",
+            "why this flight costs what it does",
+        ),
+        (f"tallybook charges --customer {carrier} --from 2013-07-01 --to 2013-08-01 --lines", "a month, tier by tier"),
+        ("tallybook apply examples/flights/catalog.yaml --dry-run", "edit a price first, and see what would change"),
+        ("tallybook verify out/demo/data --oracle --sample 100", "the same equation, by independent code"),
+    ]
+
+
+def main() -> None:
+    """Run the demo; a failure is one line."""
+    try:
+        demo(standalone_mode=False)
+    except CommandError as error:
+        report(error)
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        report(CommandError(error.format_message()))
+        sys.exit(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        report(CommandError("stopped; it is safe to run again"))
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The command line without a server: help, quotes, and how failures are told."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.main import COMMANDS, run
+
+PLAN = """
+id: storage
+currency: EUR
+included_quantity: {quantity: 10}
+graduated: {tiers: [{up_to: 100, unit_price: 0.0333}, {unit_price: 0.02, flat_fee: 5}]}
+"""
+
+CATALOG = """
+meters: [{id: m, values: [v], properties: [p]}]
+products: [{id: x, meter: m, aggregation: SUM, value: v}]
+plans:
+  - {id: one, product: x, currency: JPY, package: {size: 10, amount: 150}}
+  - {id: two, product: x, currency: EUR, matrix: {rules: [{match: {p: a}, per_unit: {unit_price: 1}}]}}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    return str(file)
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    file = tmp_path / "catalog.yaml"
+    file.write_text(CATALOG)
+    return str(file)
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help_with_an_example(command, capsys):
+    assert run([command, "--help"]) is ExitCode.OK
+    out = capsys.readouterr().out
+    assert "Example:" in out
+    assert f"  tallybook {command} " in out
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("keys",)])
+def test_every_command_speaks_json(command, capsys):
+    run([command, "--help"])
+    assert "--json" in capsys.readouterr().out
+
+
+def test_the_bare_command_is_its_help(capsys):
+    assert run([]) is ExitCode.OK
+    assert "verify" in capsys.readouterr().out
+
+
+def test_help_imports_no_command():
+    # Help has to be instant: no numba, no polars, no server.
+    code = (
+        "import sys; from tallybook_cli.main import run; run(['--help']);"
+        "print([name for name in sys.modules if name in ('numba', 'polars', 'tallybook_server', 'matplotlib')])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_a_quote_in_json(plan, capsys):
+    assert run(["quote", plan, "150", "--json"]) is ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == {
+        "currency": "EUR",
+        "plan_id": "storage",
+        "quantity_before": "0",
+        "quantity_after": "150",
+        "exact_amount": "9.13",
+        "amount": "9.13",
+        "included_quantity_left": "0",
+        "lines": [
+            {"rule": "INCLUDED", "quantity": "10", "unit_amount": "0", "amount": "0"},
+            {"rule": "TIER", "tier": 1, "quantity": "100", "unit_amount": "0.0333", "amount": "3.33"},
+            {
+                "rule": "TIER",
+                "tier": 2,
+                "quantity": "40",
+                "unit_amount": "0.02",
+                "flat_amount": "5",
+                "amount": "5.8",
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "amount", "exact"),
+    [
+        (["3"], "0.00", "0"),
+        (["11"], "0.03", "0.0333"),
+        (["--from", "3", "--to", "11"], "0.03", "0.0333"),
+        # From a line of 0.03 to one of 0.07: the move of the rounded line, not the rounded move.
+        (["--from", "11", "--to", "12"], "0.04", "0.0333"),
+        (["--from", "12", "--to", "11"], "-0.04", "-0.0333"),
+    ],
+)
+def test_a_quote_is_the_move_of_the_rounded_line(plan, capsys, arguments, amount, exact):
+    assert run(["quote", plan, *arguments, "--json"]) is ExitCode.OK
+    quoted = json.loads(capsys.readouterr().out)
+    assert (quoted["amount"], quoted["exact_amount"]) == (amount, exact)
+
+
+def test_a_quote_for_a_person(plan, capsys):
+    assert run(["quote", plan, "--from", "11", "--to", "12"]) is ExitCode.OK
+    out = capsys.readouterr().out
+    assert "tier 1" in out
+    assert "+0.0333" in out
+    assert "rounding" in out
+    assert "+0.0067" in out
+    assert "0.04 EUR without tax" in out
+    assert "next tier from 110" in out
+
+
+def test_a_plan_of_a_catalogue_is_named(catalog, capsys):
+    assert run(["quote", catalog, "11", "--plan", "one", "--json"]) is ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["amount"] == "300"
+    assert run(["quote", catalog, "11", "--plan", "two", "--rule", "p=a", "--json"]) is ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["amount"] == "11.00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["quote", "{catalog}", "3"], "which plan? it has one, two"),
+        (["quote", "{catalog}", "3", "--plan", "three"], "which plan?"),
+        (["quote", "{catalog}", "3", "--plan", "two"], "which rule? it has p=a"),
+        (["quote", "{catalog}", "3", "--plan", "one", "--rule", "p=a"], "has no matrix"),
+        (["quote", "{plan}"], "how much?"),
+        (["quote", "{plan}", "3", "--to", "4"], "how much?"),
+        (["quote", "{plan}", "--to", "4"], "both --from and --to"),
+        (["quote", "{plan}", "1e3"], "'1e3' is no quantity"),
+        (["quote", "{plan}", "1000000000000000"], "is no quantity"),
+        (["quote", "/nowhere/plan.yaml", "3"], "does not exist"),
+        (["predict"], "give --customer and --meter"),
+        (["predict", "--customer", "c", "--meter", "m", "--value", "miles"], "--value NAME=TEXT"),
+        (["predict", "--customer", "c", "--meter", "m", "--time", "noon"], "'noon' is not a date or a time"),
+        (["delete"], "give event ids"),
+        (["delete", "--reference", "r"], "--generation"),
+        (["explain"], "give an event id"),
+        (["charges", "--customer", "a", "--customer-id", "b"], "not both"),
+        (["charges", "--unopened"], "needs --from and --to"),
+        (["export", "charges", "charges.xlsx"], ".parquet or .csv"),
+        (["ingest", "{plan}"], "--format"),
+        (["ingest", "{plan}", "--format", "csv", "--map", "miles=m"], "events have no column miles"),
+        (["apply", "{plan}"], "Catalog has no such field"),
+        (["nonsense"], "No such command"),
+        (["events", "--limit", "0"], "--limit"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_on_standard_error(plan, catalog, capsys, arguments, words):
+    filled = [argument.format(plan=plan, catalog=catalog) for argument in arguments]
+    assert run(filled) is ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tallybook: ")
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_plan_with_faults_names_each_by_its_line(tmp_path, capsys):
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "id: x\ncurrency: XYZ\ngraduated:\n  tiers:\n    - {up_to: 1.2.3, unit_price: 1}\n    - {unit_price: a}\n"
+    )
+    assert run(["quote", str(file), "1"]) is ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert f"{file}:2: currency" in err
+    assert f"{file}:5: graduated.tiers[0].up_to" in err
+    assert f"{file}:6: graduated.tiers[1].unit_price" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["charges"], ["events"], ["usage", "--customer", "c"], ["reprocess"], ["explain", "evt_1"]]
+)
+def test_a_server_that_is_not_there_is_said_to_be_so(capsys, arguments):
+    assert run([*arguments, "--server", "127.0.0.1:1"]) is ExitCode.UNAVAILABLE
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "no server answers at 127.0.0.1:1: start one with `tallybook serve`" in err
+
+
+def test_the_key_is_never_echoed(capsys, monkeypatch):
+    monkeypatch.setenv("TALLYBOOK_KEY", "tb_very_secret")
+    run(["charges", "--server", "127.0.0.1:1"])
+    run(["charges", "--help"])
+    captured = capsys.readouterr()
+    assert "tb_very_secret" not in captured.out + captured.err
