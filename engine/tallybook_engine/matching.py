@@ -107,6 +107,7 @@ class Pairs(NamedTuple):
 class Missing(NamedTuple):
     """Parts that are to be opened before the rows can be matched."""
 
+    row: NDArray[np.int32]
     definition: NDArray[np.int32]
     cell: NDArray[np.int32]
     time_us: NDArray[np.int64]
@@ -247,6 +248,7 @@ def match_rows(
                 if account >= 0:
                     part = part_holding(parts, accounts.last_part[account], time_us)
             if part < 0:
+                missing.row[missing_count] = row
                 missing.definition[missing_count] = definition
                 missing.cell[missing_count] = cell
                 missing.time_us[missing_count] = time_us

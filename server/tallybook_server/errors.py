@@ -102,6 +102,12 @@ class ErrorCode(Enum):
         grpc.StatusCode.FAILED_PRECONDITION, False, "An object to remove has open charge lines."
     )
 
+    REPROCESS_DOES_NOT_FIT = ErrorKind(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        False,
+        "A line would leave the limits under the current catalogue; the customer named was left as it is.",
+    )
+
     OVERLOADED = ErrorKind(
         _UNAVAILABLE, True, "The server has as much to do as it may queue: retry after the time in the trailer."
     )

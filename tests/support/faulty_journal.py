@@ -135,8 +135,8 @@ class FaultyJournal:
     def snapshot_part(self, sequence: int, name: str) -> bytes:
         return self.journal.snapshot_part(sequence, name)
 
-    def drop_snapshots_before(self, sequence: int) -> None:
-        self.journal.drop_snapshots_before(sequence)
+    def drop_snapshots_before(self, sequence: int, name: str) -> None:
+        self.journal.drop_snapshots_before(sequence, name)
 
     def close(self) -> None:
         self.journal.close()

@@ -161,6 +161,7 @@ class Pools:
         """By product contract id."""
         self.value_names = NamePool()
         self.property_names = NamePool()
+        self.currencies = NamePool()
         self.customer_references: dict[str, str] = {}
         """Id -> reference, of every customer that any version has had: references never change."""
         self.meter_references: dict[str, str] = {}

@@ -10,7 +10,7 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.wide import add192, to_limbs
-from tallybook_engine.ledger.opening import add_part, restore_around, retire_period
+from tallybook_engine.ledger.opening import restore_openings
 from tallybook_engine.ledger.references import DELETED_BIT
 from tallybook_engine.ledger.segments import Decoded, RecordKind, numpy_of, openings_of
 from tallybook_engine.ledger.stage import ranges
@@ -22,14 +22,12 @@ from tallybook_engine.rating.postings import LineTable, PostingTable, set_base
 
 
 def fold(state: State, decoded: Decoded, last_sequence: int) -> None:
-    """Adds one segment; segments come in order. `settle` follows the last."""
+    """Adds one segment; segments come in order, and `settle` follows the last.
+
+    The state must know every catalogue version that `pinned_versions` names.
+    """
     first_part = len(state.parts)
-    for opening in openings_of(decoded.tables.openings, state.pools.charges.index):
-        if opening.part < 0:
-            retire_period(state, opening.period)
-            continue
-        restore_around(state, opening)
-        add_part(state, opening)
+    restore_openings(state, openings_of(decoded.tables.openings, state.pools.charges.index))
     touched = np.zeros(len(state.parts), dtype=np.bool_)
     apply_postings(state.parts.arrays, state.lines.arrays, PostingTable(*decoded.postings), _moving(decoded), touched)
     for part in range(first_part, len(state.parts)):
@@ -39,6 +37,11 @@ def fold(state: State, decoded: Decoded, last_sequence: int) -> None:
     state.sequence = last_sequence
     receipts = numpy_of(decoded.column("receipt_time_us"))
     state.receipt_time_us = max(state.receipt_time_us, int(receipts.max(initial=0)))
+
+
+def pinned_versions(decoded: Decoded) -> list[int]:
+    """Catalogue versions to which the segment's openings are pinned."""
+    return sorted(set(decoded.tables.openings.column("version").to_pylist()))
 
 
 def settle(state: State) -> None:

@@ -7,6 +7,7 @@ costs something at quantity 0, so that the line's OPEN posting stands in the fir
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,10 @@ from tallybook_engine.rating.tax import tax_of
 ZERO = to_limbs(0, 2)
 
 
+class OpeningDoesNotFit(Exception):
+    """A line would leave the limits when it opens, without any event; nothing was opened."""
+
+
 class Mark(NamedTuple):
     """How much is open at a moment: counts of each table."""
 
@@ -38,10 +43,11 @@ class Mark(NamedTuple):
 def open_part(state: State, definition_index: int, cell: int, time_us: int, version: int) -> list[Opening]:
     """Opens the part of a definition's cell that holds an instant, if it is not open yet.
 
-    `version` is what a new period is pinned to. Answers the openings made, oldest first.
+    `version` is what a new period is pinned to. Answers the openings made, oldest first. Raises OpeningDoesNotFit.
     """
     definition = state.pools.definitions[definition_index]
     charge = state.pools.charges.index[definition.product_contract_id]
+    before = mark(state)
     period = _period(state, charge, time_us)
     if period < 0:
         period = _open_period(state, charge, definition_index, definition, time_us, version)
@@ -51,7 +57,11 @@ def open_part(state: State, definition_index: int, cell: int, time_us: int, vers
         account = _open_account(state, period, cell)
         first_us = max(int(state.periods.arrays.start_us[period]), definition.start_us)
         if price_at(state, account, 0) != 0:
-            made.append(_open_part(state, account, first_us, value_at_open=True))
+            try:
+                made.append(_open_part(state, account, first_us, value_at_open=True))
+            except OverflowError as error:
+                close_after(state, before)
+                raise OpeningDoesNotFit(str(error)) from error
     if _part(state, account, time_us) < 0:
         made.append(_open_part(state, account, time_us, value_at_open=False))
     return made
@@ -183,7 +193,16 @@ def _line(
     known = state.line_by_identity.get(identity)
     if known is not None:
         return known
-    line = state.lines.append(0, 0, 0, definition.minor_digits, definition.half_even, tax_rule)
+    line = state.lines.append(
+        0,
+        0,
+        0,
+        definition.minor_digits,
+        definition.half_even,
+        tax_rule,
+        state.pools.currencies.add(definition.currency),
+        definition.tax_inclusive,
+    )
     state.line_by_identity[identity] = line
     state.line_origins.append(LineOrigin(definition_index, cell, billing_start_us, billing_end_us, version))
     state.lines_of_customer.setdefault(definition.customer_id, []).append(line)
@@ -281,6 +300,7 @@ def retire_period(state: State, period: int) -> list[tuple[int, int]]:
     Answers (account, price before) of its accounts, with which `revive_period` puts it back. The caller posts the
     accounts' parts down to nothing.
     """
+    state.retirements.append((len(state.openings), _retirement(state, period)))
     _unlink_period(state, period)
     definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
     start = int(state.periods.arrays.account_start[period])
@@ -293,13 +313,33 @@ def retire_period(state: State, period: int) -> list[tuple[int, int]]:
 
 
 def revive_period(state: State, period: int, accounts: list[tuple[int, int]]) -> None:
-    """The reverse of `retire_period`."""
+    """The reverse of `retire_period`; periods are revived in the reverse order."""
+    state.retirements.pop()
     for account, price_index in accounts:
         state.accounts.arrays.price[account] = price_index
     charge = int(state.pools.definition_table.charge[state.periods.arrays.definition[period]])
     later, earlier = _neighbours(state, charge, int(state.periods.arrays.start_us[period]))
     state.periods.arrays.earlier[period] = earlier
     link_period(state, charge, period, later)
+
+
+def _retirement(state: State, period: int) -> Opening:
+    """The journal's word for a retired period: an opening of no part."""
+    periods = state.periods.arrays
+    charge = int(state.pools.definition_table.charge[periods.definition[period]])
+    start_us, end_us = int(periods.start_us[period]), int(periods.end_us[period])
+    version = int(periods.version[period])
+    return Opening(-1, -1, -1, period, charge, -1, version, start_us, end_us, start_us, end_us, 0, 0, 0)
+
+
+def restore_openings(state: State, openings: Iterable[Opening]) -> None:
+    """Opens and retires again what was recorded, in order."""
+    for opening in openings:
+        if opening.part < 0:
+            retire_period(state, opening.period)
+            continue
+        restore_around(state, opening)
+        add_part(state, opening)
 
 
 def mark(state: State) -> Mark:

@@ -120,7 +120,8 @@ def stage_reprocess(
     if row_offset + len(tables) >= MAXIMUM_ROWS:
         raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
     moves = _one_posting_a_line(state, joined([down, postings]))
-    openings = tuple([_retirement(state, period) for period, _ in retired] + state.openings[open_before.parts :])
+    retirements = [opening for _, opening in state.retirements[len(state.retirements) - len(retired) :]]
+    openings = tuple(retirements + state.openings[open_before.parts :])
     rated = len(tables)
     if len(moves.part) or openings:
         reference = state.pools.customer_references[customer_id]
@@ -268,13 +269,13 @@ def _rate_again(
         return nothing, nothing, nothing, empty_postings(0), np.zeros(1, dtype=np.int64)
     columns = event_columns(chosen_records(chosen))
     resolved: Resolved = resolve(state, state.current, columns, columns.times_us)
-    match, pairs, pair_start = match_batch(state, resolved.batch, np.ones(count, dtype=np.bool_))
+    faults = np.zeros(count, dtype=np.uint8)
+    match, pairs, pair_start = match_batch(state, resolved.batch, np.ones(count, dtype=np.bool_), faults)
     rows = np.repeat(np.arange(count), np.diff(pair_start))
     fresh = np.array([part not in kept[row] for row, part in zip(rows, pairs.part, strict=False)], dtype=np.bool_)
     used = Pairs(*(column[: len(rows)][fresh] for column in pairs))
     starts = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(np.bincount(rows[fresh], minlength=count), out=starts[1:])
-    faults = np.zeros(count, dtype=np.uint8)
     postings, posting_starts = post_pairs(state, used, starts, resolved.numbers, faults)
     status = np.where(faults == 0, np.uint8(Status.STORED), np.uint8(Status.UNPRICED))
     for row in np.flatnonzero(faults):
@@ -310,15 +311,6 @@ def _one_posting_a_line(state: State, postings: Postings) -> Postings:
         amount[at] = postings.amount[lines == lines[at]].sum()
         tax[at] = postings.tax[lines == lines[at]].sum()
     return postings._replace(amount=amount, tax=tax)
-
-
-def _retirement(state: State, period: int) -> Opening:
-    """The journal's word for a retired period: an opening of no part."""
-    periods = state.periods.arrays
-    charge = int(state.pools.definition_table.charge[periods.definition[period]])
-    start_us, end_us = int(periods.start_us[period]), int(periods.end_us[period])
-    version = int(periods.version[period])
-    return Opening(-1, -1, -1, period, charge, -1, version, start_us, end_us, start_us, end_us, 0, 0, 0)
 
 
 def _lines_record(customer_reference: str, receipt_time_us: int, row: int, posting_count: int) -> pa.Table:

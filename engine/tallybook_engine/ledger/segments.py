@@ -82,6 +82,7 @@ POSTINGS_SCHEMA = pa.schema(
 )
 OPENINGS_SCHEMA = pa.schema(
     [
+        ("sequence_offset", pa.uint32()),
         ("part", pa.int32()),
         ("line", pa.int32()),
         ("account", pa.int32()),
@@ -116,6 +117,8 @@ def decimals(limbs: NDArray[np.uint64], present: NDArray[np.bool_] | None = None
 
 def limbs_of(column: pa.Array, count: int) -> NDArray[np.uint64]:
     """The reverse of `fixed_binary` and `decimals`: [n, count], a view."""
+    if len(column) == 0:
+        return np.zeros((0, count), dtype=np.uint64)
     data = np.frombuffer(column.buffers()[1], dtype=np.uint64)
     return data[column.offset * count : (column.offset + len(column)) * count].reshape(-1, count)
 
@@ -211,7 +214,8 @@ def postings_of(table: pa.Table) -> Postings:
 
 def opening_table(openings: Sequence[Opening], charge_names: Sequence[str]) -> pa.Table:
     """Openings as Arrow."""
-    columns: list[list[object]] = [[getattr(o, name) for o in openings] for name in OPENINGS_SCHEMA.names]
+    names = OPENINGS_SCHEMA.names[1:]
+    columns: list[list[object]] = [[0] * len(openings), *([getattr(o, name) for o in openings] for name in names)]
     columns[OPENINGS_SCHEMA.get_field_index("charge")] = [charge_names[o.charge] for o in openings]
     columns[OPENINGS_SCHEMA.get_field_index("exact")] = [
         b"".join(int(limb).to_bytes(8, "little") for limb in to_limbs(o.exact, 3)) for o in openings
@@ -224,7 +228,7 @@ def opening_table(openings: Sequence[Opening], charge_names: Sequence[str]) -> p
 def openings_of(table: pa.Table, charge_numbers: dict[str, int]) -> list[Opening]:
     """The reverse of `opening_table`."""
     openings = []
-    for row in table.to_pylist():
+    for row in table.drop_columns("sequence_offset").to_pylist():
         row["charge"] = charge_numbers[row["charge"]]
         row["exact"] = from_limbs(*np.frombuffer(row["exact"], dtype=np.uint64))
         openings.append(Opening(**row))
@@ -292,13 +296,8 @@ def merge(runs: Sequence[tuple[int, Tables]], partitions: Sequence[NDArray[np.in
     `partitions` has each record's partition. Answers the tables and each record's partition in the new order.
     """
     first = runs[0][0]
-    records = []
-    for sequence, tables in runs:
-        offsets = pa.array(
-            numpy_of(tables.records.column("sequence_offset").combine_chunks()) + np.uint32(sequence - first),
-            type=pa.uint32(),
-        )
-        records.append(tables.records.set_column(0, "sequence_offset", offsets))
+    records = [_shifted(tables.records, sequence - first) for sequence, tables in runs]
+    openings = [_shifted(tables.openings, sequence - first) for sequence, tables in runs]
     all_partitions = np.concatenate(partitions)
     order = np.argsort(all_partitions, kind="stable")
     merged = concatenated(records).take(pa.array(order))
@@ -306,10 +305,16 @@ def merge(runs: Sequence[tuple[int, Tables]], partitions: Sequence[NDArray[np.in
         Tables(
             one_chunk(merged),
             one_chunk(pa.concat_tables([tables.postings for _, tables in runs])),
-            one_chunk(pa.concat_tables([tables.openings for _, tables in runs])),
+            one_chunk(pa.concat_tables(openings)),
         ),
         all_partitions[order],
     )
+
+
+def _shifted(table: pa.Table, by: int) -> pa.Table:
+    """The table with its sequence offsets, its first column, moved on."""
+    offsets = numpy_of(table.column("sequence_offset").combine_chunks()) + np.uint32(by)
+    return table.set_column(0, "sequence_offset", pa.array(offsets, type=pa.uint32()))
 
 
 def concatenated(tables: Sequence[pa.Table]) -> pa.Table:

@@ -19,7 +19,7 @@ from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.faults import RowFault
-from tallybook_engine.ledger.opening import Mark, close_after, mark, open_part
+from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part
 from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
 from tallybook_engine.ledger.references import (
     DELETED_BIT,
@@ -415,7 +415,7 @@ def _rate(
     state: State, resolved: Resolved, new: NDArray[np.bool_], faults: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64]]:
     """(match, postings, posting starts) of the new rows; rows that do not fit get a fault and no postings."""
-    match, pairs, pair_start = match_batch(state, resolved.batch, new)
+    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults)
     return match, *post_pairs(state, pairs, pair_start, resolved.numbers, faults)
 
 
@@ -454,10 +454,14 @@ def post_pairs(
 
 
 def match_batch(
-    state: State, batch: BatchTable, wanted: NDArray[np.bool_]
+    state: State, batch: BatchTable, wanted: NDArray[np.bool_], faults: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], Pairs, NDArray[np.int64]]:
-    """(match, pairs, pair starts) of the wanted rows; opens what they fall into."""
+    """(match, pairs, pair starts) of the wanted rows; opens what they fall into.
+
+    A row whose line would not even fit without events gets a fault, and no pairs.
+    """
     count = len(wanted)
+    wanted = wanted.copy()
     starts = state.current.match.customer_start
     widest = int(np.diff(starts).max(initial=1))
     room = max(count, widest)
@@ -466,7 +470,7 @@ def match_batch(
     pairs = Pairs(*(np.zeros(room, dtype=np.int32) for _ in Pairs._fields))
     capacity = max(MISSING_CAPACITY, widest)
     missing = Missing(
-        np.zeros(capacity, dtype=np.int32), np.zeros(capacity, dtype=np.int32), np.zeros(capacity, dtype=np.int64)
+        *(np.zeros(capacity, dtype=np.int32) for _ in range(3)), np.zeros(capacity, dtype=np.int64)
     )
     row = 0
     state.reserve_charges()
@@ -494,13 +498,19 @@ def match_batch(
         if missing_count == 0:
             pairs = Pairs(*(np.concatenate([column, np.zeros_like(column)]) for column in pairs))
         for index in range(missing_count):
-            open_part(
-                state,
-                int(missing.definition[index]),
-                int(missing.cell[index]),
-                int(missing.time_us[index]),
-                state.current.version,
-            )
+            try:
+                open_part(
+                    state,
+                    int(missing.definition[index]),
+                    int(missing.cell[index]),
+                    int(missing.time_us[index]),
+                    state.current.version,
+                )
+            except OpeningDoesNotFit:
+                unfit = int(missing.row[index])
+                wanted[unfit] = False
+                reasons[unfit] = Match.MATCHED
+                faults[unfit] = RowFault.AMOUNT_OVERFLOW
 
 
 def empty_postings(capacity: int) -> Postings:

@@ -81,7 +81,6 @@ class State:
         self.pools = Pools()
         self.compiled: dict[int, CompiledCatalog] = {}
         """By version; every version that an open period is pinned to is here."""
-        self.current = self.adopt(Catalog())
         self.references = HashTable()
         self.periods = GrowingTable(PeriodTable)
         self.accounts = GrowingTable(AccountTable)
@@ -97,6 +96,9 @@ class State:
         self.lines_of_customer: dict[str, list[int]] = {}
         """By customer id, in the order of opening."""
         self.parts_of_line: list[list[int]] = []
+        self.retirements: list[tuple[int, Opening]] = []
+        """Retired periods, each with how many parts had opened before."""
+        self.current = self.adopt(Catalog())
         self.receipt_time_us = 0
         """Of the last batch: receipt times never decrease."""
         self.sequence = 0
@@ -104,10 +106,15 @@ class State:
 
     def adopt(self, catalog: Catalog) -> CompiledCatalog:
         """Compiles a version and makes it the current one."""
-        pinned = sorted({int(d) for d in self.periods.rows().definition}) if hasattr(self, "periods") else []
+        pinned = sorted(set(self.periods.rows().definition.tolist()))
         self.current = compile_catalog(catalog, self.pools, pinned)
         self.compiled[catalog.version] = self.current
         return self.current
+
+    def knows(self, catalog: Catalog) -> None:
+        """Compiles an earlier version to which recorded periods are pinned, without making it current."""
+        if catalog.version not in self.compiled:
+            self.compiled[catalog.version] = compile_catalog(catalog, self.pools, ())
 
     def definition_of_charge(self, version: int, charge: int) -> int:
         """Index of what a charge meant under a version."""

@@ -57,6 +57,10 @@ class LineTable(NamedTuple):
     half_even: NDArray[np.bool_]
     tax_rule: NDArray[np.int32]
     """Index into the taxes; -1: none."""
+    currency: NDArray[np.int32]
+    """Index into the pools' currencies."""
+    inclusive: NDArray[np.bool_]
+    """Whether the amount contains its tax."""
 
 
 class PostingTable(NamedTuple):

@@ -230,8 +230,8 @@ class Journal(Protocol):
         """The bytes of one part."""
         ...
 
-    def drop_snapshots_before(self, sequence: int) -> None:
-        """Remove the parts of every sequence below `sequence`."""
+    def drop_snapshots_before(self, sequence: int, name: str) -> None:
+        """Remove the parts called `name` of every sequence below `sequence`."""
         ...
 
     def close(self) -> None:

@@ -133,10 +133,12 @@ class MemoryJournal:
         except KeyError:
             raise UnknownSequence(f"no snapshot part {name!r} of sequence {sequence}") from None
 
-    def drop_snapshots_before(self, sequence: int) -> None:
+    def drop_snapshots_before(self, sequence: int, name: str) -> None:
         with self._lock:
             self._require_claim()
-            self._snapshot_parts = {key: body for key, body in self._snapshot_parts.items() if key[0] >= sequence}
+            self._snapshot_parts = {
+                key: body for key, body in self._snapshot_parts.items() if key[0] >= sequence or key[1] != name
+            }
 
     def close(self) -> None:
         """Nothing to let go of: the journal lives as long as something refers to it."""

@@ -144,7 +144,7 @@ def test_a_segment_names_a_stored_schema_and_catalogue_version(journal: Journal)
         lambda journal: journal.put_schema(b""),
         lambda journal: journal.put_catalog_version(1, 0, b""),
         lambda journal: journal.put_snapshot_part(1, "a", b""),
-        lambda journal: journal.drop_snapshots_before(1),
+        lambda journal: journal.drop_snapshots_before(1, "state"),
     ],
 )
 def test_nothing_is_written_without_a_claim(journal: Journal, write: Callable[[Journal], None]) -> None:
@@ -244,8 +244,8 @@ def test_snapshot_parts(journal: Journal) -> None:
     parts = [SnapshotPart(5, "keys", 3), SnapshotPart(5, "totals", len(large)), SnapshotPart(9, "totals", 0)]
     assert journal.snapshot_parts() == parts
     assert [journal.snapshot_part(p.sequence, p.name) for p in parts] == [b"new", large, b""]
-    journal.drop_snapshots_before(9)
-    assert journal.snapshot_parts() == parts[2:]
+    journal.drop_snapshots_before(9, "totals")
+    assert journal.snapshot_parts() == [parts[0], parts[2]]
     with pytest.raises(UnknownSequence, match="'totals' of sequence 5"):
         journal.snapshot_part(5, "totals")
 

@@ -52,7 +52,7 @@ calls: st.SearchStrategy[Call] = st.one_of(
     ),
     st.builds(lambda a, name: lambda j: j.snapshot_part(a, name), sequences, st.sampled_from("xy")),
     st.just(lambda j: j.snapshot_parts()),
-    st.builds(lambda a: lambda j: j.drop_snapshots_before(a), sequences),
+    st.builds(lambda a, name: lambda j: j.drop_snapshots_before(a, name), sequences, st.sampled_from("xy")),
     st.just(lambda j: j.claim()),
 )
 

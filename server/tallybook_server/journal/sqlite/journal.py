@@ -219,9 +219,9 @@ class SqliteJournal:
             with self._naming(what):
                 return take_body(parts_from(connection, "snapshot_bodies", row[0]), *row)
 
-    def drop_snapshots_before(self, sequence: int) -> None:
+    def drop_snapshots_before(self, sequence: int, name: str) -> None:
         with self._commit() as connection:
-            _delete_snapshot_parts(connection, "sequence < ?", (sequence,))
+            _delete_snapshot_parts(connection, "sequence < ? AND name = ?", (sequence, name))
 
     def close(self) -> None:
         # The writer last: whoever leaves last writes the log back, and a reader may not.

@@ -1,0 +1,311 @@
+"""Reading the ledger: stored events, running totals and charge lines, now or as of an earlier sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.periods import period_at
+from tallybook_engine.kernels.wide import from_limbs, to_limbs
+from tallybook_engine.ledger.delete import Found, find_event, history
+from tallybook_engine.ledger.explain import charge_line, explain_postings, shown, unopened_line, usage_total
+from tallybook_engine.ledger.outcomes import (
+    Cause,
+    ChargeLine,
+    EventPayload,
+    EventSelector,
+    History,
+    Match,
+    Status,
+    StoredEvent,
+    UsageTotal,
+)
+from tallybook_engine.ledger.segments import PROPERTY_PREFIX, VALUE_PREFIX, Decoded, RecordKind, limbs_of, numpy_of
+from tallybook_engine.ledger.stage import Records
+from tallybook_engine.ledger.state import State
+from tallybook_engine.pricing.lines import exact_price
+from tallybook_engine.rating.rounding import round_to_minor
+from tallybook_engine.rating.tax import tax_of
+
+_CAUSES = {RecordKind.EVENT: Cause.EVENT, RecordKind.DELETE: Cause.DELETE, RecordKind.RERATE: Cause.RERATE}
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events; None: any."""
+
+    customer: str | None = None
+    customer_is_id: bool = False
+    meter: str | None = None
+    start_us: int | None = None
+    end_us: int | None = None
+    matches: frozenset[Match] = frozenset()
+    show_deleted: bool = False
+
+
+# --- Events ---------------------------------------------------------------------------------------------------------
+
+
+def first_records(decoded: Decoded, wanted: EventFilter, customer_reference: str | None) -> NDArray[np.int64]:
+    """Positions of the events' own first records that fit what never changes of them, in the order of storing."""
+    fits = numpy_of(decoded.column("kind")) == RecordKind.EVENT
+    if customer_reference is not None:
+        fits = fits & _named(decoded, "customer", customer_reference)
+    if wanted.meter is not None:
+        fits = fits & _named(decoded, "meter", wanted.meter)
+    times_us = numpy_of(decoded.column("time_us"))
+    if wanted.start_us is not None:
+        fits = fits & (times_us >= wanted.start_us)
+    if wanted.end_us is not None:
+        fits = fits & (times_us < wanted.end_us)
+    order = decoded.order()
+    return order[fits[order]]
+
+
+def _named(decoded: Decoded, column: str, name: str) -> NDArray[np.bool_]:
+    coded = decoded.column(column)
+    codes = np.flatnonzero(pc.equal(coded.dictionary, name).to_numpy(zero_copy_only=False))
+    return np.isin(numpy_of(coded.indices.fill_null(-1)), codes)
+
+
+def listed_event(state: State, event_id: int, wanted: EventFilter, records: Records) -> StoredEvent | None:
+    """An event as it stands now; None where it does not fit."""
+    found = find_event(state, EventSelector(event_id=event_id), records)
+    assert found is not None
+    event = _stored(state, found, records, with_history=False)
+    if event.deleted and not wanted.show_deleted:
+        return None
+    if wanted.matches and event.match not in wanted.matches:
+        return None
+    return event
+
+
+def event(state: State, selector: EventSelector, records: Records) -> StoredEvent | None:
+    """An event with its history; None where there is none."""
+    found = find_event(state, selector, records)
+    return None if found is None else _stored(state, found, records, with_history=True)
+
+
+def _stored(state: State, found: Found, records: Records, *, with_history: bool) -> StoredEvent:
+    chain = history(found, records)
+    first = chain[0]
+    rated = next(each for each in reversed(chain) if not each.deleted)
+    return StoredEvent(
+        payload=_payload(first),
+        event_id=found.event_id,
+        generation=found.generation,
+        status=Status(_value(rated, "status")),
+        match=Match(_value(rated, "match")),
+        fault=int(_value(rated, "fault")),
+        effective_time_us=int(_value(first, "time_us")),
+        receipt_time_us=int(_value(first, "receipt_time_us")),
+        sequence=first.location >> 24,
+        deleted=found.deleted,
+        history=tuple(_happened(state, each) for each in chain) if with_history else (),
+    )
+
+
+def _happened(state: State, found: Found) -> History:
+    cause = _CAUSES[RecordKind(_value(found, "kind"))]
+    begin, end = found.decoded.posting_ranges
+    return History(
+        cause=cause,
+        sequence=found.location >> 24,
+        receipt_time_us=int(_value(found, "receipt_time_us")),
+        status=Status(_value(found, "status")),
+        match=Match(_value(found, "match")),
+        postings=tuple(
+            explain_postings(
+                state, found.decoded.postings, int(begin[found.position]), int(end[found.position]), cause
+            )
+        ),
+    )
+
+
+def _value(found: Found, column: str) -> int:
+    value: int = found.decoded.column(column)[found.position].as_py()
+    return value
+
+
+def _payload(first: Found) -> EventPayload:
+    decoded, position = first.decoded, first.position
+    record = {name: decoded.column(name)[position] for name in decoded.tables.records.schema.names}
+    values, properties = [], []
+    for name, cell in record.items():
+        if not cell.is_valid:
+            continue
+        if name.startswith(VALUE_PREFIX):
+            limbs = limbs_of(decoded.column(name), 2)[position]
+            values.append((name[len(VALUE_PREFIX) :], from_limbs(*limbs)))
+        elif name.startswith(PROPERTY_PREFIX):
+            properties.append((name[len(PROPERTY_PREFIX) :], cell.as_py()))
+    return EventPayload(
+        customer_reference=record["customer"].as_py(),
+        meter_reference=record["meter"].as_py(),
+        reference=record["reference"].as_py(),
+        time_us=record["time_us"].as_py() if record["time_given"].as_py() else None,
+        contract_id=record["contract"].as_py(),
+        values=tuple(sorted(values)),
+        properties=tuple(sorted(properties)),
+    )
+
+
+# --- Totals and lines -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class AsOf:
+    """The parts and lines of a customer at a sequence: those of now, less what came after."""
+
+    quantity: dict[int, int]
+    """By part, scale 12."""
+    exact: dict[int, int]
+    """By line, scale 24."""
+    amount: dict[int, int]
+    tax: dict[int, int]
+
+
+def as_of(state: State, customer_id: str, later: Iterable[Decoded], sequence: int) -> AsOf:
+    """A customer's parts and lines at a sequence. `later` are the segments behind it, newest first."""
+    lines = state.lines_of_customer.get(customer_id, [])
+    parts = [part for line in lines for part in state.parts_of_line[line]]
+    table, money = state.parts.arrays, state.lines.arrays
+    view = AsOf(
+        quantity={part: from_limbs(*table.quantity[part]) for part in parts},
+        exact={line: from_limbs(*money.exact[line]) for line in lines},
+        amount={line: int(money.amount[line]) for line in lines},
+        tax={line: int(money.tax[line]) for line in lines},
+    )
+    wanted = np.array(sorted(parts), dtype=np.int32)
+    for decoded in later:
+        _roll_back(state, view, decoded, wanted, sequence)
+    return view
+
+
+def _roll_back(state: State, view: AsOf, decoded: Decoded, parts: NDArray[np.int32], sequence: int) -> None:
+    begin, end = decoded.posting_ranges
+    kinds, locations = numpy_of(decoded.column("kind")), decoded.locations
+    moving = kinds != RecordKind.RERATE
+    after = (locations >> np.uint64(24)) > np.uint64(sequence)
+    order = decoded.order()
+    postings = decoded.postings
+    for position in order[::-1]:
+        if not (moving[position] and after[position]):
+            continue
+        for at in range(int(end[position]) - 1, int(begin[position]) - 1, -1):
+            part = int(postings.part[at])
+            if part not in view.quantity:
+                continue
+            line = int(state.parts.arrays.line[part])
+            view.quantity[part] = from_limbs(*postings.quantity_before[at])
+            view.exact[line] -= from_limbs(*postings.exact[at])
+            view.amount[line] -= int(postings.amount[at])
+            view.tax[line] -= int(postings.tax[at])
+    offsets = numpy_of(decoded.tables.openings.column("sequence_offset").combine_chunks())
+    opened = numpy_of(decoded.tables.openings.column("part").combine_chunks())
+    for part in opened[decoded.first_sequence + offsets.astype(np.int64) > sequence].tolist():
+        if part in view.quantity:
+            line = int(state.parts.arrays.line[part])
+            made = state.openings[part]
+            view.exact[line] -= made.exact
+            view.amount[line] -= made.amount
+            view.tax[line] -= made.tax
+            del view.quantity[part]
+
+
+def charge_lines(
+    state: State, customer_id: str, view: AsOf, start_us: int | None, end_us: int | None, *, include_unopened: bool
+) -> list[ChargeLine]:
+    """A customer's lines whose billing period touches [start, end), by period, contract path and cell."""
+    found = []
+    for line in state.lines_of_customer.get(customer_id, []):
+        origin = state.line_origins[line]
+        if not _touches(origin.period_start_us, origin.period_end_us, start_us, end_us):
+            continue
+        parts = sorted(
+            (part for part in state.parts_of_line[line] if part in view.quantity),
+            key=lambda part: int(state.parts.arrays.start_us[part]),
+        )
+        if not parts:
+            continue
+        quantities = [(part, _start_quantity(state, view, part), shown(view.quantity[part])) for part in parts]
+        found.append(charge_line(state, line, view.exact[line], view.amount[line], view.tax[line], quantities))
+    if include_unopened and start_us is not None and end_us is not None:
+        found += _unopened(state, customer_id, found, start_us, end_us)
+    return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id, each.line_number))
+
+
+def usage_totals(
+    state: State, customer_id: str, view: AsOf, start_us: int | None, end_us: int | None
+) -> list[UsageTotal]:
+    """A customer's running totals of accumulation periods that touch [start, end)."""
+    last: dict[int, int] = {}
+    for part in view.quantity:
+        account = int(state.parts.arrays.account[part])
+        if account not in last or state.parts.arrays.start_us[part] > state.parts.arrays.start_us[last[account]]:
+            last[account] = part
+    found = []
+    for account, part in last.items():
+        if is_retired(state, account):
+            continue
+        total = usage_total(state, account, shown(view.quantity[part]))
+        if _touches(total.period_start_us, total.period_end_us, start_us, end_us):
+            found.append(total)
+    return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id))
+
+
+def is_retired(state: State, account: int) -> bool:
+    """Whether an account's period was retired: another version rates its events since."""
+    period = int(state.accounts.arrays.period[account])
+    charge = int(state.pools.definition_table.charge[state.periods.arrays.definition[period]])
+    at = int(state.newest_period[charge])
+    while at >= 0 and at != period:
+        at = int(state.periods.arrays.earlier[at])
+    return at < 0
+
+
+def _start_quantity(state: State, view: AsOf, part: int) -> int:
+    earlier = int(state.parts.arrays.earlier[part])
+    while earlier >= 0 and earlier not in view.quantity:
+        earlier = int(state.parts.arrays.earlier[earlier])
+    return 0 if earlier < 0 else shown(view.quantity[earlier])
+
+
+def _touches(start_us: int, end_us: int, wanted_start_us: int | None, wanted_end_us: int | None) -> bool:
+    return (wanted_start_us is None or end_us > wanted_start_us) and (wanted_end_us is None or start_us < wanted_end_us)
+
+
+def _unopened(
+    state: State, customer_id: str, opened: list[ChargeLine], start_us: int, end_us: int
+) -> list[ChargeLine]:
+    """The lines of the current catalogue that no event has opened and that are worth something all the same.
+
+    Only the first billing period of an accumulation period has a value without events.
+    """
+    there = {(line.contract_path[-1], line.cell_id, line.period_start_us) for line in opened}
+    found = []
+    for index in state.current.current_definitions.values():
+        definition = state.pools.definitions[index]
+        if definition.customer_id != customer_id or not definition.billed:
+            continue
+        at = max(start_us, definition.start_us)
+        while at < min(end_us, definition.end_us):
+            period = period_at(
+                definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
+            )
+            first_us = max(period[0], definition.start_us)
+            billing = period_at(definition.billing_frequency, definition.billing_anchor(), definition.time_zone, first_us)
+            for cell, priced in enumerate(definition.cells):
+                exact = exact_price(priced.price, 0)
+                place = (definition.product_contract_id, priced.id, billing[0])
+                if exact == 0 or place in there or not _touches(*billing, start_us, end_us):
+                    continue
+                _, amount = round_to_minor(*to_limbs(exact, 3), definition.minor_digits, definition.half_even)
+                _, tax = tax_of(state.pools.taxes.tables, state.pools.taxes.add(definition.tax), amount)
+                found.append(unopened_line(state, index, cell, billing, exact, int(amount), int(tax)))
+            at = period[1]
+    return found

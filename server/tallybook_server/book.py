@@ -1,0 +1,547 @@
+"""A book: the catalogue, the ledger and the journal of one organisation. The only door to all three.
+
+Whatever changes the ledger, or must see it whole, goes through the writer. Stored records are read beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
+from tallybook_engine.catalog.change import CatalogChange
+from tallybook_engine.catalog.diff import catalog_differences
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.catalog.versions import apply_change, difference
+from tallybook_engine.ledger import reads
+from tallybook_engine.ledger.columns import EventColumns
+from tallybook_engine.ledger.costs import CostArrays, row_costs
+from tallybook_engine.ledger.delete import stage_deletes
+from tallybook_engine.ledger.explain import explain_rows
+from tallybook_engine.ledger.outcomes import (
+    ChargeLine,
+    DeleteOutcome,
+    EventSelector,
+    Explained,
+    ReprocessProgress,
+    StageOutcome,
+    Status,
+    StoredEvent,
+    UsageTotal,
+)
+from tallybook_engine.ledger.reads import EventFilter
+from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
+from tallybook_engine.ledger.snapshot import dump_state
+from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
+from tallybook_server.codec.catalog import write_difference
+from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.folding import open_book
+from tallybook_server.journal.interface import Journal, JournalError
+from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.maintenance import Maintenance
+from tallybook_server.writer import Ingested, Writer
+
+AFFECTED_LINES_MAX = 1_000
+"""Affected lines that an answer shows."""
+FIRST_INSTANT_US = 0
+LAST_INSTANT_US = 2**62
+"""Bounds of a reprocess without any."""
+
+Answer = TypeVar("Answer")
+Position = tuple[int, int]
+"""Sequence and row of a record."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What events would do, explained row by row."""
+
+    outcome: StageOutcome
+    explained: list[list[Explained]]
+    sequence: int
+    """The committed sequence that the prediction stands on."""
+
+
+@dataclass(frozen=True)
+class EventPage:
+    """Stored events, and how to go on."""
+
+    events: list[StoredEvent]
+    next_position: Position | None
+    """None: there is no more."""
+    upto_sequence: int
+    """Nothing behind it belongs to these pages."""
+
+
+class Book:
+    """One organisation's book. Its coroutines are for one event loop; the rest is safe from any thread."""
+
+    def __init__(
+        self,
+        name: str,
+        journal: Journal,
+        executor: ThreadPoolExecutor,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        future_limit_us: int = FUTURE_LIMIT_US,
+    ) -> None:
+        """Opens the book: claims its journal and folds it, which may take seconds."""
+        self.name = name
+        self._journal = journal
+        self._executor = executor
+        journal.claim()
+        folded = open_book(journal)
+        self._state, self._versions, self._records = folded.state, folded.versions, folded.records
+        self._maintenance = Maintenance(
+            journal, self._records, self._state.hasher, folded.runs, self._dump_state
+        )
+        self._writer = Writer(
+            self._state,
+            journal,
+            self._records,
+            self._state.hasher,
+            clock_us,
+            future_limit_us,
+            self._maintenance.committed,
+        )
+
+    async def close(self) -> None:
+        """Finishes all that waits, and lets go of the journal."""
+        await self._beside(self._close)
+
+    def _close(self) -> None:
+        self._maintenance.close()
+        self._writer.close()
+        self._journal.close()
+
+    # --- Events -----------------------------------------------------------------------------------------------------
+
+    async def ingest(self, columns: EventColumns, *, duplicates_costed: bool) -> Ingested:
+        """Stores events; answers once they are durable. With `duplicates_costed`, duplicates carry what they posted."""
+        ingested = await _done(self._writer.ingest(columns))
+        if duplicates_costed and (ingested.outcome.status == Status.DUPLICATE).any():
+            outcome = await self._beside(lambda: with_first_postings(ingested.outcome, self._records))
+            return Ingested(outcome, ingested.sequence)
+        return ingested
+
+    async def explain(self, outcome: StageOutcome, rows: Iterable[int]) -> list[list[Explained]]:
+        """The postings of committed rows, explained."""
+        return await self._beside(
+            lambda: explain_rows(self._state, outcome.postings, outcome.posting_starts, rows)
+        )
+
+    def price_columns(self, outcome: StageOutcome) -> CostArrays:
+        """The costs of committed rows as columns."""
+        return row_costs(self._state, outcome.postings, outcome.posting_starts)
+
+    async def predict(self, columns: EventColumns) -> Predicted:
+        """What `ingest` would do with the events; nothing is written."""
+
+        def work() -> Predicted:
+            commit = self._writer.next_commit()
+            piece = stage_events(
+                self._state,
+                columns,
+                commit.receipt_time_us,
+                commit.sequence,
+                0,
+                self._records,
+                self._writer.future_limit_us,
+            )
+            try:
+                outcome = with_first_postings(piece.outcome, self._records)
+                explained = explain_rows(
+                    self._state, outcome.postings, outcome.posting_starts, range(columns.row_count)
+                )
+            finally:
+                undo_events(self._state, piece)
+            return Predicted(outcome, explained, self._state.sequence)
+
+        return await self._alone(work)
+
+    async def delete(self, selectors: Sequence[EventSelector]) -> tuple[list[DeleteOutcome], int]:
+        """Deletes events; answers each outcome and the sequence that holds them, 0 where nothing was deleted."""
+
+        def work() -> tuple[list[DeleteOutcome], int]:
+            commit = self._writer.next_commit()
+            piece = stage_deletes(
+                self._state, selectors, commit.receipt_time_us, commit.sequence, 0, self._records
+            )
+            commit.pieces.append(piece)
+            self._writer.commit_now(commit)
+            return list(piece.outcomes), commit.sequence if commit.stored_count else 0
+
+        return await self._alone(work)
+
+    async def get_event(self, selector: EventSelector) -> StoredEvent | None:
+        """An event with its history; None where there is none."""
+        return await self._alone(lambda: reads.event(self._state, selector, self._records))
+
+    async def list_events(
+        self, wanted: EventFilter, after: Position | None, upto_sequence: int | None, limit: int
+    ) -> EventPage:
+        """Stored events in the order of their storing, from behind a position on."""
+        upto = upto_sequence if upto_sequence is not None else await self._alone(lambda: self._state.sequence)
+        events: list[StoredEvent] = []
+        while True:
+            # What may fit is looked for beside the writer; how it stands now, only the writer knows.
+            positions = await self._beside(lambda at=after: self._candidates(wanted, at, upto, limit))
+            for sequence, row in positions:
+                event_id = sequence << 24 | row
+                found = await self._alone(
+                    lambda each=event_id: reads.listed_event(self._state, each, wanted, self._records)
+                )
+                after = (sequence, row)
+                if found is not None:
+                    events.append(found)
+                if len(events) == limit:
+                    return EventPage(events, after, upto)
+            if len(positions) < limit:
+                return EventPage(events, None, upto)
+
+    def _candidates(self, wanted: EventFilter, after: Position | None, upto: int, limit: int) -> list[Position]:
+        reference = wanted.customer
+        if reference is not None and wanted.customer_is_id:
+            reference = self._state.pools.customer_references.get(reference, reference)
+        first = after[0] << 24 | after[1] if after is not None else -1
+        found: list[Position] = []
+        for summary in self._journal.headers(after_sequence=after[0] - 1 if after is not None else 0):
+            if summary.first_sequence > upto:
+                break
+            decoded = self._records.decoded(summary.first_sequence)
+            for position in reads.first_records(decoded, wanted, reference):
+                at = int(decoded.locations[position])
+                if first < at < (upto + 1) << 24:
+                    found.append((at >> 24, at & ((1 << 24) - 1)))
+                    if len(found) == limit:
+                        return found
+        return found
+
+    # --- Totals and lines -------------------------------------------------------------------------------------------
+
+    async def usage(
+        self, customer: str, customer_is_id: bool, start_us: int | None, end_us: int | None, as_of_sequence: int | None
+    ) -> tuple[list[UsageTotal], int]:
+        """A customer's running totals, and the sequence that they stand on."""
+
+        def work() -> tuple[list[UsageTotal], int]:
+            customer_id = self._customer_id(customer, customer_is_id)
+            view, sequence = self._as_of(customer_id, as_of_sequence)
+            return reads.usage_totals(self._state, customer_id, view, start_us, end_us), sequence
+
+        return await self._alone(work)
+
+    async def charges(
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        as_of_sequence: int | None,
+        include_unopened: bool,
+    ) -> tuple[list[ChargeLine], int]:
+        """A customer's charge lines, and the sequence that they stand on."""
+
+        def work() -> tuple[list[ChargeLine], int]:
+            customer_id = self._customer_id(customer, customer_is_id)
+            view, sequence = self._as_of(customer_id, as_of_sequence)
+            lines = reads.charge_lines(
+                self._state, customer_id, view, start_us, end_us, include_unopened=include_unopened
+            )
+            return lines, sequence
+
+        return await self._alone(work)
+
+    def _as_of(self, customer_id: str, sequence: int | None) -> tuple[reads.AsOf, int]:
+        last = self._state.sequence
+        if sequence is None or sequence == last:
+            return reads.as_of(self._state, customer_id, (), last), last
+        if sequence > last:
+            raise Fault(ErrorCode.SEQUENCE_NOT_COMMITTED, f"the book ends at sequence {last}, before {sequence}")
+        later = [
+            self._records.decoded(summary.first_sequence)
+            for summary in reversed(self._journal.headers(after_sequence=sequence))
+        ]
+        return reads.as_of(self._state, customer_id, later, sequence), sequence
+
+    def _customer_id(self, name: str, is_id: bool) -> str:
+        """Id of a customer that some version of the catalogue has had."""
+        known = self._state.pools.customer_references
+        if is_id and name in known:
+            return name
+        if not is_id:
+            for customer_id, reference in known.items():
+                if reference == name:
+                    return customer_id
+        raise Fault(ErrorCode.CUSTOMER_NOT_FOUND, f"no customer {name!r} in the catalogue")
+
+    # --- Reprocessing -----------------------------------------------------------------------------------------------
+
+    async def reprocess(
+        self,
+        customer: str | None,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        move_pins: bool,
+        validate_only: bool,
+        resume_token: str,
+    ) -> AsyncIterator[ReprocessProgress]:
+        """Rates stored events again, customer by customer, each in a commit of its own."""
+        customers = sorted(self._state.current.catalog.customers)
+        if customer is not None:
+            customers = [self._customer_id(customer, customer_is_id)]
+        last_done = _resumed(resume_token)
+        done = sum(1 for each in customers if last_done is not None and each <= last_done)
+        rated = moved = sequence = 0
+        amounts: dict[tuple[str, int], tuple[int, int]] = {}
+        if done == len(customers):
+            yield ReprocessProgress(done, len(customers), 0, 0, (), resume_token, 0, True)
+        for customer_id in customers[done:]:
+            step = await self._alone(
+                lambda each=customer_id: self._reprocess_one(
+                    each,
+                    FIRST_INSTANT_US if start_us is None else start_us,
+                    LAST_INSTANT_US if end_us is None else end_us,
+                    move_pins,
+                    validate_only,
+                )
+            )
+            done += 1
+            rated, moved = rated + step.event_count_rated, moved + step.line_count_moved
+            sequence = step.sequence or sequence
+            for currency, digits, amount, tax in step.amounts:
+                before = amounts.get((currency, digits), (0, 0))
+                amounts[currency, digits] = (before[0] + amount, before[1] + tax)
+            yield ReprocessProgress(
+                customer_count_done=done,
+                customer_count_total=len(customers),
+                event_count_rated=rated,
+                line_count_moved=moved,
+                amounts=tuple((*key, *sums) for key, sums in amounts.items()),
+                resume_token=_resume_token(customer_id),
+                sequence=sequence,
+                done=done == len(customers),
+            )
+
+    def _reprocess_one(
+        self, customer_id: str, start_us: int, end_us: int, move_pins: bool, validate_only: bool
+    ) -> ReprocessProgress:
+        commit = self._writer.next_commit()
+        try:
+            piece = stage_reprocess(
+                self._state,
+                customer_id,
+                start_us,
+                end_us,
+                move_pins,
+                commit.receipt_time_us,
+                commit.sequence,
+                0,
+                self._records,
+            )
+        except DoesNotFit as error:
+            raise Fault(
+                ErrorCode.REPROCESS_DOES_NOT_FIT,
+                f"customer {customer_id!r}, event {error}: a line would leave the limits; nothing of it was changed",
+            ) from error
+        if validate_only:
+            undo_reprocess(self._state, piece)
+        else:
+            commit.pieces.append(piece)
+            self._writer.commit_now(commit)
+        return ReprocessProgress(
+            customer_count_done=1,
+            customer_count_total=1,
+            event_count_rated=piece.event_count_rated,
+            line_count_moved=piece.line_count_moved,
+            amounts=piece.amounts,
+            resume_token="",
+            sequence=commit.sequence if not validate_only and commit.stored_count else 0,
+            done=True,
+        )
+
+    # --- Catalogue --------------------------------------------------------------------------------------------------
+
+    def catalog(self, version: int | None = None) -> Catalog:
+        """A version; None: the current one. Raises KeyError for one that does not exist."""
+        return self._versions.current if version is None else self._versions.catalog(version)
+
+    async def apply_catalog(
+        self, change: CatalogChange, expected_version: int | None, validate_only: bool
+    ) -> ApplyOutcome:
+        """Applies a change, durable on return. Raises CatalogInvalidError, and Fault for a version or object in use."""
+        return await self._alone(lambda: self._apply(change, expected_version, validate_only))
+
+    def _apply(self, change: CatalogChange, expected_version: int | None, validate_only: bool) -> ApplyOutcome:
+        before = self._versions.current
+        if expected_version is not None and expected_version != before.version:
+            raise Fault(
+                ErrorCode.CATALOG_VERSION_MISMATCH,
+                f"the catalogue is at version {before.version}, not {expected_version}: read it and change that",
+            )
+        after = apply_change(before, change)
+        if after is before:
+            return ApplyOutcome(before.version, (), (), 0)
+        self._refuse_removal_in_use(before, after)
+        if not validate_only:
+            stored = difference(before, after)
+            try:
+                self._journal.put_catalog_version(after.version, before.version, write_difference(stored))
+            except JournalError as error:
+                raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {error}") from error
+            self._versions.add(stored)
+        compiled_before = self._state.current
+        self._state.adopt(after)
+        affected, count = self._affected()
+        if validate_only:
+            self._state.current = compiled_before
+            del self._state.compiled[after.version]
+        return ApplyOutcome(after.version, catalog_differences(before, after), affected, count)
+
+    def _refuse_removal_in_use(self, before: Catalog, after: Catalog) -> None:
+        """Nothing with open lines is removed: what they were priced by must stay known."""
+        for customer_id in before.customers:
+            if customer_id not in after.customers and self._state.lines_of_customer.get(customer_id):
+                raise Fault(
+                    ErrorCode.CATALOG_OBJECT_IN_USE, f"customer {customer_id!r} has open charge lines: keep it"
+                )
+        gone = before.contracts.keys() - after.contracts.keys()
+        for origin in self._state.line_origins if gone else ():
+            root = self._state.pools.definitions[origin.definition].contract_path[0]
+            if root in gone:
+                raise Fault(
+                    ErrorCode.CATALOG_OBJECT_IN_USE,
+                    f"contract {root!r} has open charge lines: give it an end_date instead",
+                )
+
+    def _affected(self) -> tuple[tuple[AffectedLine, ...], int]:
+        """Open lines whose product contract means something else under the current version, and what moving them
+        would post."""
+        state = self._state
+        touched: dict[str, list[int]] = {}
+        for line, origin in enumerate(state.line_origins):
+            charge = int(state.pools.definition_table.charge[origin.definition])
+            if state.current.current_definitions.get(charge) != origin.definition:
+                touched.setdefault(state.pools.definitions[origin.definition].customer_id, []).append(line)
+        shown: list[AffectedLine] = []
+        for customer_id, lines in touched.items():
+            if len(shown) < AFFECTED_LINES_MAX:
+                moves = self._moves(customer_id)
+                shown += [self._affected_line(line, moves) for line in lines]
+        ordered = sorted(shown, key=lambda each: each.line_number)[:AFFECTED_LINES_MAX]
+        return tuple(ordered), sum(len(lines) for lines in touched.values())
+
+    def _moves(self, customer_id: str) -> dict[int, int] | None:
+        """What reprocessing a customer would post to each line, without tax; None where it would not fit."""
+        state = self._state
+        lines = state.lines_of_customer.get(customer_id, [])
+        before = {line: self._excluding_tax(line) for line in lines}
+        try:
+            piece = stage_reprocess(
+                state,
+                customer_id,
+                FIRST_INSTANT_US,
+                LAST_INSTANT_US,
+                True,
+                state.receipt_time_us,
+                state.sequence + 1,
+                0,
+                self._records,
+            )
+        except DoesNotFit:
+            return None
+        moves = {line: self._excluding_tax(line) - before[line] for line in before}
+        undo_reprocess(state, piece)
+        return moves
+
+    def _excluding_tax(self, line: int) -> int:
+        lines = self._state.lines.arrays
+        return int(lines.amount[line] - (lines.tax[line] if lines.inclusive[line] else 0))
+
+    def _affected_line(self, line: int, moves: dict[int, int] | None) -> AffectedLine:
+        origin = self._state.line_origins[line]
+        definition = self._state.pools.definitions[origin.definition]
+        return AffectedLine(
+            line_number=line + 1,
+            customer_id=definition.customer_id,
+            contract_path=definition.contract_path,
+            cell_id=definition.cells[origin.cell].id,
+            start_us=origin.period_start_us,
+            end_us=origin.period_end_us,
+            currency=definition.currency,
+            amount_minor=self._excluding_tax(line),
+            reprocess_amount_minor=None if moves is None else moves[line],
+        )
+
+    # --- Threads ----------------------------------------------------------------------------------------------------
+
+    def _dump_state(self) -> Future[tuple[int, bytes]]:
+        return self._writer.alone(lambda: (self._state.sequence, dump_state(self._state)))
+
+    async def _alone(self, work: Callable[[], Answer]) -> Answer:
+        return await _done(self._writer.alone(work))
+
+    async def _beside(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+class Books:
+    """The open books of a server, by name."""
+
+    def __init__(self, directory: Path | None, executor: ThreadPoolExecutor) -> None:
+        """`directory` holds a journal a book; None: journals are in memory and gone with the process."""
+        self._directory = directory
+        self._executor = executor
+        self._opening: dict[str, asyncio.Task[Book]] = {}
+
+    async def open(self, name: str) -> Book:
+        """The book of a name, opened at its first use and created where it is new."""
+        task = self._opening.get(name)
+        if task is None or (task.done() and task.exception() is not None):
+            task = asyncio.ensure_future(self._open(name))
+            self._opening[name] = task
+        return await asyncio.shield(task)
+
+    async def _open(self, name: str) -> Book:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._opened, name)
+
+    def _opened(self, name: str) -> Book:
+        if self._directory is None:
+            return Book(name, MemoryJournal(), self._executor)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        return Book(name, SqliteJournal.open(self._directory / f"{name}.sqlite"), self._executor)
+
+    async def close(self) -> None:
+        """Closes every book."""
+        for task in self._opening.values():
+            if task.done() and task.exception() is None:
+                await task.result().close()
+
+
+async def _done(answer: Future[Answer]) -> Answer:
+    """Waits for a future that goes on where its caller stops waiting."""
+    return await asyncio.shield(asyncio.wrap_future(answer))
+
+
+def _resume_token(customer_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(customer_id).encode()).decode()
+
+
+def _resumed(token: str) -> str | None:
+    if not token:
+        return None
+    try:
+        customer_id = json.loads(base64.urlsafe_b64decode(token))
+    except ValueError as error:
+        raise Fault(ErrorCode.RESUME_TOKEN_INVALID, "the resume token is not one that this method answered") from error
+    if not isinstance(customer_id, str):
+        raise Fault(ErrorCode.RESUME_TOKEN_INVALID, "the resume token is not one that this method answered")
+    return customer_id

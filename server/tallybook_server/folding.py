@@ -1,0 +1,68 @@
+"""Opening a journal: the last snapshot, and the segments behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.catalog.versions import Versions
+from tallybook_engine.ledger.fold import fold, pinned_versions, settle
+from tallybook_engine.ledger.snapshot import restore_keys, restore_state
+from tallybook_engine.ledger.state import State
+from tallybook_server.codec.catalog import read_difference
+from tallybook_server.commits import key_run
+from tallybook_server.journal.interface import Journal
+from tallybook_server.records import JournalRecords
+
+STATE_PART = "state"
+"""Snapshot part with everything but the keys."""
+KEYS_PART = "keys"
+"""Snapshot part with the keys of the segments since the keys part before."""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A book as its journal tells it."""
+
+    state: State
+    versions: Versions
+    records: JournalRecords
+    snapshot_sequence: int
+    """What the restart began from; 0: nothing."""
+    runs: list[tuple[int, NDArray[np.uint64]]]
+    """(last sequence, [n, 3] keys and locations) of each segment behind the snapshot."""
+
+
+def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
+    """Folds a journal. `from_snapshot=False` reads every segment, which verification does."""
+    state = State(journal.hash_key, journal.partition_count)
+    versions = Versions(read_difference(stored.difference) for stored in journal.catalog_versions())
+    records = JournalRecords(journal, state.hasher)
+    sequence = _restore_snapshot(journal, state, versions.catalog) if from_snapshot else 0
+    runs = []
+    for decoded in records.segments(after_sequence=sequence):
+        for version in pinned_versions(decoded):
+            state.knows(versions.catalog(version))
+        last = int(decoded.locations.max()) >> 24
+        fold(state, decoded, last)
+        runs.append((last, key_run(decoded, state.hasher)))
+    settle(state)
+    state.adopt(versions.current)
+    return Folded(state, versions, records, sequence, runs)
+
+
+def _restore_snapshot(journal: Journal, state: State, catalog_of: Callable[[int], Catalog]) -> int:
+    """Restores the latest snapshot; answers its sequence, 0 where there is none."""
+    parts = journal.snapshot_parts()
+    sequence = max((part.sequence for part in parts if part.name == STATE_PART), default=0)
+    if sequence == 0:
+        return 0
+    restore_state(state, journal.snapshot_part(sequence, STATE_PART), catalog_of)
+    for part in sorted(parts, key=lambda part: part.sequence):
+        if part.name == KEYS_PART and part.sequence <= sequence:
+            restore_keys(state, journal.snapshot_part(part.sequence, KEYS_PART))
+    return sequence

@@ -1,0 +1,365 @@
+"""The writer: drain, stage, append, apply, answer.
+
+One thread stages: it alone changes the ledger. Another appends, so that staging goes on while a commit is being made
+durable; whatever was staged meanwhile is the next commit (group commit). Work that must see nothing on its way, such as
+a delete, waits until all commits are durable and then has the ledger to itself.
+
+A commit that fails takes back what it staged and what was staged on top of it; all their callers are told to resend.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.ledger.columns import EventColumns
+from tallybook_engine.ledger.outcomes import StageOutcome
+from tallybook_engine.ledger.references import Hasher
+from tallybook_engine.ledger.segments import Decoded
+from tallybook_engine.ledger.stage import stage_events
+from tallybook_engine.ledger.state import State
+from tallybook_server.commits import Commit, segment_of
+from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.interface import (
+    CommitFailed,
+    Fenced,
+    Journal,
+    JournalError,
+    JournalFull,
+    OutcomeUnknown,
+    Segment,
+    SequenceConflict,
+)
+from tallybook_server.records import JournalRecords
+
+COMMIT_ROWS_MAX = 262_144
+"""Rows after which a commit takes no more, however many wait."""
+QUEUED_ROWS_MAX = 1_048_576
+"""Rows that may wait to be staged; more are OVERLOADED."""
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of events, and the committed sequence that answers for it."""
+
+    outcome: StageOutcome
+    sequence: int
+    """That holds the events; 0 where nothing was stored."""
+
+
+@dataclass(frozen=True)
+class _Events:
+    columns: EventColumns
+    answer: Future[Ingested]
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """Work that has the ledger to itself."""
+
+    work: Callable[[], Any]
+    answer: Future[Any]
+
+
+class Writer:
+    """Takes turns on one book's state and journal."""
+
+    def __init__(
+        self,
+        state: State,
+        journal: Journal,
+        records: JournalRecords,
+        hasher: Hasher,
+        clock_us: Callable[[], int],
+        future_limit_us: int,
+        committed: Callable[[Segment, NDArray[np.uint64]], None],
+    ) -> None:
+        """`committed` is told of each stored segment and its keys, in order, on the appending thread."""
+        self.state = state
+        self._journal = journal
+        self._records = records
+        self._hasher = hasher
+        self._clock_us = clock_us
+        self.future_limit_us = future_limit_us
+        self._committed = committed
+        self._changed = threading.Condition()
+        self._queue: deque[_Events | _Alone] = deque()
+        self._queued_rows = 0
+        self._staging: _Events | _Alone | None = None
+        self._open: Commit | None = None
+        self._appending: Commit | None = None
+        self._failure: Fault | None = None
+        self._fenced: Fault | None = None
+        self._closing = False
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(loop,), name=f"tallybook-{name}", daemon=True)
+            for name, loop in (("stage", self._stage_loop), ("append", self._append_loop))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- What callers ask -------------------------------------------------------------------------------------------
+
+    def ingest(self, columns: EventColumns) -> Future[Ingested]:
+        """Stages events and answers once they are durable. Raises Fault OVERLOADED where too many wait."""
+        answer: Future[Ingested] = _promised()
+        with self._changed:
+            if self._queued_rows and self._queued_rows + columns.row_count > QUEUED_ROWS_MAX:
+                raise Fault(ErrorCode.OVERLOADED, f"{self._queued_rows} events wait to be stored")
+            self._enqueue(_Events(columns, answer))
+            self._queued_rows += columns.row_count
+        return answer
+
+    def alone(self, work: Callable[[], Answer]) -> Future[Answer]:
+        """Runs work on the staging thread with nothing on its way, and answers what it returns or raises."""
+        answer: Future[Answer] = _promised()
+        with self._changed:
+            self._enqueue(_Alone(work, answer))
+        return answer
+
+    def close(self) -> None:
+        """Finishes all that waits, and stops. Safe to call twice."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _enqueue(self, item: _Events | _Alone) -> None:
+        if self._closing:
+            raise Fault(ErrorCode.SHUTTING_DOWN, "the book is being closed")
+        if self._fenced is not None:
+            raise self._fenced
+        self._queue.append(item)
+        self._changed.notify_all()
+
+    # --- For work that is alone -------------------------------------------------------------------------------------
+
+    def next_commit(self) -> Commit:
+        """An empty commit for the work to stage into. Only from work that is alone."""
+        return self._new_commit()
+
+    def commit_now(self, commit: Commit) -> None:
+        """Makes a commit durable, or takes it back and raises Fault. Only from work that is alone."""
+        if commit.stored_count == 0:
+            return
+        try:
+            self._append(commit)
+        except Fault:
+            commit.undo(self.state)
+            raise
+        self.state.sequence = commit.sequence
+
+    def decoded(self, sequence: int) -> Decoded:
+        """Records of a commit that is stored or on its way. Only on the staging thread."""
+        for commit in (self._open, self._appending):
+            if commit is not None and commit.sequence == sequence and commit.stored_count:
+                return commit.decoded()
+        return self._records.decoded(sequence)
+
+    # --- Staging ----------------------------------------------------------------------------------------------------
+
+    def _stage_loop(self) -> None:
+        while True:
+            with self._changed:
+                while not self._something_to_do():
+                    if self._closing and self._drained() and not self._queue:
+                        self._stopped = True
+                        self._changed.notify_all()
+                        return
+                    self._changed.wait()
+                failed = self._failure
+                item = None if failed is not None else self._next_item()
+                if item is None and failed is None:
+                    self._hand_over()
+                    continue
+                self._staging = item
+            if failed is not None:
+                self._take_back(failed)
+            elif isinstance(item, _Events):
+                self._stage(item)
+            elif item is not None:
+                _answer_with(item.answer, item.work)
+
+    def _something_to_do(self) -> bool:
+        if self._failure is not None:
+            return True
+        if self._open is not None and self._appending is None:
+            return True
+        if not self._queue:
+            return False
+        if isinstance(self._queue[0], _Alone):
+            return self._drained()
+        return self._open is None or self._open.size < COMMIT_ROWS_MAX
+
+    def _drained(self) -> bool:
+        return self._open is None and self._appending is None
+
+    def _next_item(self) -> _Events | _Alone | None:
+        """What to do next; None to hand the open commit over."""
+        if not self._queue:
+            return None
+        first = self._queue[0]
+        if isinstance(first, _Alone):
+            return self._queue.popleft() if self._drained() else None
+        full = self._open is not None and self._open.size >= COMMIT_ROWS_MAX
+        # While nothing is being appended, an open commit goes first: its callers have waited longer.
+        if full or (self._open is not None and self._appending is None):
+            return None
+        self._queue.popleft()
+        self._queued_rows -= first.columns.row_count
+        return first
+
+    def _hand_over(self) -> None:
+        if self._open is not None and self._appending is None:
+            self._appending, self._open = self._open, None
+            self._changed.notify_all()
+
+    def _stage(self, item: _Events) -> None:
+        commit = self._open
+        if commit is None:
+            commit = self._new_commit()
+        piece = stage_events(
+            self.state,
+            item.columns,
+            commit.receipt_time_us,
+            commit.sequence,
+            commit.row_count,
+            self,
+            self.future_limit_us,
+        )
+        commit.pieces.append(piece)
+        commit.row_count += item.columns.row_count
+        commit.size += item.columns.row_count
+        stored = len(piece.rows) > 0
+        commit.waiting.append((item.answer, Ingested(piece.outcome, commit.sequence if stored else 0)))
+        with self._changed:
+            self._open = commit
+            if stored:
+                self.state.sequence = commit.sequence
+            self._changed.notify_all()
+
+    def _new_commit(self) -> Commit:
+        self.state.receipt_time_us = max(self.state.receipt_time_us, self._clock_us())
+        return Commit(
+            sequence=self.state.sequence + 1,
+            receipt_time_us=self.state.receipt_time_us,
+            catalog_version=self.state.current.version,
+            charge_names=list(self.state.pools.charges.index),
+        )
+
+    def _take_back(self, failure: Fault) -> None:
+        """Undoes the commit that failed and the one on top of it, and tells their callers."""
+        with self._changed:
+            commits = [commit for commit in (self._open, self._appending) if commit is not None]
+        for commit in commits:
+            commit.undo(self.state)
+        with self._changed:
+            self._open = self._appending = self._failure = None
+            self.state.sequence = commits[-1].sequence - 1 if commits else self.state.sequence
+            self._changed.notify_all()
+        for commit in reversed(commits):
+            for answer, _ in commit.waiting:
+                answer.set_exception(failure)
+
+    # --- Appending --------------------------------------------------------------------------------------------------
+
+    def _append_loop(self) -> None:
+        while True:
+            with self._changed:
+                while self._appending is None or self._failure is not None:
+                    if self._stopped:
+                        return
+                    self._changed.wait()
+                commit = self._appending
+            try:
+                if commit.stored_count:
+                    self._append(commit)
+            except Fault as failure:
+                with self._changed:
+                    self._failure = failure
+                    self._changed.notify_all()
+                continue
+            with self._changed:
+                self._appending = None
+                self._changed.notify_all()
+            for answer, ingested in commit.waiting:
+                answer.set_result(ingested)
+
+    def _append(self, commit: Commit) -> None:
+        """Stores a commit, or raises Fault where it is certainly not stored."""
+        try:
+            segment, keys = segment_of(commit, self._journal, self._hasher)
+            self._store(commit.sequence - 1, segment)
+        except Fenced as error:
+            self._fenced = Fault(ErrorCode.COMMIT_FAILED, f"another server has taken this book over: {error}")
+            raise self._fenced from error
+        except SequenceConflict as error:
+            self._fenced = Fault(ErrorCode.COMMIT_UNKNOWN, f"restart the server, it reads the journal anew: {error}")
+            raise self._fenced from error
+        except JournalFull as error:
+            raise Fault(ErrorCode.DISK_FULL, str(error)) from error
+        except CommitFailed as error:
+            raise Fault(ErrorCode.COMMIT_FAILED, f"nothing was stored, resend the same references: {error}") from error
+        except JournalError as error:
+            raise Fault(ErrorCode.COMMIT_UNKNOWN, str(error)) from error
+        except Exception as error:
+            log.exception("a commit failed")
+            raise Fault(ErrorCode.COMMIT_FAILED, "nothing was stored, resend the same references") from error
+        self._committed(segment, keys)
+
+    def _store(self, expected_sequence: int, segment: Segment) -> None:
+        try:
+            self._journal.append(expected_sequence, segment)
+        except OutcomeUnknown as unknown:
+            # The journal's tail tells: what it holds counts, and what it does not hold was never written.
+            if self._journal.last_sequence != segment.last_sequence:
+                raise CommitFailed(str(unknown)) from unknown
+            stored = self._journal.segment_of(segment.last_sequence)
+            if stored.header.crc32 != segment.header.crc32:
+                raise CommitFailed(f"another segment stands at {segment.last_sequence}") from unknown
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException:
+            log.exception("the writer broke")
+            with self._changed:
+                self._fenced = Fault(ErrorCode.INTERNAL, "the writer broke; restart the server")
+                waiting = [item.answer for item in (self._staging, *self._queue) if item is not None]
+                for commit in (self._open, self._appending):
+                    waiting += [answer for answer, _ in commit.waiting] if commit is not None else []
+                self._queue.clear()
+                self._closing = self._stopped = True
+                self._changed.notify_all()
+            for answer in waiting:
+                if not answer.done():
+                    answer.set_exception(self._fenced)
+
+
+def _promised() -> Future[Any]:
+    """A future that its caller can stop waiting for but not cancel: a commit once begun is carried through."""
+    answer: Future[Any] = Future()
+    answer.set_running_or_notify_cancel()
+    return answer
+
+
+def _answer_with(answer: Future[Answer], work: Callable[[], Answer]) -> None:
+    try:
+        result = work()
+    except Exception as error:  # Whatever it raises is its caller's.
+        answer.set_exception(error)
+    else:
+        answer.set_result(result)
