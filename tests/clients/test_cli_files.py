@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -152,7 +153,7 @@ def test_json_events_are_the_contracts_own(tmp_path):
     file = written(tmp_path, "events.ndjson", "\n".join(lines))
     events = open_events(file, FileFormat.NDJSON, ColumnMap(), 10)
     [batch] = list(events.batches)
-    event_message = next(iter(batch))
+    event_message: Any = next(iter(batch))
     assert event_message.meter_values[0].number == "1"
     assert event_message.time.ToJsonString() == "2023-04-16T22:00:00Z"
     assert [(bad.line, bad.reason) for bad in events.bad_rows] == [(2, "EVENT_MALFORMED")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tallybook_cli.picture import AirlineCost, draw
 from tallybook_cli.progress import progress_bar
 from tallybook_cli.server_process import serving
 from tallybook_cli.target import Target
+from tallybook_cli.tier_crossings import crossings
 from tallybook_server.catalog_file import read_message_file
 from tallybook_server.verify import VerifyReport, verify
 
@@ -68,7 +68,7 @@ def demo(out: Path, every: int) -> None:
     say(f"[bold]{flights.height:,} flights[/bold] out of New York in 2013; the journal is in {out / 'data'}")
     with serving(out / "data", out / "server.log") as address:
         say(f"server at {address}, a process of its own")
-        with Target(address, None).connect() as client:
+        with Target(address).connect() as client:
             outcome = run(client, flights)
     # Read back from the disk, after the server has gone.
     verified = verify(out / "data", BOOK, False, None)
@@ -144,19 +144,6 @@ def airline_costs(flights: pl.DataFrame, outcome: Outcome) -> list[AirlineCost]:
             )
         )
     return found
-
-
-def crossings(quantities: pl.Series, period: Sequence[int] | np.ndarray, threshold: int) -> np.ndarray:
-    """Rows at which the quantity accumulated within a period comes to be above the threshold.
-
-    `period` numbers the period of each row and never falls; an absent quantity adds nothing.
-    """
-    added = quantities.fill_null(0).cast(pl.Int64).to_numpy()
-    total = np.cumsum(added)
-    first_rows = np.flatnonzero(np.diff(period, prepend=-1))
-    before_period = np.repeat(total[first_rows] - added[first_rows], np.diff(first_rows, append=len(added)))
-    accumulated = total - before_period
-    return np.flatnonzero((accumulated > threshold) & (accumulated - added <= threshold))
 
 
 def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyReport, files: list[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -17,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def server_options(command: Command) -> Command:
-    """--server and --key, passed on as `target`."""
+    """--server, --key, --tls and --ca, passed on as `target`."""
 
     @click.option(
         "--server",
@@ -33,14 +34,30 @@ def server_options(command: Command) -> Command:
         metavar="KEY",
         help="The book's key; better given as TALLYBOOK_KEY, which no list of processes shows.",
     )
+    @click.option("--tls", is_flag=True, envvar="TALLYBOOK_TLS", help="Encrypt; also TALLYBOOK_TLS.")
+    @click.option(
+        "--ca",
+        envvar="TALLYBOOK_CA",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Encrypt, and trust the authority in this PEM file; also TALLYBOOK_CA.",
+    )
     @wraps(command)
-    def with_target(*args: Any, server: str, key: str | None, **options: Any) -> Any:
-        return command(*args, target=Target(server, key), **options)
+    def with_target(*args: Any, server: str, key: str | None, tls: bool, ca: Path | None, **options: Any) -> Any:
+        return command(*args, target=Target(server, key, tls, ca), **options)
 
     return with_target  # type: ignore[return-value]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as the server words it.")
+
+
+data_option = click.option(
+    "--data",
+    default=Path("tallybook-data"),
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data directory: journals and keys.",
+)
 
 
 class Instant(click.ParamType[datetime]):

@@ -76,8 +76,7 @@ def draw(airlines: Sequence[AirlineCost], event_count: int, file: Path) -> None:
         figure = Figure(figsize=(13, 10), facecolor="white")
         _titles(figure, event_count)
         _year(figure.add_axes((_LEFT, 0.385, 0.695, 0.505)), ordered, colours)
-        for column, airline in enumerate(_near_by(ordered)):
-            _zoom(figure.add_axes((_LEFT + column * 0.325, 0.05, 0.262, 0.205)), airline, colours[airline.code])
+        _near_by(figure, ordered, colours)
         figure.savefig(file, dpi=130)
 
 
@@ -91,6 +90,17 @@ def _titles(figure: Figure, event_count: int) -> None:
         fontsize=11.5,
         color=_MUTED,
     )
+
+
+def _near_by(figure: Figure, airlines: Sequence[AirlineCost], colours: Mapping[str, str]) -> None:
+    """Three yearly crossings that lower the total, of the smallest airlines that have one: there it is seen best."""
+    crossing = [
+        airline
+        for airline in airlines
+        if len(airline.yearly_crossings) and airline.costs[airline.yearly_crossings[0]] < 0
+    ]
+    if not crossing:
+        return
     figure.text(_LEFT, 0.318, "Near by: the yearly volume tier is reached", fontsize=13, fontweight="bold", color=_INK)
     figure.text(
         _LEFT,
@@ -100,16 +110,8 @@ def _titles(figure: Figure, event_count: int) -> None:
         fontsize=10.5,
         color=_MUTED,
     )
-
-
-def _near_by(airlines: Sequence[AirlineCost]) -> list[AirlineCost]:
-    """The three smallest airlines with a yearly crossing that lowers the total: there it is seen best."""
-    crossing = [
-        airline
-        for airline in airlines
-        if len(airline.yearly_crossings) and airline.costs[airline.yearly_crossings[0]] < 0
-    ]
-    return crossing[-3:]
+    for column, airline in enumerate(crossing[-3:]):
+        _zoom(figure.add_axes((_LEFT + column * 0.325, 0.05, 0.262, 0.205)), airline, colours[airline.code])
 
 
 def _year(axes: Axes, airlines: Sequence[AirlineCost], colours: Mapping[str, str]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
 
 import tallybook_client as tb
 from tallybook_cli.errors import CommandError
@@ -13,20 +16,28 @@ from tallybook_cli.exit_codes import ExitCode
 
 @dataclass(frozen=True)
 class Target:
-    """Which server, and with which key."""
+    """Which server, with which key, and how."""
 
     server: str
-    key: str | None
+    key: str | None = None
+    tls: bool = False
+    authority: Path | None = None
+    """PEM file of the authority to trust; None: those that the system trusts."""
 
     @contextmanager
     def connect(self) -> Iterator[tb.Client]:
         """A client that has reached its server; what its calls raise becomes a line for a person."""
         try:
-            with tb.Client(self.server, self.key) as client:
+            with tb.Client(self.server, self.key, credentials=self._credentials()) as client:
                 client.wait_until_ready()
                 yield client
         except tb.TallybookError as error:
             raise call_failed(error, self.server) from error
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        if not self.tls and self.authority is None:
+            return None
+        return grpc.ssl_channel_credentials(self.authority.read_bytes() if self.authority else None)
 
 
 _EXIT_CODES: tuple[tuple[type[tb.TallybookError], ExitCode], ...] = (
