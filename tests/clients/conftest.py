@@ -21,6 +21,7 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
         self.requests: list[object] = []
         self.metadata: list[dict[str, str]] = []
         self.answers: list[Any] = []
+        self.failure = ""
         self.on_stream: Callable[..., Iterator[ingest_pb2.StreamingIngestEventsResponse]] = answer_all
 
     def StreamingIngestEvents(self, request_iterator, context):  # noqa: N802
@@ -38,6 +39,8 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
     def _answer(self, request, context):
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        if self.failure:
+            context.abort(grpc.StatusCode[self.failure], "it went wrong")
         answer = self.answers.pop(0)
         if isinstance(answer, status_pb2.Status):
             context.set_trailing_metadata((("grpc-status-details-bin", answer.SerializeToString()),))
