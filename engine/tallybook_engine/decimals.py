@@ -15,7 +15,7 @@ from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import ZERO, Limb, add128, lt128, lt192, neg128, to_limbs, umul64
 
 Bytes = NDArray[np.uint8]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.int32] | NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 QUANTITY_SCALE = 12

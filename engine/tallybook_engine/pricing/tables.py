@@ -159,14 +159,17 @@ class PricePool:
 
     _prices: list[Price] = field(default_factory=list)
     _indexes: dict[Price, int] = field(default_factory=dict)
+    _parts: list[PriceTables] = field(default_factory=list)
     _tables: PriceTables | None = None
 
     def add(self, price: Price) -> int:
-        """The index of a price; equal prices share one. ValueError if its tiers are not tiers."""
+        """The index of a price; equal prices share one. ValueError if it is none: its tiers, its package's size or
+        its conversion."""
         index = self._indexes.get(price)
         if index is None:
             if isinstance(price.model, TieredModel):
                 check_tiers(price.model.tiers)
+            self._parts.append(price_tables([price]))
             index = len(self._prices)
             self._prices.append(price)
             self._indexes[price] = index
@@ -183,5 +186,16 @@ class PricePool:
     def tables(self) -> PriceTables:
         """The arrays of all prices so far; made anew when the pool has grown."""
         if self._tables is None:
-            self._tables = price_tables(self._prices)
+            self._tables = _joined(self._parts)
         return self._tables
+
+
+def _joined(parts: Sequence[PriceTables]) -> PriceTables:
+    """The tables of one price each, as one."""
+    if not parts:
+        return price_tables([])
+    prices = np.concatenate([part.prices for part in parts])
+    counts = np.array([len(part.tiers) for part in parts], dtype=np.int64)
+    prices["end_tier"] = np.cumsum(counts)
+    prices["first_tier"] = prices["end_tier"] - counts
+    return PriceTables(prices, np.concatenate([part.tiers for part in parts]))

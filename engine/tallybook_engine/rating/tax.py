@@ -72,7 +72,7 @@ class TaxPool:
 
 
 @kernel
-def tax_of(taxes: TaxTables, tax_index: int, amount_minor: int) -> tuple[bool, np.int64]:
+def tax_of(taxes: TaxTables, tax_index: int, amount_minor: int | np.int64) -> tuple[bool, np.int64]:
     """(fits, tax in minor units, int64) of a line's rounded amount; no tax for the index -1.
 
     It fits where the tax's magnitude is below 2^63. The tax of -amount is -tax.
