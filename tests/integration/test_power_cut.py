@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.support.power_cut import Recording, any_part, cuts, nothing
-from tests.support.segments import PARTITION_COUNT, body_of, segment
+from tests.support.segments import PARTITION_COUNT, body_of, fill, segment
 from tests.support.watched_files import watched_files
 
 from tallybook_server.journal.interface import Journal, JournalError
@@ -79,7 +79,7 @@ def put_snapshot_part(sequence: int, body: bytes) -> Step:
 
 
 def drop_snapshots(sequence: int) -> Step:
-    return lambda journal: journal.drop_snapshots_before(sequence)
+    return lambda journal: journal.drop_snapshots_before(sequence, "totals")
 
 
 def record(folder: Path, seed: int, synchronous: str) -> tuple[Recording, dict[Path, bytes], list[State]]:
@@ -120,6 +120,8 @@ def losses(folder: Path, seed: int, synchronous: str) -> Iterator[str]:
         acknowledged = recording.acknowledged_at(done)
         if found not in states[acknowledged : acknowledged + 2]:
             yield f"seed {seed}: cut after operation {done}: not the state after {acknowledged} steps: {found}"
+        elif done in recording.acknowledged and not takes_more(restored):
+            yield f"seed {seed}: cut after operation {done}: the next append is lost"
 
 
 def state_found(folder: Path, files: dict[Path, bytes]) -> State | JournalError:
@@ -133,6 +135,13 @@ def state_found(folder: Path, files: dict[Path, bytes]) -> State | JournalError:
             return state_of(journal)
     except JournalError as error:
         return error
+
+
+def takes_more(folder: Path) -> bool:
+    """Whether the journal that was found goes on."""
+    with closing(SqliteJournal.open(folder / "journal.sqlite")) as journal:
+        (appended,) = fill(journal, 1)
+        return journal.segment_of(journal.last_sequence) == appended
 
 
 @pytest.fixture(autouse=True)
