@@ -82,8 +82,7 @@ class ErrorCode(Enum):
     CREDENTIAL_MISSING = ErrorKind(
         _UNAUTHENTICATED, False, "The call carries no key: send the metadata `authorization: Bearer tb_...`."
     )
-    CREDENTIAL_INVALID = ErrorKind(_UNAUTHENTICATED, False, "The key is not one of this server's.")
-    CREDENTIAL_REVOKED = ErrorKind(_UNAUTHENTICATED, False, "The key was revoked: create another.")
+    CREDENTIAL_INVALID = ErrorKind(_UNAUTHENTICATED, False, "The key is not one of this server's, or was revoked.")
 
     EVENT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such event.")
     CUSTOMER_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such customer.")

@@ -1,0 +1,313 @@
+"""IngestService: events in, exact money out."""
+# ruff: noqa: N802 - methods bear the names of the contract
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from grpc.aio import ServicerContext
+
+from tallybook.v1 import ingest_pb2 as wire
+from tallybook_engine.ledger.columns import EventColumns
+from tallybook_engine.ledger.costs import CostArrays
+from tallybook_engine.ledger.outcomes import (
+    ChargeLine,
+    DeleteOutcome,
+    EventSelector,
+    Explained,
+    ReprocessProgress,
+    StageOutcome,
+    StoredEvent,
+    UsageTotal,
+)
+from tallybook_engine.ledger.reads import EventFilter
+from tallybook_server import limits
+from tallybook_server.codec import results
+from tallybook_server.codec.envelope import StreamEnvelope, parsed
+from tallybook_server.codec.events import decode_ingest_request, decode_payload, decode_predict_request
+from tallybook_server.codec.pagination import page_size, read_token, write_token
+from tallybook_server.codec.selectors import (
+    read_customer,
+    read_delete_selectors,
+    read_event_filter,
+    read_selector,
+    read_stretch,
+)
+from tallybook_server.errors import ErrorCode, Fault, field_invalid, status_message
+from tallybook_server.interceptors import check_size, internal_fault
+from tallybook_server.services.streaming import AnswersInOrder, Turn
+from tallybook_server.services.unanswered import UnansweredBytes
+
+EXPLAINED_ROWS = 500
+"""Rows that are explained between two looks at the clock."""
+
+SERVICE = "tallybook.v1.IngestService"
+RAW_METHODS = ("IngestEvents", "StreamingIngestEvents", "PredictCosts")
+"""Take their requests as bytes, so that no object is made for an event."""
+
+Context = ServicerContext[Any, Any]
+Answer = TypeVar("Answer")
+
+
+class Stored(Protocol):
+    """What became of events."""
+
+    outcome: StageOutcome
+    sequence: int
+
+
+class Predicted(Stored, Protocol):
+    """What events would do."""
+
+    explained: list[list[Explained]]
+
+
+class Page(Protocol):
+    """Stored events, and how to go on."""
+
+    events: list[StoredEvent]
+    next_position: tuple[int, int] | None
+    upto_sequence: int
+
+
+class IngestBook(Protocol):
+    """What the service needs of a book."""
+
+    name: str
+
+    async def ingest(self, columns: EventColumns, *, duplicates_costed: bool) -> Stored: ...
+    async def predict(self, columns: EventColumns) -> Predicted: ...
+    async def explain(self, outcome: StageOutcome, rows: Iterable[int]) -> list[list[Explained]]: ...
+    def price_columns(self, outcome: StageOutcome) -> CostArrays: ...
+    async def delete(self, selectors: Sequence[EventSelector]) -> tuple[list[DeleteOutcome], int]: ...
+    async def get_event(self, selector: EventSelector) -> StoredEvent | None: ...
+    async def list_events(
+        self, wanted: EventFilter, after: tuple[int, int] | None, upto_sequence: int | None, limit: int
+    ) -> Page: ...
+    async def usage(
+        self, customer: str, customer_is_id: bool, start_us: int | None, end_us: int | None, as_of_sequence: int | None
+    ) -> tuple[list[UsageTotal], int]: ...
+    async def charges(
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        as_of_sequence: int | None,
+        include_unopened: bool,
+    ) -> tuple[list[ChargeLine], int]: ...
+    def reprocess(
+        self,
+        customer: str | None,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        move_pins: bool,
+        validate_only: bool,
+        resume_token: str,
+    ) -> AsyncIterator[ReprocessProgress]: ...
+
+
+class IngestService:
+    """Decodes and encodes on the executor's threads, and leaves the rest to the book."""
+
+    def __init__(self, book_of: Callable[[Context], IngestBook], executor: Executor) -> None:
+        """`book_of` answers the book that a call's credential names."""
+        self._book_of = book_of
+        self._executor = executor
+        self._unanswered = UnansweredBytes(limits.UNANSWERED_BYTES_MAX)
+
+    async def IngestEvents(self, request: bytes, context: Context) -> wire.IngestEventsResponse:
+        """Stores events; their costs may take as long as the prediction budget."""
+        begun = time.monotonic()
+        if not self._unanswered.take(len(request)):
+            raise Fault(ErrorCode.OVERLOADED, f"{limits.UNANSWERED_BYTES_MAX} bytes of requests are unanswered.")
+        try:
+            envelope, columns = await self._beside(decode_ingest_request, request)
+            budget_ends = begun + _prediction_budget_seconds(envelope, context.time_remaining())
+            view = envelope.prediction_view
+            costed = view in (wire.AMOUNTS, wire.FULL)
+            book = self._book_of(context)
+            stored = await book.ingest(columns, duplicates_costed=costed)
+            explained = await _explained(book, stored.outcome, budget_ends) if costed else []
+            each = await self._beside(results.event_results, stored.outcome, view, explained)
+            return wire.IngestEventsResponse(results=each, sequence=stored.sequence)
+        finally:
+            self._unanswered.give_back(len(request))
+
+    async def StreamingIngestEvents(
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[wire.StreamingIngestEventsResponse]:
+        """Batches, answered in order; what is wrong with one is its answer, and the stream goes on."""
+        book = self._book_of(context)
+
+        async def answer(message: bytes, turn: Turn) -> wire.StreamingIngestEventsResponse:
+            response = wire.StreamingIngestEventsResponse()
+            try:
+                check_size(message)
+                envelope = parsed(StreamEnvelope, message)
+                response.batch_number = envelope.batch_number
+                response.result.CopyFrom(await self._batch(book, envelope, turn))
+            except Fault as fault:
+                response.status.CopyFrom(status_message(fault))
+            except Exception:
+                response.status.CopyFrom(status_message(internal_fault()))
+            return response
+
+        async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
+            yield response
+
+    async def _batch(self, book: IngestBook, envelope: Any, turn: Turn) -> wire.BatchResult:
+        columns = await self._beside(decode_payload, envelope)
+        costed = envelope.return_costs
+        stored = await turn.store(lambda: book.ingest(columns, duplicates_costed=costed))
+        return await self._beside(_encode_batch, book, stored, costed)
+
+    async def PredictCosts(self, request: bytes, context: Context) -> wire.PredictCostsResponse:
+        """What IngestEvents would answer; nothing is written."""
+        envelope, columns = await self._beside(decode_predict_request, request)
+        predicted = await self._book_of(context).predict(columns)
+        view = envelope.prediction_view or wire.FULL
+        each = await self._beside(results.event_results, predicted.outcome, view, predicted.explained)
+        for result in each:
+            if result.status != wire.EventResult.DUPLICATE:
+                result.ClearField("event_id")
+        return wire.PredictCostsResponse(results=each, sequence=predicted.sequence)
+
+    async def DeleteEvents(self, request: wire.DeleteEventsRequest, context: Context) -> wire.DeleteEventsResponse:
+        """Takes events out of every line they moved."""
+        outcomes, sequence = await self._book_of(context).delete(read_delete_selectors(request))
+        each = [results.delete_result(outcome, request.prediction_view) for outcome in outcomes]
+        return wire.DeleteEventsResponse(results=each, sequence=sequence)
+
+    async def GetEvent(self, request: wire.GetEventRequest, context: Context) -> wire.GetEventResponse:
+        """One event with its history."""
+        event = await self._book_of(context).get_event(read_selector(request.event))
+        if event is None:
+            raise Fault(ErrorCode.EVENT_NOT_FOUND, "The book holds no such event.")
+        return wire.GetEventResponse(event=results.stored_event(event))
+
+    async def ListEvents(self, request: wire.ListEventsRequest, context: Context) -> wire.ListEventsResponse:
+        """A page of stored events; a token names the last one shown and where the list ends."""
+        book = self._book_of(context)
+        after, upto_sequence = None, None
+        token = read_token(book.name, request, 3)
+        if token is not None:
+            after, upto_sequence = (token[0], token[1]), token[2]
+        page = await book.list_events(read_event_filter(request), after, upto_sequence, page_size(request.page_size))
+        following = page.next_position
+        return wire.ListEventsResponse(
+            events=[results.stored_event(each) for each in page.events],
+            next_page_token=write_token(book.name, request, *following, page.upto_sequence) if following else "",
+        )
+
+    async def ReprocessEvents(
+        self, request: wire.ReprocessEventsRequest, context: Context
+    ) -> AsyncIterator[wire.ReprocessEventsResponse]:
+        """Rates stored events again, with progress."""
+        customer, customer_is_id = read_customer(request, needed=False)
+        start_us, end_us = read_stretch(request)
+        steps = self._book_of(context).reprocess(
+            *(customer, customer_is_id, start_us, end_us),
+            *(request.move_pins, request.validate_only, request.resume_token),
+        )
+        async for progress in steps:
+            yield results.reprocess_progress(progress)
+
+    async def ListUsage(self, request: wire.ListUsageRequest, context: Context) -> wire.ListUsageResponse:
+        """A page of running totals."""
+        book = self._book_of(context)
+        customer, customer_is_id = read_customer(request, needed=True)
+        as_of, first = _place(book, request)
+        totals, sequence = await book.usage(str(customer), customer_is_id, *read_stretch(request), as_of)
+        shown, token = _page_of(totals, book, request, sequence, first)
+        return wire.ListUsageResponse(
+            usage=[results.usage_total(each) for each in shown], next_page_token=token, sequence=sequence
+        )
+
+    async def ListCharges(self, request: wire.ListChargesRequest, context: Context) -> wire.ListChargesResponse:
+        """A page of charge lines."""
+        book = self._book_of(context)
+        customer, customer_is_id = read_customer(request, needed=True)
+        start_us, end_us = read_stretch(request)
+        if request.include_unopened and (start_us is None or end_us is None):
+            raise field_invalid("include_unopened", "needs start_time and end_time")
+        as_of, first = _place(book, request)
+        lines, sequence = await book.charges(
+            str(customer), customer_is_id, start_us, end_us, as_of, request.include_unopened
+        )
+        shown, token = _page_of(lines, book, request, sequence, first)
+        return wire.ListChargesResponse(
+            charges=[results.charge_line(each) for each in shown], next_page_token=token, sequence=sequence
+        )
+
+    async def _beside(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Runs work on one of the executor's threads, so that other calls go on."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *arguments))
+
+
+def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:
+    """Registers the service: as the generated code does, but for the methods that take bytes."""
+    handlers = {}
+    for method in wire.DESCRIPTOR.services_by_name["IngestService"].methods:
+        request_class, response_class = (getattr(wire, each.name) for each in (method.input_type, method.output_type))
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        deserializer = None if method.name in RAW_METHODS else request_class.FromString
+        handlers[method.name] = make(getattr(service, method.name), deserializer, response_class.SerializeToString)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def _prediction_budget_seconds(envelope: Any, deadline_seconds: float | None) -> float:
+    """How long costs may take, counted from the call's beginning."""
+    seconds = limits.PREDICTION_TIMEOUT_SECONDS_MAX
+    if envelope.HasField("prediction_timeout"):
+        asked = envelope.prediction_timeout.seconds + envelope.prediction_timeout.nanos / 1e9
+        if asked < 0:
+            raise field_invalid("prediction_timeout", "is below 0")
+        seconds = min(seconds, asked)
+    if deadline_seconds is not None:
+        seconds = min(seconds, deadline_seconds * limits.PREDICTION_DEADLINE_PERCENT / 100)
+    return seconds
+
+
+async def _explained(book: IngestBook, outcome: StageOutcome, budget_ends: float) -> list[list[Explained]]:
+    """The postings of as many rows, from the first on, as can be explained until the budget ends."""
+    row_count = len(outcome.status)
+    explained: list[list[Explained]] = []
+    while len(explained) < row_count:
+        rows = range(len(explained), min(len(explained) + EXPLAINED_ROWS, row_count))
+        try:
+            explained += await asyncio.wait_for(book.explain(outcome, rows), budget_ends - time.monotonic())
+        except TimeoutError:
+            break
+    return explained
+
+
+def _encode_batch(book: IngestBook, stored: Stored, costed: bool) -> wire.BatchResult:
+    costs = book.price_columns(stored.outcome) if costed else None
+    return results.batch_result(stored.outcome, stored.sequence, costs)
+
+
+def _place(book: IngestBook, request: Any) -> tuple[int | None, int]:
+    """(sequence, first row) of the page of a list that stands on one sequence."""
+    if request.as_of_sequence < 0:
+        raise field_invalid("as_of_sequence", "is below 0")
+    token = read_token(book.name, request, 2)
+    if token is not None:
+        return token[0], token[1]
+    return request.as_of_sequence or None, 0
+
+
+def _page_of(
+    every: Sequence[Answer], book: IngestBook, request: Any, sequence: int, first: int
+) -> tuple[Sequence[Answer], str]:
+    """The page that begins with row `first`, and the token of the next."""
+    end = first + page_size(request.page_size)
+    return every[first:end], write_token(book.name, request, sequence, end) if end < len(every) else ""
