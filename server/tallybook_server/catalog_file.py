@@ -144,7 +144,7 @@ def _build(events: Iterator[Any], null: str | None) -> _Node | None:
             case yaml.DocumentStartEvent() if document.items:
                 raise _Stop(line, "a second document begins: a file has one")
             case yaml.ScalarEvent():
-                is_null = event.value == null and event.style is None
+                is_null = event.value == null and not event.style  # quoted, it has one
                 anchors[event.anchor] = _Node(line, None, kind="null") if is_null else _Node(line, event.value)
                 stack[-1][0].items.append(anchors[event.anchor])
             case yaml.AliasEvent():

@@ -179,12 +179,21 @@ def _check_overlaps(catalog: Catalog, roots: Sequence[tuple[str, Contract]], fau
             for claim in _claims(catalog, path, root, root.id in put_paths, faults):
                 claims.setdefault((root.customer, claim.product), []).append(claim)
     for rivals in claims.values():
-        rivals.sort(key=lambda claim: claim.start_us)
-        for index, claim in enumerate(rivals):
-            for earlier in rivals[:index]:
-                if claim.start_us < earlier.end_us and not (claim.shared and earlier.shared):
-                    _add_overlap(earlier, claim, faults)
-                    break
+        _check_rivals(sorted(rivals, key=lambda claim: claim.start_us), faults)
+
+
+def _check_rivals(rivals: Sequence[_Claim], faults: Faults) -> None:
+    """Claims to one product of one customer, by their start. What ends last stands for all that began before."""
+    last: _Claim | None = None
+    last_unshared: _Claim | None = None
+    for claim in rivals:
+        earlier = last_unshared if claim.shared else last
+        if earlier is not None and claim.start_us < earlier.end_us:
+            _add_overlap(earlier, claim, faults)
+        if last is None or claim.end_us > last.end_us:
+            last = claim
+        if not claim.shared and (last_unshared is None or claim.end_us > last_unshared.end_us):
+            last_unshared = claim
 
 
 def _add_overlap(earlier: _Claim, later: _Claim, faults: Faults) -> None:

@@ -76,17 +76,39 @@ def check_matrix(path: str, matrix: Matrix, faults: Faults) -> None:
         faults.add(f"{path}.rules", f"are {len(matrix.rules)}, at most {limits.MATRIX_RULES_MAX} are possible")
         return
     first_at: dict[str, int] = {}
-    matches: list[frozenset[tuple[str, str]]] = []
+    earlier = _EarlierRules()
     for index, rule in enumerate(matrix.rules):
         here = f"{path}.rules[{index}]"
         if first_at.setdefault(rule.id, index) != index:
             faults.add(f"{here}.id", f'"{rule.id}" is the id of rules[{first_at[rule.id]}] too')
-        match = frozenset(rule.match)
-        forestalled_by = next((earlier for earlier, other in enumerate(matches) if other <= match), None)
+        forestalled_by = earlier.forestalling(rule.match)
         if forestalled_by is not None:
             faults.add(f"{here}.match", f"never fits: rules[{forestalled_by}] takes all of its events")
-        matches.append(match)
+        earlier.add(rule.match, index)
         check_price(here, rule.price, faults)
+
+
+class _EarlierRules:
+    """Rules by the properties that they name, which are few where rules are many."""
+
+    def __init__(self) -> None:
+        self._rules: dict[frozenset[str], dict[frozenset[tuple[str, str]], int]] = {}
+
+    def forestalling(self, match: tuple[tuple[str, str], ...]) -> int | None:
+        """The first rule that fits wherever `match` does: its conditions are some of those."""
+        names = frozenset(name for name, _ in match)
+        found = [
+            rules[wanted]
+            for named, rules in self._rules.items()
+            if named <= names
+            if (wanted := frozenset(pair for pair in match if pair[0] in named)) in rules
+        ]
+        return min(found, default=None)
+
+    def add(self, match: tuple[tuple[str, str], ...], index: int) -> None:
+        """Keeps a rule, unless one before it has the same conditions."""
+        rules = self._rules.setdefault(frozenset(name for name, _ in match), {})
+        rules.setdefault(frozenset(match), index)
 
 
 def _check_tiers(path: str, tiers: tuple[Tier, ...], faults: Faults) -> None:

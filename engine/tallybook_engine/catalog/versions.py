@@ -76,7 +76,7 @@ class Versions:
         for stored in self._differences[:version]:
             for kind in KINDS:
                 _change(kept[kind], stored.put.of_kind(kind), stored.remove.of_kind(kind))
-        return _catalog(version, kept)
+        return _catalog(version, {kind: MappingProxyType(objects) for kind, objects in kept.items()})
 
 
 def _check_removals(base: Catalog, change: CatalogChange, faults: Faults) -> None:
@@ -100,7 +100,7 @@ def _changed(base: Catalog, change: CatalogChange) -> Catalog:
         if put or removed:
             after = dict(before)
             _change(after, put, removed)
-            kept[kind] = after
+            kept[kind] = MappingProxyType(after)
         else:
             kept[kind] = before
     return _catalog(base.version + 1, kept)
@@ -114,8 +114,7 @@ def _change(kept: dict[str, CatalogObject], put: Iterable[CatalogObject], remove
 
 
 def _catalog(version: int, kept: Mapping[str, Mapping[str, CatalogObject]]) -> Catalog:
-    frozen = {kind: MappingProxyType(dict(objects)) for kind, objects in kept.items()}
-    return Catalog(version=version, **frozen)  # type: ignore[arg-type]  # each kind holds its own type
+    return Catalog(version=version, **kept)  # type: ignore[arg-type]  # each kind holds its own type
 
 
 def _of_kind(catalog: Catalog, kind: str) -> Mapping[str, CatalogObject]:

@@ -32,7 +32,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Catalog(_message.Message):
-    """Everything that a book's owner configures. A catalogue file is this message."""
+    """Everything that a book's owner configures; at most 1,000,000 objects of a kind. A catalogue file is this message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

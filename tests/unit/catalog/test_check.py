@@ -482,6 +482,18 @@ class TestContractTrees:
         assert str(catalog(text).contracts["bank_2023"].end_date) == end_date
 
 
+def test_the_first_of_many_rules_that_forestall_one_is_named():
+    rules = (
+        "[{match: {b: x}, none: {}}, {match: {a: x}, none: {}}, {match: {a: y}, none: {}}, "
+        "{match: {a: x, b: x}, none: {}}, {match: {a: y, b: z}, none: {}}, {match: {b: z}, none: {}}]"
+    )
+    text = priced(f"matrix: {{rules: {rules}}}").replace("[card_type]", "[a, b]")
+    assert messages(text) == [
+        "plans[0].matrix.rules[3].match: never fits: rules[0] takes all of its events",
+        "plans[0].matrix.rules[4].match: never fits: rules[2] takes all of its events",
+    ]
+
+
 class TestOverlaps:
     """Two product contracts that charge the same events for the same product must both be shared."""
 
@@ -505,6 +517,26 @@ class TestOverlaps:
         text = sold(f"product_contracts: [{{id: a, plan: cards_2023, {first}}}, {{id: b, plan: cards_2023, {second}}}]")
         expected = [] if is_fine else [f"contracts[0].product_contracts[1].plan: {self.OVERLAP}"]
         assert messages(text) == expected
+
+    @pytest.mark.parametrize(
+        ("contracts", "faulty"),
+        [
+            # (first day, end, shared) of January 2023, in any order
+            ([(1, 31, True), (2, 5, False), (6, 9, False)], [1, 2]),
+            ([(1, 5, False), (2, 20, True), (10, 15, True), (19, 25, False)], [1, 3]),
+            ([(1, 20, False), (2, 5, True), (6, 7, True), (21, 25, True)], [1, 2]),
+            ([(6, 9, True), (5, 6, False), (1, 5, True), (9, 10, False)], []),
+        ],
+    )
+    def test_many(self, contracts, faulty):
+        line = "{{id: c{}, plan: cards_2023, start_date: 2023-01-{:02}, end_date: 2023-01-{:02}, shared: {}}}"
+        written = ", ".join(
+            line.format(index, first, end, str(shared).lower()) for index, (first, end, shared) in enumerate(contracts)
+        )
+        found = messages(sold(f"product_contracts: [{written}]"))
+        assert [fault.split(": ")[0] for fault in found] == [
+            f"contracts[0].product_contracts[{index}].plan" for index in faulty
+        ]
 
     def test_another_plan_of_the_same_product(self):
         more = "plans:\n  - {id: other, product: cards, currency: EUR, none: {}}\n"
