@@ -71,6 +71,18 @@ class Commit:
             )
         return self._tables
 
+    def key_run(self, hasher: Hasher) -> NDArray[np.uint64]:
+        """[n, 3] key and location of each record that has a reference, in row order."""
+        if all(isinstance(piece, EventPiece) for piece in self.pieces):
+            events = [piece for piece in self.pieces if isinstance(piece, EventPiece)]
+            return np.concatenate(
+                [
+                    np.column_stack([piece.keys[piece.rows], piece.outcome.event_ids[piece.rows]])
+                    for piece in events
+                ]
+            )
+        return key_run(self.decoded(), hasher)
+
     def decoded(self) -> Decoded:
         """The commit for look-ups while it is on its way."""
         return Decoded(self.sequence, self.tables())
@@ -113,7 +125,7 @@ def segment_of(commit: Commit, journal: Journal, hasher: Hasher) -> tuple[Segmen
         commit.catalog_version,
         journal,
     )
-    return segment, key_run(commit.decoded(), hasher)
+    return segment, commit.key_run(hasher)
 
 
 def packed(

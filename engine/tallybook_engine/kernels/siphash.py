@@ -12,6 +12,7 @@ from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import Limb, Pair
 
 Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
 
 _INITIAL_0 = np.uint64(0x736F6D6570736575)
 _INITIAL_1 = np.uint64(0x646F72616E646F6D)
@@ -91,6 +92,16 @@ def siphash128(k0: Limb, k1: Limb, data: Bytes, start: int, end: int) -> Pair:
         shift += _EIGHT
         position += 1
     v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, last)
+    return _finish(v0, v1, v2, v3)
+
+
+@kernel
+def siphash128_words(k0: Limb, k1: Limb, words: Words, count: int) -> Pair:
+    """(lo, hi) of the first `count` of ``uint64`` words: `siphash128` of their little-endian bytes."""
+    v0, v1, v2, v3 = _start(k0, k1)
+    for index in range(count):
+        v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, words[index])
+    v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, np.uint64(8 * count) << _LENGTH_BITS)
     return _finish(v0, v1, v2, v3)
 
 

@@ -3,13 +3,14 @@
 Keys and fingerprints are SipHash-2-4-128 under the journal's secret, so that nobody can send references that collide.
 They are computed by our own kernel over length-prefixed bytes; no library's hash is ever stored.
 
-A **location** says where a key's latest record is: `deleted << 63 | sequence << 24 | row`. Sequence and row never change,
-also when segments are merged, so `sequence << 24 | row` of an event's first record is its event id.
+A **location** says where a key's latest record is: `deleted << 63 | sequence << 24 | row`. Sequence and row never
+change, also when segments are merged, so `sequence << 24 | row` of an event's first record is its event id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.hash_set import EMPTY, find
-from tallybook_engine.kernels.siphash import siphash128, siphash128_pair
+from tallybook_engine.kernels.siphash import siphash128, siphash128_pair, siphash128_words
 from tallybook_engine.ledger.columns import EventColumns
 
 ROW_BITS = 24
@@ -101,7 +102,6 @@ def _fingerprints(
     property_hashes: NDArray[np.uint64],
     property_starts: NDArray[np.int64],
     words: NDArray[np.uint64],
-    word_bytes: NDArray[np.uint8],
     fingerprints: NDArray[np.uint64],
 ) -> None:
     for row in range(len(fingerprints)):
@@ -136,7 +136,7 @@ def _fingerprints(
                 words[count + 2] = property_hashes[entry, 0]
                 words[count + 3] = property_hashes[entry, 1]
                 count += 4
-        fingerprints[row, 0], fingerprints[row, 1] = siphash128(k0, k1, word_bytes, 0, 8 * count)
+        fingerprints[row, 0], fingerprints[row, 1] = siphash128_words(k0, k1, words, count)
 
 
 @kernel
@@ -224,7 +224,6 @@ class Hasher:
             np.concatenate([*property_hashes, np.zeros((0, 2), dtype=np.uint64)]),
             starts_of([len(hashes) for hashes in property_hashes]),
             words,
-            words.view(np.uint8),
             fingerprints,
         )
         return fingerprints
@@ -233,7 +232,7 @@ class Hasher:
         return self.text_hashes(pa.array(names, type=pa.string()))
 
 
-def stacked(arrays: Sequence[NDArray[np.generic]], empty_shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
+def stacked(arrays: Sequence[NDArray[Any]], empty_shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """The arrays behind one another along a new first axis; an empty array of the shape where there are none."""
     return np.stack(arrays) if arrays else np.zeros(empty_shape, dtype=dtype)
 

@@ -6,9 +6,10 @@ counts like what is stored, so that duplicates are found across batches that are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import repeat
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
-from tallybook_engine.ledger.columns import EventColumns
+from tallybook_engine.ledger.columns import EventColumns, Names
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part
 from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
@@ -113,7 +114,7 @@ def stage_events(
         raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
     compiled = state.current
     times_us = np.where(columns.time_given, columns.times_us, receipt_time_us)
-    faults, fault_fields = _checked(state, compiled, columns, receipt_time_us + future_limit_us)
+    faults, fault_fields = _checked(compiled, columns, receipt_time_us + future_limit_us)
     resolved = resolve(state, compiled, columns, times_us)
     keys = state.hasher.keys(columns.customers.codes, resolved.customer_references, columns.references)
     fingerprints = state.hasher.fingerprints(columns, resolved.meter_references)
@@ -171,10 +172,9 @@ def undo_events(state: State, piece: EventPiece) -> None:
     undo_postings(state, piece.postings)
     close_after(state, piece.open_before)
     for item in reversed(piece.resent):
-        state.references.put(*(int(limb) for limb in piece.keys[item.row]), item.location_before)
-    state.references.count -= remove_all(
-        state.references.keys, state.references.payloads, piece.keys, piece.claimed
-    )
+        low, high = piece.keys[item.row].tolist()
+        state.references.put(low, high, item.location_before)
+    state.references.count -= remove_all(state.references.keys, state.references.payloads, piece.keys, piece.claimed)
 
 
 def undo_postings(state: State, postings: Postings) -> None:
@@ -208,13 +208,13 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
         starts[rows[order]] = at + np.cumsum(lengths) - lengths
         ends[rows[order]] = at + np.cumsum(lengths)
         at += len(chosen)
-        pieces.append(Postings(*(column[chosen] for column in decoded.postings)))
+        pieces.append(Postings._make(column[chosen] for column in decoded.postings))
     everything = joined(pieces)
     in_row_order = ranges(starts, ends)
     posting_starts = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(ends - starts, out=posting_starts[1:])
     return replace(
-        outcome, posting_starts=posting_starts, postings=Postings(*(column[in_row_order] for column in everything))
+        outcome, posting_starts=posting_starts, postings=Postings._make(column[in_row_order] for column in everything)
     )
 
 
@@ -242,11 +242,11 @@ def _by_commit(
 
 
 def _checked(
-    state: State, compiled: CompiledCatalog, columns: EventColumns, latest_us: int
+    compiled: CompiledCatalog, columns: EventColumns, latest_us: int
 ) -> tuple[NDArray[np.uint8], dict[int, tuple[str, str]]]:
     """The faults of the codec, and those that only the catalogue and the clock show; the first that holds counts."""
     faults, fields = columns.faults.copy(), dict(columns.fault_fields)
-    meters = [_meter(compiled, name, is_id) for name, is_id in _names(columns.meters.names, columns.meters.is_id)]
+    meters = [compiled.meter(name, is_id) for name, is_id in _names(columns.meters.names, columns.meters.is_id)]
 
     def refuse(rows: NDArray[np.bool_], fault: RowFault, describe: Callable[[int], tuple[str, str]]) -> None:
         for row in np.flatnonzero(rows & (faults == 0)):
@@ -262,40 +262,38 @@ def _checked(
         lacks = np.array([m is not None and column.name not in m.values for m in meters] + [False], dtype=np.bool_)
         if lacks.any():
             unknown = column.present & known & lacks[codes]
-            refuse(unknown, RowFault.VALUE_UNKNOWN, lambda row, name=column.name: ("meter_values", name))
+            refuse(unknown, RowFault.VALUE_UNKNOWN, _always("meter_values", column.name))
         refuses = np.array([m is not None and not m.allow_negative for m in meters] + [False], dtype=np.bool_)
         negative = column.numbers[:, 1] >> np.uint64(63) != 0
         if negative.any():
             refuse(
                 negative & column.present & known & refuses[codes],
                 RowFault.QUANTITY_NEGATIVE,
-                lambda row, name=column.name: ("meter_values", name),
+                _always("meter_values", column.name),
             )
-    for column in columns.properties:
-        lacks = np.array([m is not None and column.name not in m.properties for m in meters] + [False], dtype=np.bool_)
+    for carried in columns.properties:
+        lacks = np.array([m is not None and carried.name not in m.properties for m in meters] + [False], dtype=np.bool_)
         if lacks.any():
-            unknown = (column.codes >= 0) & known & lacks[codes]
-            refuse(unknown, RowFault.PROPERTY_UNKNOWN, lambda row, name=column.name: ("meter_properties", name))
+            unknown = (carried.codes >= 0) & known & lacks[codes]
+            refuse(unknown, RowFault.PROPERTY_UNKNOWN, _always("meter_properties", carried.name))
     return faults, fields
+
+
+def _always(field: str, found: str) -> Callable[[int], tuple[str, str]]:
+    """What a fault says that is the same in every row."""
+    return lambda _row: (field, found)
 
 
 def _names(names: pa.StringArray, is_id: NDArray[np.bool_]) -> list[tuple[str, bool]]:
     return list(zip(names.to_pylist(), is_id.tolist(), strict=True))
 
 
-def _meter(compiled: CompiledCatalog, name: str, is_id: bool):
-    return compiled.meter(name, is_id)
-
-
 # --- Names ----------------------------------------------------------------------------------------------------------
 
 
-def resolve(
-    state: State, compiled: CompiledCatalog, columns: EventColumns, times_us: NDArray[np.int64]
-) -> Resolved:
+def resolve(state: State, compiled: CompiledCatalog, columns: EventColumns, times_us: NDArray[np.int64]) -> Resolved:
+    """The names and codes of a batch as the numbers that the catalogue gives them."""
     pools = state.pools
-    customers = _names(columns.customers.names, columns.customers.is_id)
-    meters = _names(columns.meters.names, columns.meters.is_id)
     count = columns.row_count
     value_column = np.full(len(pools.value_names), -1, dtype=np.int32)
     for index, column in enumerate(columns.values):
@@ -308,8 +306,8 @@ def resolve(
             property_column[pools.property_names.index[property_.name]] = index
         texts.append(_text_numbers(pools.texts.index, property_.values))
     batch = BatchTable(
-        customer=_numbers(compiled.customer_by_id, compiled.customer_by_reference, customers),
-        meter=_numbers(compiled.meter_by_id, compiled.meter_by_reference, meters),
+        customer=_numbers(compiled.customer_by_id, compiled.customer_by_reference, columns.customers),
+        meter=_numbers(compiled.meter_by_id, compiled.meter_by_reference, columns.meters),
         charge=np.array(
             [pools.charges.index.get(name, -2) for name in columns.contracts.names.to_pylist()], dtype=np.int32
         ),
@@ -326,14 +324,19 @@ def resolve(
     )
     return Resolved(
         batch=batch,
-        customer_references=_references(columns.customers.names, customers, pools.customer_references),
-        meter_references=_references(columns.meters.names, meters, pools.meter_references),
+        customer_references=_references(columns.customers, pools.customer_references),
+        meter_references=_references(columns.meters, pools.meter_references),
         numbers=stacked([column.numbers for column in columns.values], (0, count, 2), np.uint64),
     )
 
 
-def _numbers(by_id, by_reference, names: list[tuple[str, bool]]) -> NDArray[np.int32]:
-    return np.array([(by_id if is_id else by_reference).get(name, -1) for name, is_id in names], dtype=np.int32)
+def _numbers(by_id: Mapping[str, int], by_reference: Mapping[str, int], names: Names) -> NDArray[np.int32]:
+    """Number of each name; -1 where it is unknown."""
+    texts = names.names.to_pylist()
+    if not names.is_id.any():
+        return np.fromiter(map(by_reference.get, texts, repeat(-1)), dtype=np.int32, count=len(texts))
+    known = ((by_id if is_id else by_reference).get(text, -1) for text, is_id in zip(texts, names.is_id, strict=True))
+    return np.fromiter(known, dtype=np.int32, count=len(texts))
 
 
 def _text_numbers(index: dict[str, int], texts: pa.StringArray) -> NDArray[np.int32]:
@@ -344,11 +347,12 @@ def _text_numbers(index: dict[str, int], texts: pa.StringArray) -> NDArray[np.in
     return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
 
 
-def _references(names: pa.StringArray, named: list[tuple[str, bool]], references: dict[str, str]) -> pa.StringArray:
+def _references(names: Names, references: Mapping[str, str]) -> pa.StringArray:
     """Ids turned into the references they stand for, for ever; an id never known stands for itself."""
-    if not any(is_id for _, is_id in named):
-        return names
-    return pa.array([references.get(name, name) if is_id else name for name, is_id in named], type=pa.string())
+    if not names.is_id.any():
+        return names.names
+    named = zip(names.names.to_pylist(), names.is_id, strict=True)
+    return pa.array([references.get(text, text) if is_id else text for text, is_id in named], type=pa.string())
 
 
 # --- References -----------------------------------------------------------------------------------------------------
@@ -360,15 +364,15 @@ def _resend(
     """Claims deleted references for the rows that send them again; `before` of later rows is brought up to date."""
     resent = []
     for row in np.flatnonzero(before >= np.uint64(DELETED_BIT)):
-        key = tuple(int(limb) for limb in keys[row])
-        known = state.references.get(*key)
+        low, high = keys[row].tolist()
+        known = state.references.get(low, high)
         if not known & DELETED_BIT:
             before[row] = known
             continue
         decoded = records.decoded(sequence_and_row(known)[0])
         position = decoded.positions(np.array([known & (DELETED_BIT - 1)], dtype=np.uint64))[0]
         generation = decoded.column("generation")[int(position)].as_py() + 1
-        state.references.put(*key, first + int(row))
+        state.references.put(low, high, first + int(row))
         resent.append(Resent(int(row), known, generation))
     return tuple(resent)
 
@@ -450,7 +454,7 @@ def post_pairs(
             break
         postings = _roomier(postings, int(posting_start[row]))
     made = int(posting_start[-1])
-    return Postings(*(column[:made] for column in postings)), posting_start
+    return Postings._make(column[:made] for column in postings), posting_start
 
 
 def match_batch(
@@ -469,9 +473,7 @@ def match_batch(
     pair_start = np.zeros(count + 1, dtype=np.int64)
     pairs = Pairs(*(np.zeros(room, dtype=np.int32) for _ in Pairs._fields))
     capacity = max(MISSING_CAPACITY, widest)
-    missing = Missing(
-        *(np.zeros(capacity, dtype=np.int32) for _ in range(3)), np.zeros(capacity, dtype=np.int64)
-    )
+    missing = Missing._make(np.zeros(capacity, dtype=dtype) for dtype in (np.int32, np.int32, np.int32, np.int64))
     row = 0
     state.reserve_charges()
     while True:
@@ -516,22 +518,23 @@ def match_batch(
 def empty_postings(capacity: int) -> Postings:
     """Posting columns with room for so many."""
     dtypes = (np.int32, np.int64, np.uint64, np.int64, np.uint64, np.uint64, np.bool_)
-    columns = []
+    columns: list[NDArray[Any]] = []
     for name, dtype in zip(Postings._fields, dtypes, strict=True):
         shape = (capacity, POSTING_LIMBS[name]) if name in POSTING_LIMBS else (capacity,)
         columns.append(np.empty(shape, dtype=dtype))
-    return Postings(*columns)
+    return Postings._make(columns)
 
 
 def joined(pieces: Sequence[Postings]) -> Postings:
     """Postings behind one another."""
     everything = [empty_postings(0), *pieces]
-    return Postings(*(np.concatenate(columns) for columns in zip(*everything, strict=True)))
+    return Postings._make(np.concatenate(columns) for columns in zip(*everything, strict=True))
 
 
 def _roomier(postings: Postings, used: int) -> Postings:
     larger = empty_postings(2 * len(postings.part) + 64)
-    for old, new in zip(postings, larger, strict=True):
+    pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(postings, larger, strict=True)
+    for old, new in pairs:
         new[:used] = old[:used]
     return larger
 
@@ -545,7 +548,7 @@ def event_records(piece: EventPiece) -> pa.Table:
     everything = len(rows) == columns.row_count
     chosen = pa.array(rows)
 
-    def pick(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def pick(array: NDArray[Any]) -> NDArray[Any]:
         return array if everything else array[rows]
 
     def coded(codes: NDArray[np.int32], names: pa.StringArray) -> pa.Array:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallybook_engine.kernels.siphash import siphash128, siphash128_pair
+from tallybook_engine.kernels.siphash import siphash128, siphash128_pair, siphash128_words
 
 # Of `vectors_sip128` in the reference implementation (github.com/veorq/SipHash): key 00 01 .. 0f, message 00 01 ..
 REFERENCE = {
@@ -70,3 +70,10 @@ def test_a_pair_keeps_its_texts_apart():
         return siphash128_pair(KEY[0], KEY[1], as_array(a), 0, len(a), as_array(b), 0, len(b))
 
     assert len({pair(b"ab", b"c"), pair(b"a", b"bc"), pair(b"abc", b""), pair(b"", b"abc")}) == 4
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=9))
+def test_words_hash_as_their_bytes(words: list[int]):
+    array = np.array([*words, 7], dtype=np.uint64)
+    of_bytes = siphash128(KEY[0], KEY[1], array.view(np.uint8), 0, 8 * len(words))
+    assert siphash128_words(KEY[0], KEY[1], array, len(words)) == of_bytes
