@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
-IMAGE = PROTO / "image.binpb"
+IMAGE_NAME = "image.binpb"
 BIN = Path(sys.executable).parent
 STUB_PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
@@ -61,18 +61,19 @@ def buf(*arguments: str | Path) -> str:
 
 def breaking_changes(proto: Path) -> str:
     """What of the protos would break a client of the image in force."""
-    if not IMAGE.exists():
+    in_force = proto / IMAGE_NAME
+    if not in_force.exists():
         return ""
     with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "image.binpb"
+        image = Path(folder) / IMAGE_NAME
         write_image(proto, image, source_info=True)
-        return buf("breaking", image, "--against", IMAGE, "--config", ROOT / "buf.yaml")
+        return buf("breaking", image, "--against", in_force, "--config", ROOT / "buf.yaml")
 
 
 def lint_faults(proto: Path) -> str:
     """What of the protos is against the style of buf.yaml, missing comments included."""
     with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "image.binpb"
+        image = Path(folder) / IMAGE_NAME
         write_image(proto, image, source_info=True)
         return buf("lint", image, "--config", ROOT / "buf.yaml")
 
@@ -90,9 +91,10 @@ def outdated(proto: Path) -> Iterator[str]:
         write_stubs(proto, fresh_folder)
         fresh, present = stubs(fresh_folder), stubs(proto)
         yield from sorted(name for name in fresh.keys() | present.keys() if fresh.get(name) != present.get(name))
-        write_image(proto, fresh_folder / IMAGE.name)
-        if not IMAGE.exists() or IMAGE.read_bytes() != (fresh_folder / IMAGE.name).read_bytes():
-            yield IMAGE.name
+        write_image(proto, fresh_folder / IMAGE_NAME)
+        image = proto / IMAGE_NAME
+        if not image.exists() or image.read_bytes() != (fresh_folder / IMAGE_NAME).read_bytes():
+            yield IMAGE_NAME
 
 
 def faults(proto: Path) -> list[str]:
@@ -111,10 +113,15 @@ def generate(proto: Path, accept_breaking: bool) -> list[str]:
     broken = "" if accept_breaking else breaking_changes(proto)
     if broken:
         return [f"breaking, so nothing is written (--accept-breaking writes all the same):\n{broken}"]
-    for name in stubs(proto):
-        (proto / name).unlink()
-    write_stubs(proto, proto)
-    write_image(proto, IMAGE)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh_folder = Path(folder)
+        write_stubs(proto, fresh_folder)
+        fresh = stubs(fresh_folder)
+        for name in stubs(proto).keys() - fresh.keys():
+            (proto / name).unlink()
+        for name, content in fresh.items():
+            (proto / name).write_bytes(content)
+    write_image(proto, proto / IMAGE_NAME)
     return []
 
 

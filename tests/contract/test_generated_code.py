@@ -71,13 +71,47 @@ def test_a_stub_without_a_proto_is_named(proto_copy: Path) -> None:
     assert "tallybook/v1/forgotten_pb2.py" in run.stderr
 
 
-def test_generating_refuses_a_breaking_change_and_writes_nothing(proto_copy: Path) -> None:
+def content(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "expected"),
+    [
+        pytest.param("  string currency = 2;\n", "", "breaking", id="breaking"),
+        pytest.param("string currency = 2;", "string currency = ;", "common.proto", id="no proto at all"),
+    ],
+)
+def test_generating_from_a_bad_proto_writes_nothing(proto_copy: Path, find: str, replace: str, expected: str) -> None:
     proto = proto_copy / COMMON
-    proto.write_text(proto.read_text(encoding="utf-8").replace("  string currency = 2;\n", "", 1), encoding="utf-8")
-    before = {path: path.read_bytes() for path in proto_copy.rglob("*_pb2*")}
+    proto.write_text(proto.read_text(encoding="utf-8").replace(find, replace, 1), encoding="utf-8")
+    before = content(proto_copy)
 
     run = check("--proto", str(proto_copy))
 
-    assert run.returncode == 1
-    assert "breaking" in run.stderr
-    assert {path: path.read_bytes() for path in proto_copy.rglob("*_pb2*")} == before
+    assert run.returncode != 0
+    assert expected in run.stderr
+    assert content(proto_copy) == before
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "options"),
+    [
+        ("string currency = 2;", "string currency = 2;\n  // Digits.\n  int32 digits = 3;", []),
+        ("string currency = 2;", "// Currency.\n  bytes currency = 2;", ["--accept-breaking"]),
+    ],
+    ids=["compatible", "breaking and accepted"],
+)
+def test_generating_brings_everything_up_to_date(proto_copy: Path, find: str, replace: str, options: list[str]) -> None:
+    proto = proto_copy / COMMON
+    proto.write_text(proto.read_text(encoding="utf-8").replace(find, replace, 1), encoding="utf-8")
+    forgotten = proto_copy / "tallybook/v1/forgotten_pb2.py"
+    forgotten.write_text("", encoding="utf-8")
+
+    generated = check("--proto", str(proto_copy), *options)
+    checked = check("--check", "--proto", str(proto_copy))
+
+    assert (generated.returncode, generated.stderr) == (0, "")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert not forgotten.exists()
