@@ -170,8 +170,8 @@ def match_rows(
     """Matches rows from `first_row` on; answers (rows done, parts missing).
 
     Stops before a row for which `pairs` has no room, and after the rows whose missing parts fill `missing`. Rows with
-    missing parts are to be matched again, so the first answer is the first such row. `pair_start[row + 1]` is written for
-    each row done, `reasons[row]` for each wanted row.
+    missing parts are to be matched again, so the first answer is the first such row. `pair_start[row + 1]` is written
+    for each row done, `reasons[row]` for each wanted row.
     """
     missing_count = 0
     first_missing = -1

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,9 +100,7 @@ class Book:
         journal.claim()
         folded = open_book(journal)
         self._state, self._versions, self._records = folded.state, folded.versions, folded.records
-        self._maintenance = Maintenance(
-            journal, self._records, self._state.hasher, folded.runs, self._dump_state
-        )
+        self._maintenance = Maintenance(journal, self._records, self._state.hasher, folded.runs, self._dump_state)
         self._writer = Writer(
             self._state,
             journal,
@@ -133,9 +132,7 @@ class Book:
 
     async def explain(self, outcome: StageOutcome, rows: Iterable[int]) -> list[list[Explained]]:
         """The postings of committed rows, explained."""
-        return await self._beside(
-            lambda: explain_rows(self._state, outcome.postings, outcome.posting_starts, rows)
-        )
+        return await self._beside(lambda: explain_rows(self._state, outcome.postings, outcome.posting_starts, rows))
 
     def price_columns(self, outcome: StageOutcome) -> CostArrays:
         """The costs of committed rows as columns."""
@@ -171,9 +168,7 @@ class Book:
 
         def work() -> tuple[list[DeleteOutcome], int]:
             commit = self._writer.next_commit()
-            piece = stage_deletes(
-                self._state, selectors, commit.receipt_time_us, commit.sequence, 0, self._records
-            )
+            piece = stage_deletes(self._state, selectors, commit.receipt_time_us, commit.sequence, 0, self._records)
             commit.pieces.append(piece)
             self._writer.commit_now(commit)
             return list(piece.outcomes), commit.sequence if commit.stored_count else 0
@@ -192,12 +187,10 @@ class Book:
         events: list[StoredEvent] = []
         while True:
             # What may fit is looked for beside the writer; how it stands now, only the writer knows.
-            positions = await self._beside(lambda at=after: self._candidates(wanted, at, upto, limit))
+            positions = await self._beside(partial(self._candidates, wanted, after, upto, limit))
             for sequence, row in positions:
                 event_id = sequence << 24 | row
-                found = await self._alone(
-                    lambda each=event_id: reads.listed_event(self._state, each, wanted, self._records)
-                )
+                found = await self._alone(partial(reads.listed_event, self._state, event_id, wanted, self._records))
                 after = (sequence, row)
                 if found is not None:
                     events.append(found)
@@ -234,7 +227,7 @@ class Book:
         def work() -> tuple[list[UsageTotal], int]:
             customer_id = self._customer_id(customer, customer_is_id)
             view, sequence = self._as_of(customer_id, as_of_sequence)
-            return reads.usage_totals(self._state, customer_id, view, start_us, end_us), sequence
+            return reads.usage_totals(self._state, view, start_us, end_us), sequence
 
         return await self._alone(work)
 
@@ -306,8 +299,9 @@ class Book:
             yield ReprocessProgress(done, len(customers), 0, 0, (), resume_token, 0, True)
         for customer_id in customers[done:]:
             step = await self._alone(
-                lambda each=customer_id: self._reprocess_one(
-                    each,
+                partial(
+                    self._reprocess_one,
+                    customer_id,
                     FIRST_INSTANT_US if start_us is None else start_us,
                     LAST_INSTANT_US if end_us is None else end_us,
                     move_pins,
@@ -410,9 +404,7 @@ class Book:
         """Nothing with open lines is removed: what they were priced by must stay known."""
         for customer_id in before.customers:
             if customer_id not in after.customers and self._state.lines_of_customer.get(customer_id):
-                raise Fault(
-                    ErrorCode.CATALOG_OBJECT_IN_USE, f"customer {customer_id!r} has open charge lines: keep it"
-                )
+                raise Fault(ErrorCode.CATALOG_OBJECT_IN_USE, f"customer {customer_id!r} has open charge lines: keep it")
         gone = before.contracts.keys() - after.contracts.keys()
         for origin in self._state.line_origins if gone else ():
             root = self._state.pools.definitions[origin.definition].contract_path[0]

@@ -92,8 +92,9 @@ class Maintenance:
                     self._changed.wait()
                 if self._closing:
                     return
-                merges, snapshots = self._segments_since_merge >= MERGE_RUN, (
-                    self._records_since_snapshot >= SNAPSHOT_RECORDS
+                merges, snapshots = (
+                    self._segments_since_merge >= MERGE_RUN,
+                    (self._records_since_snapshot >= SNAPSHOT_RECORDS),
                 )
                 if merges:
                     self._segments_since_merge = 0
@@ -119,10 +120,7 @@ class Maintenance:
 
     def _merge(self, run: list[SegmentSummary]) -> None:
         first, last = run[0].first_sequence, run[-1].last_sequence
-        opened = [
-            self._records.opened(segment)
-            for segment in self._journal.read(after_sequence=first - 1, upto=last)
-        ]
+        opened = [self._records.opened(segment) for segment in self._journal.read(after_sequence=first - 1, upto=last)]
         count = self._journal.partition_count
         tables, partitions = merge(
             [(decoded.first_sequence, decoded.tables) for decoded in opened],

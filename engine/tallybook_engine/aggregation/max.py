@@ -12,7 +12,9 @@ NO_EVENT = -(10**27) + 1
 
 
 @kernel
-def max_after(low: np.uint64, high: np.uint64, value_low: np.uint64, value_high: np.uint64) -> tuple[np.uint64, np.uint64]:
+def max_after(
+    low: np.uint64, high: np.uint64, value_low: np.uint64, value_high: np.uint64
+) -> tuple[np.uint64, np.uint64]:
     """The quantity after one more event; scale 12, two limbs each."""
     if lt128(low, high, value_low, value_high):
         return value_low, value_high

@@ -27,7 +27,7 @@ class GrowingTable(Generic[Table]):
             shape = (capacity, widths[name]) if name in widths else (capacity,)
             self._columns.append(np.zeros(shape, dtype=dtype))
         self._count = 0
-        self.arrays: Table = table(*self._columns)
+        self.arrays: Table = table._make(self._columns)
 
     def __len__(self) -> int:
         return self._count
@@ -49,7 +49,7 @@ class GrowingTable(Generic[Table]):
             return
         capacity = max(needed, 2 * capacity)
         self._columns = [_grown(column, capacity) for column in self._columns]
-        self.arrays = self._type(*self._columns)
+        self.arrays = self._type._make(self._columns)
 
     def truncate(self, count: int) -> None:
         """Forgets the rows from `count` on."""
@@ -65,7 +65,7 @@ class GrowingTable(Generic[Table]):
 
     def rows(self) -> Table:
         """Views of the rows in use."""
-        return self._type(*(column[: self._count] for column in self._columns))
+        return self._type._make(column[: self._count] for column in self._columns)
 
 
 def _grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:

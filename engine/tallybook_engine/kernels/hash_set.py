@@ -17,7 +17,7 @@ LOAD_DENOMINATOR = 4
 
 
 @kernel
-def find(keys: NDArray[np.uint64], payloads: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> int:
+def find(keys: NDArray[np.uint64], payloads: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> np.int64:
     """Slot of a key, or where it would go; `payloads[slot]` is 0 there. keys [capacity, 2], capacity a power of 2."""
     mask = np.uint64(len(payloads) - 1)
     slot = low & mask
