@@ -14,7 +14,6 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.explain import explain_postings
-from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.ledger.outcomes import Cause, DeleteOutcome, DeleteStatus, EventSelector, Match, Postings, Status
 from tallybook_engine.ledger.references import DELETED_BIT, location, sequence_and_row
 from tallybook_engine.ledger.segments import VALUE_PREFIX, Decoded, RecordKind, limbs_of
@@ -75,7 +74,7 @@ def stage_deletes(
         outcomes.append(outcome)
     if not tables:
         return DeletePiece(pa.table({}), empty_postings(0), (), tuple(outcomes))
-    everything = Postings(*(np.concatenate(columns) for columns in zip(*made, strict=True)))
+    everything = Postings._make(np.concatenate(columns) for columns in zip(*made, strict=True))
     table = pa.concat_tables(tables, promote_options="default")
     return DeletePiece(table, everything, tuple(keys_before), tuple(outcomes))
 
@@ -144,7 +143,9 @@ def changed(record: pa.Table, **values: int) -> pa.Table:
     """A record with other values in some number columns."""
     for name, value in values.items():
         index = record.schema.get_field_index(name)
-        record = record.set_column(index, record.schema.field(index), pa.array([value], type=record.schema.types[index]))
+        record = record.set_column(
+            index, record.schema.field(index), pa.array([value], type=record.schema.types[index])
+        )
     return record
 
 
@@ -235,9 +236,7 @@ def _key_of_id(state: State, event_id: int, records: Records) -> tuple[int, int]
     position = int(decoded.positions(np.array([event_id], dtype=np.uint64))[0])
     if decoded.column("kind")[position].as_py() != RecordKind.EVENT:
         return None
-    return _hashed(
-        state, decoded.column("customer")[position].as_py(), decoded.column("reference")[position].as_py()
-    )
+    return _hashed(state, decoded.column("customer")[position].as_py(), decoded.column("reference")[position].as_py())
 
 
 # --- Taking an event out of its lines -------------------------------------------------------------------------------
@@ -268,9 +267,9 @@ def _withdraw(state: State, found: Found, records: CustomerRecords) -> tuple[Pos
                 at,
             )
         if fault != FITS:
-            undo_postings(state, Postings(*(column[:at] for column in made)))
+            undo_postings(state, Postings._make(column[:at] for column in made))
             return None, int(fault)
-    return Postings(*(column[:at] for column in made)), 0
+    return Postings._make(column[:at] for column in made), 0
 
 
 def own_parts(decoded: Decoded, position: int) -> list[int]:
@@ -293,7 +292,7 @@ def member_value(aggregation: Aggregation, value: str | None, decoded: Decoded, 
 
 def _lower_maximum(
     state: State, part: int, found: Found, records: CustomerRecords, made: PostingTable, at: int
-) -> tuple[int, int]:
+) -> tuple[np.uint8, int]:
     """Sets the parts of a maximum from `part` on to what the other events come to."""
     account = int(state.parts.arrays.account[part])
     maxima = surviving_maxima(state, account, found, records)
@@ -317,13 +316,13 @@ def _lower_maximum(
             carried,
         )
         if fault != FITS:
-            return int(fault), at
+            return fault, at
         at += 1
         part = int(state.parts.arrays.later[part])
         if part >= 0:
             set_base(state.parts.arrays, part, low, middle, high)
             carried = True
-    return int(FITS), at
+    return FITS, at
 
 
 def surviving_maxima(state: State, account: int, without: Found, records: CustomerRecords) -> dict[int, int]:

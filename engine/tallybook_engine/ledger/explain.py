@@ -152,7 +152,7 @@ def charge_line(
         steps = [(+1, end)] if state.parts.arrays.earlier[part] < 0 else [(+1, end), (-1, start)]
         lines = combined([*((+1, line_) for line_ in lines), *((+1, line_) for line_ in lines_between(price, steps))])
         quantity = _line_quantity(definition, quantity, start, end)
-    return _charge_line(state, line + 1, origin, definition, exact, amount, tax, quantity, lines)
+    return _charge_line(line + 1, origin, definition, exact, amount, tax, quantity, lines)
 
 
 def _line_quantity(definition: Definition, quantity: int, start: int, end: int) -> int:
@@ -168,11 +168,10 @@ def unopened_line(
     definition = state.pools.definitions[definition_index]
     lines = price_lines(definition.cells[cell].price, 0)
     origin = LineOrigin(definition_index, cell, period[0], period[1], state.current.version)
-    return _charge_line(state, 0, origin, definition, exact, amount, tax, 0, lines)
+    return _charge_line(0, origin, definition, exact, amount, tax, 0, lines)
 
 
 def _charge_line(
-    state: State,
     line_number: int,
     origin: LineOrigin,
     definition: Definition,

@@ -46,9 +46,7 @@ def pinned_versions(decoded: Decoded) -> list[int]:
 
 def settle(state: State) -> None:
     """Prices at the starts of all parts, which are not recorded: they follow from the quantities."""
-    rebase_all(
-        len(state.parts), state.accounts.arrays, state.parts.arrays, state.pools.prices.tables
-    )
+    rebase_all(len(state.parts), state.accounts.arrays, state.parts.arrays, state.pools.prices.tables)
 
 
 def _moving(decoded: Decoded) -> NDArray[np.bool_]:
@@ -82,9 +80,7 @@ def _add_references(state: State, decoded: Decoded) -> None:
     references, customers = decoded.column("reference"), decoded.column("customer")
     codes = numpy_of(customers.indices).astype(np.int32, copy=False)
     everything = len(named) == len(kinds)
-    locations = decoded.locations | np.where(
-        kinds == RecordKind.DELETE, np.uint64(DELETED_BIT), np.uint64(0)
-    )
+    locations = decoded.locations | np.where(kinds == RecordKind.DELETE, np.uint64(DELETED_BIT), np.uint64(0))
     if not everything or not np.array_equal(named, np.arange(len(kinds))):
         # One reference's records stand in one partition and in order there, so the body's order serves.
         keep = kinds != RecordKind.LINES

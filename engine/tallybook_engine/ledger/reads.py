@@ -119,9 +119,7 @@ def _happened(state: State, found: Found) -> History:
         status=Status(_value(found, "status")),
         match=Match(_value(found, "match")),
         postings=tuple(
-            explain_postings(
-                state, found.decoded.postings, int(begin[found.position]), int(end[found.position]), cause
-            )
+            explain_postings(state, found.decoded.postings, int(begin[found.position]), int(end[found.position]), cause)
         ),
     )
 
@@ -180,13 +178,12 @@ def as_of(state: State, customer_id: str, later: Iterable[Decoded], sequence: in
         amount={line: int(money.amount[line]) for line in lines},
         tax={line: int(money.tax[line]) for line in lines},
     )
-    wanted = np.array(sorted(parts), dtype=np.int32)
     for decoded in later:
-        _roll_back(state, view, decoded, wanted, sequence)
+        _roll_back(state, view, decoded, sequence)
     return view
 
 
-def _roll_back(state: State, view: AsOf, decoded: Decoded, parts: NDArray[np.int32], sequence: int) -> None:
+def _roll_back(state: State, view: AsOf, decoded: Decoded, sequence: int) -> None:
     begin, end = decoded.posting_ranges
     kinds, locations = numpy_of(decoded.column("kind")), decoded.locations
     moving = kinds != RecordKind.RERATE
@@ -239,9 +236,7 @@ def charge_lines(
     return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id, each.line_number))
 
 
-def usage_totals(
-    state: State, customer_id: str, view: AsOf, start_us: int | None, end_us: int | None
-) -> list[UsageTotal]:
+def usage_totals(state: State, view: AsOf, start_us: int | None, end_us: int | None) -> list[UsageTotal]:
     """A customer's running totals of accumulation periods that touch [start, end)."""
     last: dict[int, int] = {}
     for part in view.quantity:
@@ -279,9 +274,7 @@ def _touches(start_us: int, end_us: int, wanted_start_us: int | None, wanted_end
     return (wanted_start_us is None or end_us > wanted_start_us) and (wanted_end_us is None or start_us < wanted_end_us)
 
 
-def _unopened(
-    state: State, customer_id: str, opened: list[ChargeLine], start_us: int, end_us: int
-) -> list[ChargeLine]:
+def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us: int, end_us: int) -> list[ChargeLine]:
     """The lines of the current catalogue that no event has opened and that are worth something all the same.
 
     Only the first billing period of an accumulation period has a value without events.
@@ -298,7 +291,9 @@ def _unopened(
                 definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
             )
             first_us = max(period[0], definition.start_us)
-            billing = period_at(definition.billing_frequency, definition.billing_anchor(), definition.time_zone, first_us)
+            billing = period_at(
+                definition.billing_frequency, definition.billing_anchor(), definition.time_zone, first_us
+            )
             for cell, priced in enumerate(definition.cells):
                 exact = exact_price(priced.price, 0)
                 place = (definition.product_contract_id, priced.id, billing[0])

@@ -146,13 +146,11 @@ def undo_reprocess(state: State, piece: ReprocessPiece) -> None:
     """Takes a staged reprocess back."""
     for low, high, before in reversed(piece.keys_before):
         state.references.put(low, high, before)
-    moves = Postings(*(column[piece.moving_from :] for column in piece.postings))
+    moves = Postings._make(column[piece.moving_from :] for column in piece.postings)
     _undo(state, moves, piece.open_before, list(piece.retired))
 
 
-def _undo(
-    state: State, moves: Postings, open_before: Mark, retired: list[tuple[int, list[tuple[int, int]]]]
-) -> None:
+def _undo(state: State, moves: Postings, open_before: Mark, retired: list[tuple[int, list[tuple[int, int]]]]) -> None:
     undo_postings(state, moves)
     close_after(state, open_before)
     for period, accounts in reversed(retired):
@@ -172,9 +170,7 @@ def _rebase(state: State, accounts: list[int]) -> None:
 # --- What is rated again --------------------------------------------------------------------------------------------
 
 
-def _retire(
-    state: State, customer_id: str, start_us: int, end_us: int
-) -> list[tuple[int, list[tuple[int, int]]]]:
+def _retire(state: State, customer_id: str, start_us: int, end_us: int) -> list[tuple[int, list[tuple[int, int]]]]:
     """Retires the periods in the range whose product contract means something else now, or is gone."""
     found = []
     for period in sorted({int(p) for p in _periods_of(state, customer_id)}):
@@ -247,7 +243,7 @@ def _bring_down(state: State, accounts: set[int]) -> Postings:
             False,
         )
         assert fault == FITS
-    return Postings(*made)
+    return Postings._make(made)
 
 
 def _chain(state: State, account: int) -> list[int]:
@@ -354,9 +350,7 @@ def _line_values(state: State, line: int) -> tuple[int, int]:
     return int(lines.amount[line]), int(lines.tax[line])
 
 
-def _line_moves(
-    state: State, customer_id: str, before: dict[int, tuple[int, int]]
-) -> list[tuple[str, int, int, int]]:
+def _line_moves(state: State, customer_id: str, before: dict[int, tuple[int, int]]) -> list[tuple[str, int, int, int]]:
     moves = []
     for line in state.lines_of_customer.get(customer_id, []):
         amount_before, tax_before = before.get(line, (0, 0))

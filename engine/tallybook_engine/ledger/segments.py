@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,8 +67,8 @@ RECORD_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("fingerprint", pa.binary(16)),
     ("posting_count", pa.uint32()),
 )
-"""`first` is the event id, 0 in the event's own first record; `previous` the location of what the record supersedes, 0 for
-a reference's first. Columns of every records table; `value:<name>` and `property:<name>` columns follow."""
+"""`first` is the event id, 0 in the event's own first record; `previous` the location of what the record supersedes, 0
+for a reference's first. Columns of every records table; `value:<name>` and `property:<name>` columns follow."""
 
 POSTINGS_SCHEMA = pa.schema(
     [
@@ -123,7 +124,7 @@ def limbs_of(column: pa.Array, count: int) -> NDArray[np.uint64]:
     return data[column.offset * count : (column.offset + len(column)) * count].reshape(-1, count)
 
 
-def numpy_of(column: pa.Array) -> NDArray[np.generic]:
+def numpy_of(column: pa.Array) -> NDArray[Any]:
     """A numeric or boolean column without nulls."""
     return column.to_numpy(zero_copy_only=False)
 
@@ -160,7 +161,7 @@ def decode(schema: bytes, body: bytes) -> Tables:
     )
 
 
-def _encode_table(table: pa.Table) -> tuple[bytes, bytes]:
+def _encode_table(table: pa.Table) -> tuple[bytes, bytes | memoryview]:
     schema = _schema_message(table.schema)
     if table.num_rows == 0:
         return schema, b""
@@ -290,7 +291,9 @@ class Decoded:
         return self._order
 
 
-def merge(runs: Sequence[tuple[int, Tables]], partitions: Sequence[NDArray[np.int32]]) -> tuple[Tables, NDArray[np.int32]]:
+def merge(
+    runs: Sequence[tuple[int, Tables]], partitions: Sequence[NDArray[np.int32]]
+) -> tuple[Tables, NDArray[np.int32]]:
     """Several runs, oldest first with their first sequences, as one; rows and sequences unchanged.
 
     `partitions` has each record's partition. Answers the tables and each record's partition in the new order.

@@ -246,4 +246,5 @@ def _difference(state: State, fresh: Fresh, line: int) -> str:
     posted = told(lines.exact[line], lines.amount[line], lines.tax[line])
     computed = told(fresh.exact[line], fresh.amount[line], fresh.tax[line])
     path = "/".join(definition.contract_path)
-    return f"line {line + 1} of {path}: postings add up to {posted}; computed afresh it is {computed} {definition.currency}"
+    told_line = f"line {line + 1} of {path}, in {definition.currency}"
+    return f"{told_line}: postings add up to {posted}; computed afresh it is {computed}"
