@@ -190,6 +190,7 @@ ROWS = (
         )
     ),
     Row("divided by 3, to 12 places", divided("3", 12, HALF_AWAY), "2", "0.666666666667"),
+    Row("divided by 3, just below a half", divided("3", 12, HALF_AWAY), "1", "0.333333333333"),
     Row("divided by 3, half even has no tie", divided("3", 12, HALF_EVEN), "2", "0.666666666667"),
     Row("divided by 3 of the last place", divided("0.000000000003", 0, HALF_EVEN), "0.000000000002", "1"),
     Row("divided by more than a word", divided("30000000", 2, UP), "10000000", "0.34"),
@@ -201,6 +202,12 @@ ROWS = (
     Row("multiplied beyond the limit", multiplied("10", 12, HALF_AWAY), "100000000000000", None),
     Row("multiplied far beyond the limit", multiplied(LARGEST, 12, HALF_AWAY), LARGEST, None),
     Row("rounded up to the limit", divided("1", -14, UP), "900000000000000.1", None),
+    Row(
+        "rounded up to the limit, costing nothing",
+        Price(PerUnit(0), conversion=divided("1", -14, UP).conversion),
+        "900000000000000.1",
+        None,
+    ),
     Row(
         "converted, then included",
         Price(PerUnit(number("1")), subtracted("5"), conversion=divided("10", 0, UP).conversion),

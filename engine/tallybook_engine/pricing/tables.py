@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.decimals import UNIT, Rounding
+from tallybook_engine.decimals import UNIT
 from tallybook_engine.kernels.wide import divisor_array, limb_array
 from tallybook_engine.pricing.graduated import Graduated, graduated_rows
 from tallybook_engine.pricing.included_quantity import IncludedMode, with_free_first_tier
@@ -72,7 +72,7 @@ class PriceTables(NamedTuple):
     """``TIER_RECORD[t]``"""
 
 
-_NO_PACKAGE = Package(1, 0, Rounding.DOWN)
+_NO_PACKAGE = Package(1, 0)
 _NO_CONVERSION = ConversionSteps(1, 0, 1, 1, to_even=False)
 
 

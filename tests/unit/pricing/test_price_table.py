@@ -8,6 +8,7 @@ from tests.support.oracle_prices import amount_fraction, fraction, oracle_price
 from tests.support.price_table import BANDS, GRADUATED, ROWS, VOLUME, Row, free_tier, number, subtracted
 
 from tallybook_engine.decimals import DoesNotFit, Rounding
+from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.pricing.line import LineKind
 from tallybook_engine.pricing.lines import (
     exact_price,
@@ -17,6 +18,7 @@ from tallybook_engine.pricing.lines import (
     price_lines,
 )
 from tallybook_engine.pricing.model import Package, PerUnit, Price, Stairstep, Tier, UnitConversion
+from tallybook_engine.pricing.price import price
 from tallybook_engine.pricing.tables import PricePool
 from tallybook_oracle import pricing as oracle
 
@@ -138,6 +140,19 @@ def test_where_the_next_tier_begins(price: Price, quantity: str, bound: str | No
 )
 def test_what_is_left_of_the_included_units(price: Price, quantity: str, left: str):
     assert included_left(price, scaled(quantity)) == scaled(left)
+
+
+def test_one_pool_answers_for_every_row():
+    pool = PricePool()
+    indexes = [pool.add(row.price) for row in ROWS]
+    for row, index in zip(ROWS, indexes, strict=True):
+        fits, *limbs = price(pool.tables, index, *to_limbs(scaled(row.quantity), 2))
+        assert (amount_fraction(from_limbs(*limbs)) if fits else None) == (row.amount and Fraction(row.amount))
+
+
+def test_what_a_price_means_where_it_names_no_rounding():
+    assert Package(SCALE, 1) == Package(SCALE, 1, Rounding.UP)
+    assert UnitConversion(SCALE, None) == UnitConversion(SCALE, None, 12, Rounding.HALF_AWAY_FROM_ZERO)
 
 
 def test_equal_prices_share_an_index_that_never_changes():
