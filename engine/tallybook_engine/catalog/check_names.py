@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.faults import Faults
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Unicode's category Cc."""
 
 
 def check_name(path: str, name: str, faults: Faults) -> None:
@@ -16,7 +19,7 @@ def check_name(path: str, name: str, faults: Faults) -> None:
         faults.add(path, f"is longer than {limits.NAME_BYTES_MAX} bytes")
     elif name != name.strip():
         faults.add(path, f'"{name}" begins or ends with a space')
-    elif any(unicodedata.category(letter) == "Cc" for letter in name):
+    elif _CONTROL_CHARACTERS.search(name):
         faults.add(path, "holds a control character")
 
 

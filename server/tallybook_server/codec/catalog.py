@@ -75,6 +75,21 @@ _DECIMAL_FAULTS: Mapping[DecimalFaultCode, str] = {
 }
 
 
+def _words(words: type[Word], known: Sequence[tuple[str, int]]) -> Mapping[int, Word]:
+    """The words of an enum of the wire by number, its zero left out."""
+    return {number: words(name) for name, number in known if number}
+
+
+_TAX_MODES = _words(TaxMode, wire.Tax.Mode.items())
+_AGGREGATIONS = _words(Aggregation, wire.Product.Aggregation.items())
+_LINE_ROUNDINGS = _words(Rounding, wire.Plan.Rounding.items())
+_PACKAGE_ROUNDINGS = _words(Rounding, wire.PackagePrice.Rounding.items())
+_INCLUDED_MODES = _words(IncludedMode, wire.IncludedQuantity.Mode.items())
+_CONVERSION_ROUNDINGS = _words(Rounding, wire.UnitConversion.Rounding.items())
+_BASES = _words(Basis, wire.Frequency.Basis.items())
+_UNITS = _words(PeriodUnit, wire.Frequency.Unit.items())
+
+
 def read_change(put: wire.Catalog, remove: wire.CatalogIds, prune: bool, faults: Faults) -> CatalogChange:
     """A change as it was sent; what cannot be read is noted in `faults`."""
     ids = {kind: tuple(getattr(remove, kind)) for kind in KINDS}
@@ -301,16 +316,15 @@ class _Reader:
             id=tax.id,
             country_code=tax.country_code,
             rate=self._required(tax, "rate", path),
-            mode=self._word(TaxMode, wire.Tax.Mode.items(), tax.mode, f"{path}.mode", TaxMode.EXCLUSIVE),
+            mode=self._word(_TAX_MODES, tax.mode, f"{path}.mode", TaxMode.EXCLUSIVE),
         )
 
     def product(self, product: wire.Product, path: str) -> Product:
-        aggregations = wire.Product.Aggregation.items()
         return Product(
             id=product.id,
             reference=product.reference if product.HasField("reference") else product.id,
             meter=product.meter,
-            aggregation=self._word(Aggregation, aggregations, product.aggregation, f"{path}.aggregation"),
+            aggregation=self._word(_AGGREGATIONS, product.aggregation, f"{path}.aggregation"),
             value=product.value if product.HasField("value") else None,
             filter=tuple(sorted(product.filter.items())),
         )
@@ -323,13 +337,12 @@ class _Reader:
             price = Matrix(tuple(self._rule(rule, f"{path}.matrix.rules[{index}]") for index, rule in rules))
         else:
             price = self._price(plan, path)
-        roundings = wire.Plan.Rounding.items()
         return Plan(
             id=plan.id,
             product=plan.product,
             currency=plan.currency,
             price=price,
-            rounding=self._word(Rounding, roundings, plan.rounding, f"{path}.rounding", Rounding.HALF_AWAY_FROM_ZERO),
+            rounding=self._word(_LINE_ROUNDINGS, plan.rounding, f"{path}.rounding", Rounding.HALF_AWAY_FROM_ZERO),
         )
 
     def contract(self, contract: wire.Contract, path: str, parent: Contract | None) -> Contract:
@@ -395,9 +408,9 @@ class _Reader:
             return Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
         frequency: wire.Frequency = getattr(owner, field)
         return Frequency(
-            basis=self._word(Basis, wire.Frequency.Basis.items(), frequency.basis, f"{here}.basis", default_basis),
+            basis=self._word(_BASES, frequency.basis, f"{here}.basis", default_basis),
             interval=frequency.interval,
-            unit=self._word(PeriodUnit, wire.Frequency.Unit.items(), frequency.unit, f"{here}.unit"),
+            unit=self._word(_UNITS, frequency.unit, f"{here}.unit"),
         )
 
     def _rule(self, rule: wire.MatrixRule, path: str) -> MatrixRule:
@@ -472,31 +485,28 @@ class _Reader:
         check_tier_starts(path, starts, [tier.up_to for tier in read], self._faults)
 
     def _package(self, package: wire.PackagePrice, path: str) -> Package:
-        roundings = wire.PackagePrice.Rounding.items()
         return Package(
             size=self._required(package, "size", path, stand_in=UNIT),
             amount=self._required(package, "amount", path),
-            rounding=self._word(Rounding, roundings, package.rounding, f"{path}.rounding", Rounding.UP),
+            rounding=self._word(_PACKAGE_ROUNDINGS, package.rounding, f"{path}.rounding", Rounding.UP),
         )
 
     def _included(self, included: wire.IncludedQuantity, path: str) -> IncludedQuantity:
-        modes = wire.IncludedQuantity.Mode.items()
         return IncludedQuantity(
             quantity=self._required(included, "quantity", path),
-            mode=self._word(IncludedMode, modes, included.mode, f"{path}.mode", IncludedMode.SUBTRACT_FIRST),
+            mode=self._word(_INCLUDED_MODES, included.mode, f"{path}.mode", IncludedMode.SUBTRACT_FIRST),
         )
 
     def _conversion(self, conversion: wire.UnitConversion, path: str) -> UnitConversion:
         operation = conversion.WhichOneof("operation")
         if operation is None:
             self._faults.add(path, "has neither divide_by nor multiply_by")
-        roundings = wire.UnitConversion.Rounding.items()
         nearest = Rounding.HALF_AWAY_FROM_ZERO
         return UnitConversion(
             divisor=self._required(conversion, "divide_by", path, UNIT) if operation == "divide_by" else None,
             factor=self._required(conversion, "multiply_by", path, UNIT) if operation == "multiply_by" else None,
             rounding_places=conversion.decimal_places if conversion.HasField("decimal_places") else QUANTITY_SCALE,
-            rounding=self._word(Rounding, roundings, conversion.rounding, f"{path}.rounding", nearest),
+            rounding=self._word(_CONVERSION_ROUNDINGS, conversion.rounding, f"{path}.rounding", nearest),
         )
 
     def _required(self, owner: Message, field: str, path: str, stand_in: int = 0) -> int:
@@ -539,20 +549,14 @@ class _Reader:
             return None
         return day
 
-    def _word(
-        self, words: type[Word], known: Sequence[tuple[str, int]], number: int, path: str, default: Word | None = None
-    ) -> Word:
+    def _word(self, words: Mapping[int, Word], number: int, path: str, default: Word | None = None) -> Word:
         """An enum's word; `default` for the zero, which is a fault where there is none."""
-        names = [name for name, _ in known[1:]]
-        if number == 0 and default is not None:
-            return default
-        if number == 0:
-            self._faults.add(path, f"is required: one of {', '.join(names)}")
-        for name, value in known[1:]:
-            if value == number:
-                return words(name)
-        self._faults.add(path, f"{number} is none of {', '.join(names)}")
-        return words(names[0])
+        word = words.get(number, default if number == 0 else None)
+        if word is not None:
+            return word
+        names = ", ".join(each.value for each in words.values())
+        self._faults.add(path, f"is required: one of {names}" if number == 0 else f"{number} is none of {names}")
+        return next(iter(words.values()))
 
 
 def _models(wire_price: wire.Plan | wire.MatrixRule) -> list[str]:

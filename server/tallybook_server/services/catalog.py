@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -180,11 +181,12 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
 
 async def _apply(book: CatalogBook, request: wire.ApplyCatalogRequest) -> ApplyOutcome:
     faults = Faults()
-    change = codec.read_change(request.put, request.remove, request.prune, faults)
+    # A large catalogue takes seconds, in which other calls go on.
+    change = await asyncio.to_thread(codec.read_change, request.put, request.remove, request.prune, faults)
     try:
         if faults.ordered():
             # What cannot be read is never applied: this finds what else is wrong, and raises.
-            apply_change(book.catalog(), change, faults)
+            await asyncio.to_thread(apply_change, book.catalog(), change, faults)
         expected_version = request.expected_version if request.HasField("expected_version") else None
         return await book.apply_catalog(change, expected_version, request.validate_only)
     except CatalogInvalidError as invalid:
