@@ -184,7 +184,7 @@ def next_steps(flights: pl.DataFrame, costs: tb.Costs) -> list[tuple[str, str]]:
             f"tallybook explain --customer {carrier} --reference {reference}",
             "why this flight costs what it does",
         ),
-        (f"tallybook charges --customer {carrier} --from 2013-07-01 --to 2013-08-01 --lines", "a month, tier by tier"),
+        (f"tallybook charges --customer {carrier} --at 2013-07-15 --lines", "a month, tier by tier"),
         ("tallybook apply examples/flights/catalog.yaml --dry-run", "edit a price first, and see what would change"),
         ("tallybook verify out/demo/data --oracle --sample 100", "the same equation, by independent code"),
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,38 +77,49 @@ class Instant(click.ParamType[datetime]):
         return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def span_options(customer_required: bool = False) -> Callable[[Command], Command]:
+def span_options(command: Command) -> Command:
     """--customer, --customer-id, --from and --to, passed on as `span`."""
 
-    def decorate(command: Command) -> Command:
-        @click.option("--customer", metavar="REFERENCE", help="Only this customer's.")
-        @click.option("--customer-id", metavar="ID", help="The customer, by id.")
-        @click.option("--from", "start_time", type=Instant(), metavar="TIME", help="From this date or time on (UTC).")
-        @click.option("--to", "end_time", type=Instant(), metavar="TIME", help="Before this date or time (UTC).")
-        @wraps(command)
-        def with_span(
-            *args: Any,
-            customer: str | None,
-            customer_id: str | None,
-            start_time: datetime | None,
-            end_time: datetime | None,
-            **options: Any,
-        ) -> Any:
-            if customer and customer_id:
-                raise CommandError("give --customer or --customer-id, not both")
-            if customer_required and not (customer or customer_id):
-                raise CommandError("whose? give --customer or --customer-id")
-            span = tb.Span(
-                customer_reference=customer or "",
-                customer_id=customer_id or "",
-                start_time=start_time,
-                end_time=end_time,
-            )
-            return command(*args, span=span, **options)
+    @click.option("--customer", metavar="REFERENCE", help="Only this customer's.")
+    @click.option("--customer-id", metavar="ID", help="The customer, by id.")
+    @click.option("--from", "start_time", type=Instant(), metavar="TIME", help="From this date or time on (UTC).")
+    @click.option("--to", "end_time", type=Instant(), metavar="TIME", help="Before this date or time (UTC).")
+    @wraps(command)
+    def with_span(
+        *args: Any,
+        customer: str | None,
+        customer_id: str | None,
+        start_time: datetime | None,
+        end_time: datetime | None,
+        **options: Any,
+    ) -> Any:
+        if customer and customer_id:
+            raise CommandError("give --customer or --customer-id, not both")
+        span = tb.Span(
+            customer_reference=customer or "",
+            customer_id=customer_id or "",
+            start_time=start_time,
+            end_time=end_time,
+        )
+        return command(*args, span=span, **options)
 
-        return with_span  # type: ignore[return-value]
+    return with_span  # type: ignore[return-value]
 
-    return decorate
+
+def period_options(command: Command) -> Command:
+    """`span_options`, and --at for the periods that hold one instant."""
+
+    @span_options
+    @click.option("--at", type=Instant(), metavar="TIME", help="Only the periods that hold this date or time.")
+    @wraps(command)
+    def with_instant(*args: Any, span: tb.Span, at: datetime | None, **options: Any) -> Any:
+        if at is not None:
+            if span.start_time or span.end_time:
+                raise CommandError("give --at, or --from and --to, not both")
+            span = replace(span, start_time=at, end_time=at + timedelta(microseconds=1))
+        return command(*args, span=span, **options)
+
+    return with_instant  # type: ignore[return-value]
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:

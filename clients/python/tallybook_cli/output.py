@@ -38,15 +38,16 @@ def fields_of(message: Message) -> dict[str, Any]:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; columns whose name ends with '>' are numbers and stand right."""
-    table = Table(
-        title=title or None, box=SIMPLE_HEAD, show_edge=False, title_justify="left", title_style="bold", pad_edge=False
-    )
+    out = console()
+    if title:
+        out.print(title, style="bold", markup=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         right = column.endswith(">")
         table.add_column(column.removesuffix(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, str) else shown(cell) for cell in row))
-    console().print(table)
+    out.print(table)
 
 
 def shown(value: object) -> str:

@@ -12,13 +12,13 @@ from tallybook_cli.costs import line_rows
 from tallybook_cli.customers import customer_spans
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import json_option, server_options, span_options
+from tallybook_cli.options import json_option, period_options, server_options
 from tallybook_cli.output import console, path, print_json, print_table
 from tallybook_cli.target import Target
 
 
 @click.command()
-@span_options()
+@period_options
 @click.option("--lines", "with_lines", is_flag=True, help="Each charge with its tier lines.")
 @click.option("--unopened", is_flag=True, help="Also lines that no event has opened; needs --from and --to.")
 @click.option("--as-of", default=0, metavar="SEQUENCE", help="The lines as of this committed sequence.")
@@ -29,7 +29,7 @@ def command(target: Target, span: tb.Span, with_lines: bool, unopened: bool, as_
 
     \b
     Example:
-      tallybook charges --customer UA --from 2013-07-01 --to 2013-08-01 --lines
+      tallybook charges --customer UA --at 2013-07-15 --lines
     """
     if unopened and not (span.start_time and span.end_time):
         raise CommandError("--unopened needs --from and --to: periods without end have no last line")

@@ -16,7 +16,7 @@ MATCHES = [match.value for match in tb.Match if match is not tb.Match.MATCH_UNSP
 
 
 @click.command()
-@span_options()
+@span_options
 @click.option("--meter", default="", metavar="REFERENCE", help="Only this meter's.")
 @click.option("--match", "matches", multiple=True, type=click.Choice(MATCHES), help="May be repeated.")
 @click.option("--deleted", is_flag=True, help="Also events that were deleted.")

@@ -20,7 +20,7 @@ from tallybook_cli.target import Target
 @click.command()
 @click.argument("what", type=click.Choice(["charges", "events"]))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@span_options()
+@span_options
 @server_options
 @json_option
 def command(target: Target, what: str, file: Path, span: tb.Span, as_json: bool) -> ExitCode:

@@ -13,7 +13,7 @@ from tallybook_cli.target import Target
 
 
 @click.command()
-@span_options()
+@span_options
 @click.option("--move-pins", is_flag=True, help="Also rate open periods again that an earlier catalogue is pinned to.")
 @click.option("--dry-run", is_flag=True, help="Say what would be posted; write nothing.")
 @server_options

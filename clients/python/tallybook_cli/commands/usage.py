@@ -7,13 +7,13 @@ import click
 import tallybook_client as tb
 from tallybook_cli.customers import customer_spans
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import json_option, server_options, span_options
+from tallybook_cli.options import json_option, period_options, server_options
 from tallybook_cli.output import path, print_json, print_table
 from tallybook_cli.target import Target
 
 
 @click.command()
-@span_options()
+@period_options
 @click.option("--as-of", default=0, metavar="SEQUENCE", help="The totals as of this committed sequence.")
 @server_options
 @json_option
@@ -22,7 +22,7 @@ def command(target: Target, span: tb.Span, as_of: int, as_json: bool) -> ExitCod
 
     \b
     Example:
-      tallybook usage --customer UA --from 2013-12-01
+      tallybook usage --customer UA --at 2013-12-15
     """
     with target.connect() as client:
         totals = [total for each in customer_spans(client, span) for total in client.usage(each, as_of_sequence=as_of)]
