@@ -11,6 +11,7 @@ from tests.support.segments import PARTITION_COUNT, body_of, fill, segment
 
 from tallybook_server.journal.interface import (
     CatalogVersion,
+    DamagedJournal,
     Fenced,
     Journal,
     Segment,
@@ -85,6 +86,15 @@ def test_bodies_of_any_size(journal: Journal, size_bytes: int) -> None:
     first, second = fill(journal, 2, size_bytes)
     assert list(journal.read()) == [first, second]
     assert journal.segment_of(2) == second
+
+
+def test_a_body_that_is_not_what_its_checksum_says_is_not_answered(journal: Journal) -> None:
+    journal.claim()
+    journal.append(0, segment(1, crc32=0))
+    with pytest.raises(DamagedJournal, match="sequence.* 1"):
+        list(journal.read())
+    with pytest.raises(DamagedJournal, match="sequence.* 1"):
+        journal.segment_of(1)
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 3, 4, 5])
@@ -180,6 +190,7 @@ def test_a_merge_of_merges(journal: Journal) -> None:
         segment(1, last=2),  # cuts a merged segment
         segment(3, last=4),  # begins inside one
         segment(6, last=7),  # covers nothing
+        segment(1, last=2, record_count=4, posting_count=2, partition_record_counts=(1, 1, 1, 1)),  # as much as 1 alone
         segment(2, last=4, record_count=11),
         segment(2, last=4, posting_count=5),
         segment(2, last=4, partition_record_counts=(4, 2, 3, 3)),

@@ -81,6 +81,14 @@ def test_a_creation_that_was_cut_short_is_begun_anew(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_the_log_of_a_journal_that_is_gone_is_not_taken_for_a_new_one_s(path: Path) -> None:
+    log = path.with_name(path.name + "-wal")
+    log.write_bytes(b"commits")
+    with pytest.raises(UnreadableJournal, match=r"its log journal\.sqlite-wal is there"):
+        open_journal(path)
+    assert [file.name for file in path.parent.iterdir()] == [log.name]
+
+
 def test_the_log_is_flushed_at_every_commit(path: Path) -> None:
     with closing(open_journal(path)) as journal:
         connection = journal._file.connect(read_only=False)
@@ -138,6 +146,16 @@ def test_a_file_that_is_cut_short_is_named(path: Path, lost_pages: int) -> None:
         open_journal(path)
     assert str(path) in str(fault.value)
     assert "backup" in str(fault.value)
+
+
+def test_a_file_that_lost_what_nothing_reads_yet_is_named(path: Path) -> None:
+    """Given segments that are whole and a snapshot behind them that is not, then opening says so."""
+    with closing(open_journal(path)) as journal:
+        fill(journal, 1)
+        journal.put_snapshot_part(1, "state", body_of(1, 10 * PAGE_BYTES))
+    path.write_bytes(path.read_bytes()[:-PAGE_BYTES])
+    with pytest.raises(DamagedJournal, match="the file is cut short"):
+        open_journal(path)
 
 
 def test_a_torn_last_segment_is_found_when_the_journal_is_opened(path: Path) -> None:
@@ -260,6 +278,25 @@ def test_a_closed_journal_says_so(path: Path) -> None:
     journal.close()
     with pytest.raises(JournalError, match="closed"):
         journal.segment_of(1)
+
+
+def test_all_queries_of_one_reader_see_the_same_journal(path: Path) -> None:
+    with closing(open_journal(path)) as journal:
+        fill(journal, 1)
+        with journal._readers.snapshot() as connection:
+            query = "SELECT max(last_sequence) FROM segments"
+            before = connection.execute(query).fetchall()
+            fill(journal, 1)
+            assert connection.execute(query).fetchall() == before == [(1,)]
+
+
+def test_the_log_is_written_back_and_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many commits there are, the log stays about as long as the threshold."""
+    threshold = 16 * PAGE_BYTES
+    monkeypatch.setattr("tallybook_server.journal.sqlite.file.CHECKPOINT_BYTES", threshold)
+    with closing(open_journal(path)) as journal:
+        fill(journal, 100)
+        assert path.with_name(path.name + "-wal").stat().st_size < threshold + 8 * PAGE_BYTES
 
 
 def test_an_iterator_that_is_let_go_of_gives_its_connection_back(path: Path) -> None:

@@ -114,7 +114,16 @@ def require_sqlite() -> None:
 
 
 def create(file: JournalFile, partition_count: int) -> None:
-    """Make an empty journal, whole or not at all: it gets its name once it is on the disk."""
+    """Make an empty journal, whole or not at all: it gets its name once it is on the disk.
+
+    Raises `UnreadableJournal` beside the log of a journal that is gone, which SQLite would take for the new one's.
+    """
+    log = file.path.with_name(file.path.name + "-wal")
+    if log.exists():
+        raise UnreadableJournal(
+            f"{file.path}: there is no such file, but its log {log.name} is there. Put both back as they were, or a "
+            "backup without the log, or remove the log to begin anew"
+        )
     unnamed = file.path.with_name(file.path.name + ".new")
     for suffix in ("", "-wal", "-shm"):
         unnamed.with_name(unnamed.name + suffix).unlink(missing_ok=True)
@@ -146,7 +155,8 @@ def create(file: JournalFile, partition_count: int) -> None:
 def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
     """The (hash key, partition count) of a file that is a whole journal of a version read here.
 
-    Raises `UnreadableJournal` or `DamagedJournal`; the segments are checked as they are read.
+    Raises `UnreadableJournal` or `DamagedJournal`; SQLite notices a file that is too short, and segments are checked as
+    they are read.
     """
     path = file.path
     with reading(path):
@@ -159,21 +169,10 @@ def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
                 f"{path}: a journal of format {version}, and this program reads {FORMAT_VERSION}: "
                 "open it with the release that wrote it, or a later one"
             )
-        _check_length(path, connection)
         row = connection.execute("SELECT hash_key, partition_count, crc32 FROM journal").fetchone()
     if row is None or _identity_crc32(row[0], row[1]) != row[2]:
         raise damaged(path, "the row that holds the hash key fails its checksum")
     return row[0], row[1]
-
-
-def _check_length(path: Path, connection: apsw.Connection) -> None:
-    """A file shorter than its own page count is cut off, unless the log beside it still holds the rest."""
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:
-        return
-    expected = connection.pragma("page_count") * connection.pragma("page_size")
-    if path.stat().st_size < expected:
-        raise damaged(path, f"the file is cut short: {path.stat().st_size} of {expected} bytes")
 
 
 def _identity_crc32(hash_key: bytes, partition_count: int) -> int:
