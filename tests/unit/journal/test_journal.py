@@ -91,9 +91,9 @@ def test_bodies_of_any_size(journal: Journal, size_bytes: int) -> None:
 def test_a_body_that_is_not_what_its_checksum_says_is_not_answered(journal: Journal) -> None:
     journal.claim()
     journal.append(0, segment(1, crc32=0))
-    with pytest.raises(DamagedJournal, match="sequence.* 1"):
+    with pytest.raises(DamagedJournal, match=r"sequence.* 1"):
         list(journal.read())
-    with pytest.raises(DamagedJournal, match="sequence.* 1"):
+    with pytest.raises(DamagedJournal, match=r"sequence.* 1"):
         journal.segment_of(1)
 
 
