@@ -25,6 +25,7 @@ from tallybook_server.services import ingest
 from tallybook_server.services.catalog import CatalogService
 from tallybook_server.services.ingest import IngestService
 from tallybook_server.settings import Settings
+from tallybook_server.warm_up import warm_up
 
 SERVICES = (ingest.SERVICE, "tallybook.v1.CatalogService")
 
@@ -54,7 +55,7 @@ class App:
         """The port that it listens on, once it is started."""
 
     async def start(self) -> None:
-        """Opens keys and the default book, listens, and says SERVING. Raises StartError."""
+        """Compiles kernels, opens keys and the default book, listens, and says SERVING. Raises StartError."""
         settings = self._settings
         if settings.data_directory is not None:
             settings.data_directory.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,7 @@ class App:
             check_address(settings.address, access.required())
         except ValueError as error:
             raise StartError(str(error)) from None
+        await asyncio.get_running_loop().run_in_executor(self._executor, warm_up)
         self._books = Books(settings.data_directory, self._executor)
         if not access.required():
             await self._books.open(DEFAULT_BOOK)

@@ -473,6 +473,11 @@ class Book:
             reprocess_amount_minor=None if moves is None else moves[line],
         )
 
+    def tidy(self) -> None:
+        """Merges small segments and makes a snapshot now, which the book does by itself in time."""
+        self._maintenance.merge_small()
+        self._maintenance.snapshot()
+
     # --- Threads ----------------------------------------------------------------------------------------------------
 
     def _dump_state(self) -> Future[tuple[int, bytes]]:
