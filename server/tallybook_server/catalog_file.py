@@ -18,11 +18,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tallybook.v1 import catalog_pb2 as wire
-from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.catalog.versions import apply_change
-from tallybook_server.codec.catalog import read_objects
+from tallybook_server.codec.catalog import read_change
 
 DEPTH_MAX = 64
 """Levels of a file; a contract tree of the most levels has about half as many."""
@@ -76,14 +75,22 @@ def read_message_file(name: str, content: bytes, message_type: type[M]) -> Messa
     return MessageFile(name, reader.message, reader.faults.ordered(), reader.lines)
 
 
-def check_catalog_file(file: MessageFile[wire.Catalog], base: Catalog, prune: bool) -> tuple[str, ...]:
-    """Everything that is wrong with a catalogue file that is to be put on a catalogue, as it is printed, by line."""
+def check_catalog_file(
+    file: MessageFile[wire.Catalog],
+    base: Catalog | None = None,
+    remove: wire.CatalogIds | None = None,
+    prune: bool = False,
+) -> tuple[str, ...]:
+    """Everything that is wrong with a catalogue file that is to be put on a catalogue, as it is printed, by line.
+
+    A server names what is wrong as far as an answer's metadata goes; this names all, also beside what cannot be read.
+    """
     faults = Faults()
     for fault in file.faults:
         faults.add(fault.path, fault.message)
-    change = CatalogChange(read_objects(file.message, faults), prune=prune)
+    change = read_change(file.message, remove or wire.CatalogIds(), prune, faults)
     try:
-        apply_change(base, change, faults)
+        apply_change(base or Catalog(), change, faults)
     except CatalogInvalidError as invalid:
         return tuple(file.located(fault) for fault in sorted(invalid.faults, key=lambda fault: file.line(fault.path)))
     return ()

@@ -23,6 +23,7 @@ from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import (
     Aggregation,
     Basis,
+    Catalog,
     Contract,
     Customer,
     Frequency,
@@ -36,6 +37,7 @@ from tallybook_engine.catalog.model import (
     Tax,
     TaxMode,
 )
+from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.decimals import (
     QUANTITY_SCALE,
     UNIT,
@@ -109,6 +111,13 @@ def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
             reader.contract(each, f"contracts[{index}]", None) for index, each in enumerate(catalog.contracts)
         ),
     )
+
+
+def read_catalog(catalog: wire.Catalog) -> Catalog:
+    """A catalogue that a server answered, and so has checked. Raises CatalogInvalidError where it is none."""
+    faults = Faults()
+    objects = read_objects(catalog, faults)
+    return apply_change(Catalog(), CatalogChange(objects), faults)
 
 
 def read_plan(plan: wire.Plan, faults: Faults) -> Plan:

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from google.protobuf import json_format
-from tests.support.catalog_files import CARDS, faults, read
+from tests.support.catalog_files import CARDS, catalog, faults, read
 
 from tallybook.v1 import catalog_pb2
 from tallybook_server import catalog_file
-from tallybook_server.catalog_file import read_message_file
+from tallybook_server.catalog_file import check_catalog_file, read_message_file
 
 
 def customer(text: str) -> catalog_pb2.Customer:
@@ -138,6 +138,21 @@ def test_a_fault_has_its_line_and_path(text, fault):
 
 def test_a_missing_field_has_the_line_of_what_it_is_missing_in():
     assert faults("taxes:\n\n  - id: a\n    country_code: NL\n") == ["catalog.yaml:3: taxes[0].rate: is required"]
+
+
+def test_a_file_is_judged_by_what_it_is_put_on_and_what_goes():
+    plan = read("plans: [{id: more, product: cards, currency: EUR, per_unit: {unit_price: x}}]\n")
+    price = 'catalog.yaml:1: plans[0].per_unit.unit_price: "x" is no decimal number'
+    product = 'catalog.yaml:1: plans[0].product: no product "cards"'
+    remove = catalog_pb2.CatalogIds(taxes=["none"])
+    # Given nothing, then the product is missing; given the catalogue, it is there, unless it is pruned
+    assert check_catalog_file(plan) == (price, product)
+    assert check_catalog_file(plan, catalog()) == (price,)
+    assert check_catalog_file(plan, catalog(), prune=True) == (price, product)
+    assert check_catalog_file(plan, catalog(), remove) == (
+        price,
+        'catalog.yaml:1: remove.taxes[0]: "none" is not there',
+    )
 
 
 def test_bytes_that_are_no_text():

@@ -4,7 +4,7 @@ import pytest
 from tests.support.catalog_files import CARDS, catalog, change, faults
 
 from tallybook.v1 import catalog_pb2 as wire
-from tallybook_engine.catalog.change import CatalogChange
+from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogObjects
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Basis, Frequency, PeriodUnit, Plan, TaxMode
 from tallybook_engine.pricing.model import Graduated, Package, PerUnit, Price, Rounding, Tier
@@ -53,6 +53,14 @@ def test_a_plan_by_itself():
     read = codec.read_plan(wire.Plan(id="p", currency="EUR", per_unit=wire.PerUnitPrice(unit_price="x")), found)
     assert isinstance(read, Plan)
     assert [str(fault) for fault in found.ordered()] == ['plan.per_unit.unit_price: "x" is no decimal number']
+
+
+def test_a_catalogue_that_was_answered():
+    kept = catalog()
+    objects = CatalogObjects(**{kind: tuple(getattr(kept, kind).values()) for kind in KINDS})
+    assert codec.read_catalog(codec.write_objects(objects)) == kept
+    with pytest.raises(CatalogInvalidError):
+        codec.read_catalog(wire.Catalog(taxes=[wire.Tax(id="a")]))
 
 
 def test_a_number_of_an_enum_that_is_not_known():

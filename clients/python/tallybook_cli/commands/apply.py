@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -14,7 +13,8 @@ from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, path, print_json, print_table
 from tallybook_cli.target import Target
-from tallybook_server.catalog_file import MessageFile, read_message_file
+from tallybook_server.catalog_file import MessageFile, check_catalog_file, read_message_file
+from tallybook_server.codec.catalog import read_catalog
 
 LINES_SHOWN_MAX = 20
 """Affected charge lines that are listed for a person; all are counted, and --json lists a thousand."""
@@ -45,21 +45,19 @@ def command(
       tallybook apply examples/flights/catalog.yaml
     """
     catalog = read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog)
-    if catalog.faults:
-        raise CommandError("\n  ".join(_summed(map(catalog.located, catalog.faults))))
+    remove = _ids(removals)
     with target.connect() as client:
+        if catalog.faults:
+            raise CommandError("\n  ".join(_faults(client, catalog, remove, prune)))
         try:
             change = client.apply_catalog(
-                catalog.message,
-                remove=_ids(removals),
-                prune=prune,
-                expected_version=expected_version,
-                validate_only=dry_run,
+                catalog.message, remove=remove, prune=prune, expected_version=expected_version, validate_only=dry_run
             )
         except tb.InvalidArgumentError as error:
-            if not error.fields:
+            faults = _faults(client, catalog, remove, prune) if error.fields else []
+            if not faults:
                 raise
-            raise CommandError("\n  ".join(_located(catalog, error)), ExitCode.REFUSED) from None
+            raise CommandError("\n  ".join(faults), ExitCode.REFUSED) from None
     if as_json:
         print_json(change.message)
     else:
@@ -67,17 +65,13 @@ def command(
     return ExitCode.OK
 
 
-def _located(catalog: MessageFile[catalog_pb2.Catalog], error: tb.InvalidArgumentError) -> list[str]:
-    """Every fault with its line in the file, in the order of the lines."""
-    faults = sorted(error.fields, key=lambda fault: catalog.line(fault.field))
-    return _summed(
-        f"{catalog.name}:{catalog.line(fault.field)}: {fault.field}: {fault.description}" for fault in faults
-    )
-
-
-def _summed(lines: Iterable[str]) -> list[str]:
-    faults = list(lines)
-    return faults if len(faults) == 1 else [f"{len(faults)} faults; nothing was changed", *faults]
+def _faults(
+    client: tb.Client, catalog: MessageFile[catalog_pb2.Catalog], remove: catalog_pb2.CatalogIds, prune: bool
+) -> list[str]:
+    """Every fault of a file on the server's catalogue, with its line; an answer's metadata does not hold very many."""
+    base = read_catalog(client.get_catalog().catalog)
+    faults = check_catalog_file(catalog, base, remove, prune)
+    return [f"{len(faults)} faults; nothing was changed", *faults] if len(faults) > 1 else list(faults)
 
 
 def _ids(removals: tuple[str, ...]) -> catalog_pb2.CatalogIds:
