@@ -46,9 +46,9 @@ def command(
     """
     catalog = read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog)
     remove = _ids(removals)
+    if catalog.faults:
+        raise CommandError(_unreadable(target, catalog, remove, prune))
     with target.connect() as client:
-        if catalog.faults:
-            raise CommandError("\n  ".join(_faults(client, catalog, remove, prune)))
         try:
             change = client.apply_catalog(
                 catalog.message, remove=remove, prune=prune, expected_version=expected_version, validate_only=dry_run
@@ -57,7 +57,7 @@ def command(
             faults = _faults(client, catalog, remove, prune) if error.fields else []
             if not faults:
                 raise
-            raise CommandError("\n  ".join(faults), ExitCode.REFUSED) from None
+            raise CommandError(_summed(faults), ExitCode.REFUSED) from None
     if as_json:
         print_json(change.message)
     else:
@@ -65,13 +65,27 @@ def command(
     return ExitCode.OK
 
 
+def _unreadable(
+    target: Target, catalog: MessageFile[catalog_pb2.Catalog], remove: catalog_pb2.CatalogIds, prune: bool
+) -> str:
+    """Every fault of a file that cannot be read as a whole; without a server, what cannot be read."""
+    try:
+        with target.connect() as client:
+            return _summed(_faults(client, catalog, remove, prune))
+    except CommandError:
+        return _summed([catalog.located(fault) for fault in catalog.faults])
+
+
 def _faults(
     client: tb.Client, catalog: MessageFile[catalog_pb2.Catalog], remove: catalog_pb2.CatalogIds, prune: bool
 ) -> list[str]:
     """Every fault of a file on the server's catalogue, with its line; an answer's metadata does not hold very many."""
     base = read_catalog(client.get_catalog().catalog)
-    faults = check_catalog_file(catalog, base, remove, prune)
-    return [f"{len(faults)} faults; nothing was changed", *faults] if len(faults) > 1 else list(faults)
+    return list(check_catalog_file(catalog, base, remove, prune))
+
+
+def _summed(faults: list[str]) -> str:
+    return "\n  ".join([f"{len(faults)} faults; nothing was changed", *faults] if len(faults) > 1 else faults)
 
 
 def _ids(removals: tuple[str, ...]) -> catalog_pb2.CatalogIds:
