@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallybook_engine.decimals import parse_span
@@ -27,6 +28,7 @@ PROPERTIES_MAX = 64
 SECONDS_END = 253_402_300_800
 """First second that is out of range: 10000-01-01 UTC."""
 NANOSECONDS_END = 1_000_000_000
+"""Nanoseconds of a second."""
 TEXT_SHOWN_MAX = 64
 """Characters of a faulty text that are kept to be shown."""
 
@@ -39,6 +41,28 @@ _FIELDS = (
     *("meter_properties[{}].reference", "meter_properties[{}].value"),
 )
 
+Faults = NDArray[np.uint8]
+"""[n] `RowFault` of each row; 0: sound."""
+Found = NDArray[np.int64]
+"""[n, 3] fault, field, index within the field; the fault 0: sound."""
+
+# Kernels take the plain numbers of the faults.
+_CUSTOMER_MISSING = RowFault.CUSTOMER_MISSING.value
+_CUSTOMER_AMBIGUOUS = RowFault.CUSTOMER_AMBIGUOUS.value
+_METER_MISSING = RowFault.METER_MISSING.value
+_METER_AMBIGUOUS = RowFault.METER_AMBIGUOUS.value
+_REFERENCE_EMPTY = RowFault.REFERENCE_EMPTY.value
+_REFERENCE_TOO_LONG = RowFault.REFERENCE_TOO_LONG.value
+_NAME_TOO_LONG = RowFault.NAME_TOO_LONG.value
+_TIME_OUT_OF_RANGE = RowFault.TIME_OUT_OF_RANGE.value
+_VALUE_NAME_EMPTY = RowFault.VALUE_NAME_EMPTY.value
+_VALUE_REPEATED = RowFault.VALUE_REPEATED.value
+_TOO_MANY_VALUES = RowFault.TOO_MANY_VALUES.value
+_DECIMAL_EMPTY = RowFault.DECIMAL_EMPTY.value
+_PROPERTY_NAME_EMPTY = RowFault.PROPERTY_NAME_EMPTY.value
+_PROPERTY_REPEATED = RowFault.PROPERTY_REPEATED.value
+_TOO_MANY_PROPERTIES = RowFault.TOO_MANY_PROPERTIES.value
+_PROPERTY_TOO_LONG = RowFault.PROPERTY_TOO_LONG.value
 
 CheckSize = Callable[[int, int], None]
 """Told the number of distinct names and of rows before their columns are made; raises where they would be too large."""
@@ -66,298 +90,318 @@ class EventSpans(NamedTuple):
     """[p, 4] span of the name, span of the value."""
 
 
-class _Judged(NamedTuple):
-    """What the first pass makes of the rows."""
-
-    found: NDArray[np.int64]
-    """[n, 3] fault, field, index within the field."""
-    customers: NDArray[np.int32]
-    """[n] entry of the table; -1: none."""
-    meters: NDArray[np.int32]
-    contracts: NDArray[np.int32]
-    times_us: NDArray[np.int64]
-    reference_lengths: NDArray[np.int32]
-    value_names: NDArray[np.int32]
-    """[m] entry of the table of names."""
-    numbers: NDArray[np.uint64]
-    """[m, 2] scale 12."""
-    property_names: NDArray[np.int32]
-    """[p] entry of the table of names."""
-    property_values: NDArray[np.int32]
-    """[p] code within the column of the name."""
-
-
-class _Tables(NamedTuple):
-    """Distinct texts of a message."""
-
-    customers: Interned
-    """Tag 1: an id; 0: a reference. So for meters."""
-    meters: Interned
-    contracts: Interned
-    value_names: Interned
-    property_names: Interned
-    property_values: Interned
-    """Tagged with the entry of the name."""
-    code_of_value: NDArray[np.int32]
-    """[entries of property_values] code within the column of the name."""
-    value_counts: NDArray[np.int32]
-    """[entries of property_names] distinct values of the column."""
-    last_row_of_value: NDArray[np.int32]
-    """[entries of value_names] 1 + the last row that has the value."""
-    last_row_of_property: NDArray[np.int32]
-
-
 def pivot(spans: EventSpans, seed: int, check_size: CheckSize) -> EventColumns:
     """Columns of the rows. `seed` is a secret of the process."""
     row_count = len(spans.seconds)
-    tables = _tables(spans, seed)
-    judged = _judged(spans)
-    _judge(spans, tables, judged)
-    faults = judged.found[:, 0].astype(np.uint8)
+    found = np.zeros((row_count, 3), dtype=np.int64)
+    times_us = np.zeros(row_count, dtype=np.int64)
+    _judge_rows(spans.texts, spans.seconds, spans.nanoseconds, spans.time_given, times_us, found)
+    values, numbers = _read_values(spans, seed, found)
+    properties = _read_properties(spans, seed, found)
+    faults = found[:, 0].astype(np.uint8)
     return EventColumns(
         row_count=row_count,
-        customers=_names(spans.data, tables.customers, judged.customers),
-        meters=_names(spans.data, tables.meters, judged.meters),
-        contracts=_names(spans.data, tables.contracts, judged.contracts),
-        references=string_array(spans.data, spans.texts[:, REFERENCE, 0], judged.reference_lengths),
-        times_us=judged.times_us,
+        customers=_names(spans, CUSTOMER_ID, faults, seed),
+        meters=_names(spans, METER_ID, faults, seed),
+        contracts=_names(spans, CONTRACT_ID, faults, seed),
+        references=_references(spans, faults),
+        times_us=times_us,
         time_given=spans.time_given,
-        values=_value_columns(spans, tables.value_names, judged, faults, check_size),
-        properties=_property_columns(spans, tables, judged, faults, check_size),
+        values=_value_columns(spans, values, numbers, faults, check_size),
+        properties=_property_columns(spans, properties, faults, check_size),
         faults=faults,
-        fault_fields={int(row): _shown(spans, judged.found, int(row)) for row in np.flatnonzero(faults)},
+        fault_fields={int(row): _shown(spans, found, int(row)) for row in np.flatnonzero(faults)},
     )
 
 
-def _tables(spans: EventSpans, seed: int) -> _Tables:
-    row_count, value_count, property_count = len(spans.seconds), len(spans.values), len(spans.properties)
-    return _Tables(
-        customers=interned(row_count, seed),
-        meters=interned(row_count, seed),
-        contracts=interned(row_count, seed),
-        value_names=interned(value_count, seed),
-        property_names=interned(property_count, seed),
-        property_values=interned(property_count, seed),
-        code_of_value=np.empty(property_count, dtype=np.int32),
-        value_counts=np.zeros(property_count, dtype=np.int32),
-        last_row_of_value=np.zeros(value_count, dtype=np.int32),
-        last_row_of_property=np.zeros(property_count, dtype=np.int32),
-    )
+# --- Judging: each pass notes what it can see -----------------------------------------------------------------------
 
 
-def _judged(spans: EventSpans) -> _Judged:
-    row_count, value_count, property_count = len(spans.seconds), len(spans.values), len(spans.properties)
-    return _Judged(
-        found=np.zeros((row_count, 3), dtype=np.int64),
-        customers=np.empty(row_count, dtype=np.int32),
-        meters=np.empty(row_count, dtype=np.int32),
-        contracts=np.empty(row_count, dtype=np.int32),
-        times_us=np.zeros(row_count, dtype=np.int64),
-        reference_lengths=np.empty(row_count, dtype=np.int32),
-        value_names=np.empty(value_count, dtype=np.int32),
-        numbers=np.empty((value_count, 2), dtype=np.uint64),
-        property_names=np.empty(property_count, dtype=np.int32),
-        property_values=np.empty(property_count, dtype=np.int32),
-    )
+@inlined_kernel
+def _note(found: Found, row: Index, fault: Index, field: Index, index: Index) -> None:
+    """Keeps the fault of a row that goes before the others."""
+    if found[row, 0] == 0 or fault < found[row, 0]:
+        found[row, 0] = fault
+        found[row, 1] = field
+        found[row, 2] = index
 
 
 @kernel
-def _judge(spans: EventSpans, tables: _Tables, judged: _Judged) -> None:
-    """Fills `judged` and the tables."""
-    for row in range(len(spans.seconds)):
-        found = judged.found[row]
-        texts = spans.texts[row]
-        _judge_texts(texts, found)
-        _judge_time(spans, row, judged.times_us, found)
-        _judge_values(spans, row, tables, judged, found)
-        _judge_properties(spans, row, tables, judged, found)
-        if found[0] != 0:
-            judged.customers[row] = judged.meters[row] = judged.contracts[row] = -1
-            judged.reference_lengths[row] = 0
-            continue
-        judged.customers[row] = _name_of(spans.data, texts, CUSTOMER_ID, tables.customers)
-        judged.meters[row] = _name_of(spans.data, texts, METER_ID, tables.meters)
-        judged.contracts[row] = -1
-        if texts[CONTRACT_ID, 1] > 0:
-            judged.contracts[row] = intern(
-                tables.contracts, spans.data, np.int64(texts[CONTRACT_ID, 0]), np.int64(texts[CONTRACT_ID, 1]), 1
-            )
-        judged.reference_lengths[row] = texts[REFERENCE, 1]
+def _judge_rows(
+    texts: NDArray[np.int32],
+    seconds: NDArray[np.int64],
+    nanoseconds: NDArray[np.int64],
+    time_given: NDArray[np.bool_],
+    times_us: NDArray[np.int64],
+    found: Found,
+) -> None:
+    """Names and times; fills `times_us` of the rows whose time is fine."""
+    for row in range(len(seconds)):
+        _judge_choice(texts, row, CUSTOMER_ID, found, _CUSTOMER_MISSING, _CUSTOMER_AMBIGUOUS)
+        _judge_choice(texts, row, METER_ID, found, _METER_MISSING, _METER_AMBIGUOUS)
+        if texts[row, REFERENCE, 1] == 0:
+            _note(found, row, _REFERENCE_EMPTY, REFERENCE, 0)
+        for field in range(TEXT_COUNT):
+            if texts[row, field, 1] > NAME_BYTES_MAX:
+                _note(found, row, _REFERENCE_TOO_LONG if field == REFERENCE else _NAME_TOO_LONG, field, 0)
+        if time_given[row]:
+            if 0 <= seconds[row] < SECONDS_END and 0 <= nanoseconds[row] < NANOSECONDS_END:
+                times_us[row] = seconds[row] * 1_000_000 + nanoseconds[row] // 1_000
+            else:
+                _note(found, row, _TIME_OUT_OF_RANGE, _TIME, 0)
 
 
 @inlined_kernel
-def _note(found: NDArray[np.int64], fault: Index, field: Index, index: Index) -> None:
-    """Keeps the fault of a row that goes before the others."""
-    if found[0] == 0 or fault < found[0]:
-        found[0] = fault
-        found[1] = field
-        found[2] = index
-
-
-@inlined_kernel
-def _judge_texts(texts: NDArray[np.int32], found: NDArray[np.int64]) -> None:
-    _judge_pair(texts, CUSTOMER_ID, found, RowFault.CUSTOMER_MISSING.value, RowFault.CUSTOMER_AMBIGUOUS.value)
-    _judge_pair(texts, METER_ID, found, RowFault.METER_MISSING.value, RowFault.METER_AMBIGUOUS.value)
-    if texts[REFERENCE, 1] == 0:
-        _note(found, RowFault.REFERENCE_EMPTY.value, REFERENCE, 0)
-    elif texts[REFERENCE, 1] > NAME_BYTES_MAX:
-        _note(found, RowFault.REFERENCE_TOO_LONG.value, REFERENCE, 0)
-    for field in (CUSTOMER_ID, CUSTOMER_REFERENCE, METER_ID, METER_REFERENCE, CONTRACT_ID):
-        if texts[field, 1] > NAME_BYTES_MAX:
-            _note(found, RowFault.NAME_TOO_LONG.value, field, 0)
-
-
-@inlined_kernel
-def _judge_pair(
-    texts: NDArray[np.int32], field: Index, found: NDArray[np.int64], missing: Index, ambiguous: Index
+def _judge_choice(
+    texts: NDArray[np.int32], row: Index, field: Index, found: Found, missing: Index, ambiguous: Index
 ) -> None:
     """One of an id (at `field`) and a reference (behind it) must be given."""
-    if texts[field, 1] == 0 and texts[field + 1, 1] == 0:
-        _note(found, missing, field + 1, 0)
-    elif texts[field, 1] > 0 and texts[field + 1, 1] > 0:
-        _note(found, ambiguous, field, 0)
+    by_id, by_reference = texts[row, field, 1] > 0, texts[row, field + 1, 1] > 0
+    if not by_id and not by_reference:
+        _note(found, row, missing, field + 1, 0)
+    elif by_id and by_reference:
+        _note(found, row, ambiguous, field, 0)
 
 
-@inlined_kernel
-def _judge_time(spans: EventSpans, row: Index, times_us: NDArray[np.int64], found: NDArray[np.int64]) -> None:
-    if not spans.time_given[row]:
-        return
-    seconds, nanoseconds = spans.seconds[row], spans.nanoseconds[row]
-    if seconds < 0 or seconds >= SECONDS_END or nanoseconds < 0 or nanoseconds >= NANOSECONDS_END:
-        _note(found, RowFault.TIME_OUT_OF_RANGE.value, _TIME, 0)
-    else:
-        times_us[row] = seconds * 1_000_000 + nanoseconds // 1_000
+class _PairNames(NamedTuple):
+    """The names of ragged values or properties."""
+
+    table: Interned
+    entries: NDArray[np.int32]
+    """[m] entry of the table for each pair; -1 where the name is at fault."""
+
+
+def _read_values(spans: EventSpans, seed: int, found: Found) -> tuple[_PairNames, NDArray[np.uint64]]:
+    """Names and numbers ([m, 2], scale 12) of all values."""
+    names = _read_names(
+        *(spans.data, spans.value_starts, spans.values, seed, found, _VALUE_NAME, VALUES_MAX),
+        *(_TOO_MANY_VALUES, _VALUE_NAME_EMPTY, _VALUE_REPEATED),
+    )
+    numbers = np.empty((len(spans.values), 2), dtype=np.uint64)
+    _judge_numbers(spans.data, spans.value_starts, spans.values, numbers, found)
+    return names, numbers
+
+
+def _read_names(
+    data: Bytes,
+    starts: NDArray[np.int32],
+    pairs: NDArray[np.int32],
+    seed: int,
+    found: Found,
+    field: int,
+    count_max: int,
+    too_many: int,
+    empty: int,
+    repeated: int,
+) -> _PairNames:
+    table = interned(len(pairs), seed)
+    entries, last_row = np.empty(len(pairs), dtype=np.int32), np.zeros(len(pairs), dtype=np.int32)
+    _judge_names(
+        *(data, starts, pairs, table, entries, last_row, found), *(field, count_max, too_many, empty, repeated)
+    )
+    return _PairNames(table, entries)
 
 
 @kernel
-def _judge_values(spans: EventSpans, row: Index, tables: _Tables, judged: _Judged, found: NDArray[np.int64]) -> None:
-    first, end = np.int64(spans.value_starts[row]), np.int64(spans.value_starts[row + 1])
-    if end - first > VALUES_MAX:
-        _note(found, RowFault.TOO_MANY_VALUES.value, _VALUE_NAME, VALUES_MAX)
-    for at in range(first, end):
-        span = spans.values[at]
-        if span[1] == 0:
-            _note(found, RowFault.VALUE_NAME_EMPTY.value, _VALUE_NAME, at - first)
-        elif span[1] > NAME_BYTES_MAX:
-            _note(found, RowFault.NAME_TOO_LONG.value, _VALUE_NAME, at - first)
-        else:
-            name = intern(tables.value_names, spans.data, np.int64(span[0]), np.int64(span[1]), 0)
-            if tables.last_row_of_value[name] == row + 1:
-                _note(found, RowFault.VALUE_REPEATED.value, _VALUE_NAME, at - first)
-            tables.last_row_of_value[name] = row + 1
-            judged.value_names[at] = name
-        start = int(span[2])
-        fault, low, high = parse_span(spans.data, start, start + int(span[3]))
-        if fault != 0:
-            _note(found, RowFault.DECIMAL_EMPTY.value + fault - 1, _VALUE_NUMBER, at - first)
-        judged.numbers[at, 0] = low
-        judged.numbers[at, 1] = high
+def _judge_names(
+    data: Bytes,
+    starts: NDArray[np.int32],
+    pairs: NDArray[np.int32],
+    table: Interned,
+    entries: NDArray[np.int32],
+    last_row: NDArray[np.int32],
+    found: Found,
+    field: Index,
+    count_max: Index,
+    too_many: Index,
+    empty: Index,
+    repeated: Index,
+) -> None:
+    """`last_row` [m], 0 at first, is 1 + the last row that had the name of each entry."""
+    for row in range(len(found)):
+        first, end = np.int64(starts[row]), np.int64(starts[row + 1])
+        if end - first > count_max:
+            _note(found, row, too_many, field, count_max)
+        for at in range(first, end):
+            start, length = np.int64(pairs[at, 0]), np.int64(pairs[at, 1])
+            entries[at] = -1
+            if length == 0:
+                _note(found, row, empty, field, at - first)
+            elif length > NAME_BYTES_MAX:
+                _note(found, row, _NAME_TOO_LONG, field, at - first)
+            else:
+                entry = intern(table, data, start, length, 0)
+                if last_row[entry] == row + 1:
+                    _note(found, row, repeated, field, at - first)
+                last_row[entry] = row + 1
+                entries[at] = entry
+
+
+@kernel
+def _judge_numbers(
+    data: Bytes,
+    starts: NDArray[np.int32],
+    pairs: NDArray[np.int32],
+    numbers: NDArray[np.uint64],
+    found: Found,
+) -> None:
+    for row in range(len(found)):
+        first = np.int64(starts[row])
+        for at in range(first, np.int64(starts[row + 1])):
+            start = int(pairs[at, 2])
+            fault, low, high = parse_span(data, start, start + int(pairs[at, 3]))
+            if fault != 0:
+                # The codes of decimals stand in the same order as the faults of rows.
+                _note(found, row, _DECIMAL_EMPTY - 1 + np.int64(fault), _VALUE_NUMBER, at - first)
+            numbers[at, 0] = low
+            numbers[at, 1] = high
+
+
+class _Properties(NamedTuple):
+    """Ragged properties, read."""
+
+    names: _PairNames
+    codes: NDArray[np.int32]
+    """[p] code of each value within the column of its name."""
+    values: Interned
+    """The distinct values of all columns, tagged with the entry of the name."""
+
+
+def _read_properties(spans: EventSpans, seed: int, found: Found) -> _Properties:
+    """Names and values of all properties."""
+    count = len(spans.properties)
+    names = _read_names(
+        *(spans.data, spans.property_starts, spans.properties, seed, found, _PROPERTY_NAME, PROPERTIES_MAX),
+        *(_TOO_MANY_PROPERTIES, _PROPERTY_NAME_EMPTY, _PROPERTY_REPEATED),
+    )
+    values, codes = interned(count, seed), np.empty(count, dtype=np.int32)
+    code_of_value, value_counts = np.empty(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
+    starts, pairs = spans.property_starts, spans.properties
+    _judge_properties(spans.data, starts, pairs, names.entries, values, code_of_value, value_counts, codes, found)
+    return _Properties(names, codes, values)
 
 
 @kernel
 def _judge_properties(
-    spans: EventSpans, row: Index, tables: _Tables, judged: _Judged, found: NDArray[np.int64]
+    data: Bytes,
+    starts: NDArray[np.int32],
+    pairs: NDArray[np.int32],
+    names: NDArray[np.int32],
+    values: Interned,
+    code_of_value: NDArray[np.int32],
+    value_counts: NDArray[np.int32],
+    codes: NDArray[np.int32],
+    found: Found,
 ) -> None:
-    first, end = np.int64(spans.property_starts[row]), np.int64(spans.property_starts[row + 1])
-    if end - first > PROPERTIES_MAX:
-        _note(found, RowFault.TOO_MANY_PROPERTIES.value, _PROPERTY_NAME, PROPERTIES_MAX)
-    for at in range(first, end):
-        span = spans.properties[at]
-        if span[3] > NAME_BYTES_MAX:
-            _note(found, RowFault.PROPERTY_TOO_LONG.value, _PROPERTY_VALUE, at - first)
-        if span[1] == 0:
-            _note(found, RowFault.PROPERTY_NAME_EMPTY.value, _PROPERTY_NAME, at - first)
-        elif span[1] > NAME_BYTES_MAX:
-            _note(found, RowFault.NAME_TOO_LONG.value, _PROPERTY_NAME, at - first)
+    """`code_of_value` [p] belongs to the entries of `values`, `value_counts` [p], 0 at first, to those of the names."""
+    for row in range(len(found)):
+        first = np.int64(starts[row])
+        for at in range(first, np.int64(starts[row + 1])):
+            start, length, name = np.int64(pairs[at, 2]), np.int64(pairs[at, 3]), np.int64(names[at])
+            if length > NAME_BYTES_MAX:
+                _note(found, row, _PROPERTY_TOO_LONG, _PROPERTY_VALUE, at - first)
+            elif name >= 0:
+                known = values.entry_count[0]
+                entry = intern(values, data, start, length, name)
+                if entry == known:
+                    code_of_value[entry] = value_counts[name]
+                    value_counts[name] += 1
+                codes[at] = code_of_value[entry]
+
+
+# --- Columns of the rows that are sound -----------------------------------------------------------------------------
+
+
+def _names(spans: EventSpans, field: int, faults: Faults, seed: int) -> Names:
+    table = interned(len(faults), seed)
+    codes = np.empty(len(faults), dtype=np.int32)
+    _code_names(spans.data, spans.texts, field, faults, table, codes)
+    count = int(table.entry_count[0])
+    names = string_array(spans.data, table.starts[:count], table.lengths[:count])
+    return Names(codes, names, table.tags[:count].astype(np.bool_))
+
+
+@kernel
+def _code_names(
+    data: Bytes,
+    texts: NDArray[np.int32],
+    field: Index,
+    faults: Faults,
+    table: Interned,
+    codes: NDArray[np.int32],
+) -> None:
+    """Entry of the id at `field` (tag 1) or else, but for contracts, of the reference behind it (tag 0); -1: none."""
+    for row in range(len(faults)):
+        is_id = 1 if field == CONTRACT_ID or texts[row, field, 1] > 0 else 0
+        given = field + 1 - is_id
+        start, length = np.int64(texts[row, given, 0]), np.int64(texts[row, given, 1])
+        if faults[row] != 0 or length == 0:
+            codes[row] = -1
         else:
-            name = intern(tables.property_names, spans.data, np.int64(span[0]), np.int64(span[1]), 0)
-            if tables.last_row_of_property[name] == row + 1:
-                _note(found, RowFault.PROPERTY_REPEATED.value, _PROPERTY_NAME, at - first)
-            tables.last_row_of_property[name] = row + 1
-            judged.property_names[at] = name
-            judged.property_values[at] = _code_of_value(spans.data, span, name, tables)
+            codes[row] = intern(table, data, start, length, is_id)
 
 
-@inlined_kernel
-def _code_of_value(data: Bytes, span: NDArray[np.int32], name: Index, tables: _Tables) -> Index:
-    """Code of a property's value within the column of its name."""
-    known = tables.property_values.entry_count[0]
-    entry = intern(tables.property_values, data, np.int64(span[2]), np.int64(span[3]), name)
-    if entry == known:
-        tables.code_of_value[entry] = tables.value_counts[name]
-        tables.value_counts[name] += 1
-    return np.int64(tables.code_of_value[entry])
-
-
-@inlined_kernel
-def _name_of(data: Bytes, texts: NDArray[np.int32], field: Index, table: Interned) -> Index:
-    """Entry of the one that is given of an id (at `field`, tag 1) and a reference (behind it, tag 0)."""
-    is_id = 1 if texts[field, 1] > 0 else 0
-    given = field + 1 - is_id
-    return intern(table, data, np.int64(texts[given, 0]), np.int64(texts[given, 1]), is_id)
+def _references(spans: EventSpans, faults: Faults) -> pa.StringArray:
+    lengths = np.where(faults == 0, spans.texts[:, REFERENCE, 1], np.int32(0))
+    return string_array(spans.data, spans.texts[:, REFERENCE, 0], lengths)
 
 
 def _value_columns(
-    spans: EventSpans, names: Interned, judged: _Judged, faults: NDArray[np.uint8], check_size: CheckSize
+    spans: EventSpans, names: _PairNames, numbers: NDArray[np.uint64], faults: Faults, check_size: CheckSize
 ) -> tuple[ValueColumn, ...]:
-    row_count = len(faults)
-    columns, count = _columns_in_use(names, judged.value_names, spans.value_starts, faults, check_size)
-    numbers = np.zeros((count, row_count, 2), dtype=np.uint64)
-    present = np.zeros((count, row_count), dtype=np.bool_)
-    _spread_values(spans.value_starts, judged.value_names, judged.numbers, faults, columns, numbers, present)
-    texts = _texts(spans.data, names)
-    named = [
-        ValueColumn(texts[entry], numbers[column], present[column])
+    columns, count = _columns_in_use(names, spans.value_starts, faults, check_size)
+    spread = np.zeros((count, len(faults), 2), dtype=np.uint64)
+    present = np.zeros((count, len(faults)), dtype=np.bool_)
+    _spread_values(spans.value_starts, names.entries, numbers, faults, columns, spread, present)
+    texts = _texts(spans.data, names.table)
+    made = [
+        ValueColumn(texts[entry], spread[column], present[column])
         for entry, column in enumerate(columns.tolist())
         if column >= 0
     ]
-    return tuple(sorted(named, key=lambda column: column.name))
+    return tuple(sorted(made, key=lambda column: column.name))
 
 
 def _property_columns(
-    spans: EventSpans, tables: _Tables, judged: _Judged, faults: NDArray[np.uint8], check_size: CheckSize
+    spans: EventSpans, properties: _Properties, faults: Faults, check_size: CheckSize
 ) -> tuple[PropertyColumn, ...]:
-    row_count = len(faults)
-    names, values = tables.property_names, tables.property_values
-    columns, count = _columns_in_use(names, judged.property_names, spans.property_starts, faults, check_size)
-    codes = np.full((count, row_count), -1, dtype=np.int32)
-    _spread_codes(spans.property_starts, judged.property_names, judged.property_values, faults, columns, codes)
-    texts = _texts(spans.data, names)
+    columns, count = _columns_in_use(properties.names, spans.property_starts, faults, check_size)
+    spread = np.full((count, len(faults)), -1, dtype=np.int32)
+    _spread_codes(spans.property_starts, properties.names.entries, properties.codes, faults, columns, spread)
+    texts = _texts(spans.data, properties.names.table)
+    values = properties.values
     value_count = int(values.entry_count[0])
-    tags = values.tags[:value_count]
-    named = []
-    for entry, column in enumerate(columns.tolist()):
-        if column >= 0:
-            mine = tags == entry
-            distinct = string_array(spans.data, values.starts[:value_count][mine], values.lengths[:value_count][mine])
-            named.append(PropertyColumn(texts[entry], codes[column], distinct))
-    return tuple(sorted(named, key=lambda column: column.name))
+    tags, starts, lengths = values.tags[:value_count], values.starts[:value_count], values.lengths[:value_count]
+    made = [
+        PropertyColumn(
+            texts[entry], spread[column], string_array(spans.data, starts[tags == entry], lengths[tags == entry])
+        )
+        for entry, column in enumerate(columns.tolist())
+        if column >= 0
+    ]
+    return tuple(sorted(made, key=lambda column: column.name))
 
 
 def _columns_in_use(
-    names: Interned,
-    name_of: NDArray[np.int32],
-    starts: NDArray[np.int32],
-    faults: NDArray[np.uint8],
-    check_size: CheckSize,
+    names: _PairNames, starts: NDArray[np.int32], faults: Faults, check_size: CheckSize
 ) -> tuple[NDArray[np.int32], int]:
     """Column of each name that a sound row has, -1 for the others; and how many columns there are."""
-    columns = np.full(int(names.entry_count[0]), -1, dtype=np.int32)
-    count = _number_columns(name_of, starts, faults, columns)
+    columns = np.full(int(names.table.entry_count[0]), -1, dtype=np.int32)
+    count = _number_columns(names.entries, starts, faults, columns)
     check_size(count, len(faults))
     return columns, count
 
 
 @kernel
 def _number_columns(
-    name_of: NDArray[np.int32], starts: NDArray[np.int32], faults: NDArray[np.uint8], columns: NDArray[np.int32]
+    entries: NDArray[np.int32], starts: NDArray[np.int32], faults: Faults, columns: NDArray[np.int32]
 ) -> Index:
     count = 0
     for row in range(len(faults)):
         if faults[row] == 0:
             for at in range(np.int64(starts[row]), np.int64(starts[row + 1])):
-                if columns[name_of[at]] < 0:
-                    columns[name_of[at]] = count
+                if columns[entries[at]] < 0:
+                    columns[entries[at]] = count
                     count += 1
     return count
 
@@ -365,9 +409,9 @@ def _number_columns(
 @kernel
 def _spread_values(
     starts: NDArray[np.int32],
-    name_of: NDArray[np.int32],
+    entries: NDArray[np.int32],
     numbers: NDArray[np.uint64],
-    faults: NDArray[np.uint8],
+    faults: Faults,
     columns: NDArray[np.int32],
     spread: NDArray[np.uint64],
     present: NDArray[np.bool_],
@@ -375,7 +419,7 @@ def _spread_values(
     for row in range(len(faults)):
         if faults[row] == 0:
             for at in range(np.int64(starts[row]), np.int64(starts[row + 1])):
-                column = columns[name_of[at]]
+                column = columns[entries[at]]
                 spread[column, row, 0] = numbers[at, 0]
                 spread[column, row, 1] = numbers[at, 1]
                 present[column, row] = True
@@ -384,22 +428,16 @@ def _spread_values(
 @kernel
 def _spread_codes(
     starts: NDArray[np.int32],
-    name_of: NDArray[np.int32],
+    entries: NDArray[np.int32],
     codes: NDArray[np.int32],
-    faults: NDArray[np.uint8],
+    faults: Faults,
     columns: NDArray[np.int32],
     spread: NDArray[np.int32],
 ) -> None:
     for row in range(len(faults)):
         if faults[row] == 0:
             for at in range(np.int64(starts[row]), np.int64(starts[row + 1])):
-                spread[columns[name_of[at]], row] = codes[at]
-
-
-def _names(data: Bytes, table: Interned, codes: NDArray[np.int32]) -> Names:
-    count = int(table.entry_count[0])
-    names = string_array(data, table.starts[:count], table.lengths[:count])
-    return Names(codes, names, table.tags[:count].astype(np.bool_))
+                spread[columns[entries[at]], row] = codes[at]
 
 
 def _texts(data: Bytes, table: Interned) -> list[str]:
