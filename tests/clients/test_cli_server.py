@@ -1,0 +1,280 @@
+"""The command line against a real server: a customer's month, from catalogue to correction, in golden JSON."""
+
+import json
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from tests.support.live_server import live_server
+
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.main import run
+
+CATALOG = """
+taxes: [{id: nl, country_code: NL, rate: 0.21}]
+meters: [{id: api, values: [calls], properties: [region]}]
+products: [{id: calls, meter: api, aggregation: SUM, value: calls}]
+plans:
+  - id: calls_2024
+    product: calls
+    currency: EUR
+    included_quantity: {quantity: 10}
+    graduated: {tiers: [{up_to: 100, unit_price: 0.0333}, {unit_price: 0.02}]}
+customers: [{id: acme, name: Acme, country_code: NL}]
+contracts:
+  - id: acme_2024
+    customer: acme
+    time_zone: Europe/Amsterdam
+    start_date: 2024-01-01
+    billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}
+    product_contracts: [{plan: calls_2024}]
+"""
+
+USAGE = """reference,customer_reference,meter_reference,time,value:calls,property:region
+e1,acme,api,2024-01-05T00:00:00Z,60,eu
+e2,acme,api,2024-01-06T00:00:00Z,75.5,us
+e3,nobody,api,2024-01-07T00:00:00Z,1,eu
+"""
+
+
+@pytest.fixture
+def address():
+    with live_server() as address:
+        yield address
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A catalogue and a file of events."""
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    (tmp_path / "usage.csv").write_text(USAGE)
+    return tmp_path
+
+
+@pytest.fixture
+def tallybook(address, capsys):
+    """Run a command; (exit code, JSON lines)."""
+
+    def run_json(*arguments: object, expected: ExitCode = ExitCode.OK):
+        code = run([*map(str, arguments), "--server", address, "--json"])
+        captured = capsys.readouterr()
+        assert code is expected, captured.err
+        return [json.loads(line) for line in captured.out.splitlines()]
+
+    return run_json
+
+
+@pytest.fixture
+def told(address, capsys):
+    """Run a command for a person; what it prints."""
+
+    def run_text(*arguments: object, expected: ExitCode = ExitCode.OK):
+        code = run([*map(str, arguments), "--server", address])
+        captured = capsys.readouterr()
+        assert code is expected, captured.err
+        return captured.out + captured.err
+
+    return run_text
+
+
+@pytest.fixture
+def applied(folder, tallybook):
+    """The catalogue is applied."""
+    tallybook("apply", folder / "catalog.yaml")
+    return folder
+
+
+@pytest.fixture
+def stored(applied, tallybook):
+    """The events are stored too."""
+    tallybook("ingest", applied / "usage.csv")
+    return applied
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(folder, tallybook, told):
+    shown = told("apply", folder / "catalog.yaml", "--dry-run")
+    assert "+ plans calls_2024" in shown
+    assert "would be version 1" in shown
+    assert tallybook("apply", folder / "catalog.yaml", "--dry-run")[0]["version"] == "1"
+
+
+def test_a_catalogue_is_applied_once(folder, tallybook, told):
+    [applied] = tallybook("apply", folder / "catalog.yaml", "--expected-version", 0)
+    assert applied["version"] == "1"
+    assert [difference["kind"] for difference in applied["differences"]] == [
+        "taxes",
+        "meters",
+        "products",
+        "plans",
+        "customers",
+        "contracts",
+    ]
+    assert "version 1 (nothing differs)" in told("apply", folder / "catalog.yaml")
+
+
+def test_a_catalogue_with_faults_names_each_by_its_line(folder, told):
+    file = folder / "broken.yaml"
+    file.write_text(CATALOG.replace("up_to: 100", "up_to: -1").replace("currency: EUR", "currency: EUX"))
+    shown = told("apply", file, expected=ExitCode.REFUSED)
+    assert f"{file}:8: plans[0].currency" in shown
+    assert f"{file}:10: plans[0].graduated.tiers[0].up_to" in shown
+
+
+def test_a_lost_update_is_refused(applied, told):
+    file = applied / "other.yaml"
+    file.write_text(CATALOG.replace("name: Acme", "name: Acme BV"))
+    assert "CATALOG_VERSION_MISMATCH" in told("apply", file, "--expected-version", 0, expected=ExitCode.REFUSED)
+
+
+def test_a_prediction_stores_nothing(applied, tallybook):
+    [predicted] = tallybook(
+        "predict",
+        "--customer",
+        "acme",
+        "--meter",
+        "api",
+        "--value",
+        "calls=12",
+        "--time",
+        "2024-01-05",
+        "--reference",
+        "p",
+    )
+    assert predicted["status"] == "STORED"
+    [detail] = predicted["cost_prediction"]["details"]
+    [period] = detail.pop("periods")
+    assert detail == {
+        "customer_id": "acme",
+        "amount_excluding_tax": {"quantity": "0.07", "currency": "EUR"},
+        "amount_including_tax": {"quantity": "0.08", "currency": "EUR"},
+        "tax_summary": {
+            "base_amount": {"quantity": "0.07", "currency": "EUR"},
+            "tax_amount": {"quantity": "0.01", "currency": "EUR"},
+            "total_amount": {"quantity": "0.08", "currency": "EUR"},
+            "country_code": "NL",
+        },
+    }
+    assert period["exact_amount"] == "0.0666"
+    assert period["included_quantity_left"] == "0"
+    assert period["next_tier_from"] == "110"
+    assert tallybook("events") == []
+
+
+def test_a_file_is_stored_once_however_often_it_is_sent(applied, tallybook):
+    costs = applied / "costs.parquet"
+    [first] = tallybook("ingest", applied / "usage.csv", "--costs", costs)
+    assert (first["stored_count"], first["duplicate_count"], first["matched_count"]) == (3, 0, 2)
+    [second] = tallybook("ingest", applied / "usage.csv", "--costs", applied / "again.parquet")
+    assert (second["stored_count"], second["duplicate_count"]) == (0, 3)
+
+    # A duplicate answers what was posted the first time.
+    assert pl.read_parquet(costs).equals(pl.read_parquet(applied / "again.parquet"))
+    assert [str(amount) for amount in pl.read_parquet(costs)["amount_excluding_tax"]] == ["1.67", "2.17"]
+
+
+def test_another_payload_under_the_same_reference_is_told(stored, tallybook):
+    file = stored / "changed.csv"
+    file.write_text(USAGE.replace("e1,acme,api,2024-01-05T00:00:00Z,60", "e1,acme,api,2024-01-05T00:00:00Z,61"))
+    [report] = tallybook("ingest", file, expected=ExitCode.FAILURE_FOUND)
+    assert (report["conflict_count"], report["duplicate_count"]) == (1, 2)
+    assert [(row["line"], row["reason"]) for row in report["refused_rows"]] == [(2, "REFERENCE_CONFLICT")]
+
+
+def test_events_are_listed_and_filtered(stored, tallybook):
+    assert [event["event"]["reference"] for event in tallybook("events")] == ["e1", "e2", "e3"]
+    [unmatched] = tallybook("events", "--match", "NO_CUSTOMER")
+    assert unmatched["event"]["reference"] == "e3"
+    [late] = tallybook("events", "--customer", "acme", "--from", "2024-01-06")
+    assert late["event"]["reference"] == "e2"
+
+
+def test_usage_and_charges_are_the_running_totals(stored, tallybook):
+    [usage] = tallybook("usage", "--customer", "acme")
+    assert (usage["quantity"], usage.get("next_tier_from")) == ("135.5", None)
+    [charge] = tallybook("charges", "--at", "2024-01-15")
+    assert charge["exact_amount"] == "3.84"
+    assert charge["amount_including_tax"] == {"quantity": "4.65", "currency": "EUR"}
+    assert [(line["rule"], line.get("tier"), line["amount"]) for line in charge["lines"]] == [
+        ("INCLUDED", None, "0"),
+        ("TIER", 1, "3.33"),
+        ("TIER", 2, "0.51"),
+    ]
+    assert tallybook("charges", "--at", "2024-03-15") == []
+
+
+def test_charges_for_a_person_end_on_their_total(stored, told):
+    shown = told("charges", "--customer", "acme", "--lines")
+    assert "tier 2" in shown
+    assert "3.84 without tax, 0.81 tax, 4.65 EUR" in shown
+
+
+def test_an_event_is_explained_rule_by_rule(stored, told, tallybook):
+    shown = told("explain", "--customer", "acme", "--reference", "e2")
+    for words in (
+        "quantity 60 -> 135.5",
+        "tier 1",
+        "tier 2",
+        "rounding of the line",
+        "plan calls_2024: graduated; included quantity 10 SUBTRACT_FIRST; rounding HALF_AWAY_FROM_ZERO",
+        "tax nl: 21 % EXCLUSIVE",
+        "in all 2.17 EUR without tax, 0.46 EUR tax, 2.63 EUR",
+    ):
+        assert words in shown
+    [explained] = tallybook("explain", "--customer", "acme", "--reference", "e2")
+    assert [entry["cause"] for entry in explained["history"]] == ["EVENT"]
+
+
+def test_export_keeps_every_digit(stored, tallybook):
+    assert tallybook("export", "charges", stored / "charges.parquet")[0]["row_count"] == 1
+    charges = pl.read_parquet(stored / "charges.parquet")
+    assert charges["amount_including_tax"].to_list() == [Decimal("4.65")]
+    assert charges["exact_amount"].to_list() == ["3.84"]
+    assert tallybook("export", "events", stored / "events.csv")[0]["row_count"] == 3
+    assert "75.500000000000" in (stored / "events.csv").read_text()
+
+
+def test_a_late_customer_is_rated_by_a_reprocess(stored, tallybook, told):
+    # Given a catalogue that now knows the customer of the third event
+    more = CATALOG.replace("customers: [", "customers: [{id: nobody, name: Nobody, country_code: NL}, ") + (
+        "  - {id: nobody_2024, customer: nobody, time_zone: UTC, start_date: 2024-01-01,\n"
+        "     billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH},\n"
+        "     product_contracts: [{plan: calls_2024}]}\n"
+    )
+    (stored / "catalog.yaml").write_text(more)
+    tallybook("apply", stored / "catalog.yaml")
+
+    # When it is reprocessed, first only to look
+    assert "1 events would be rated" in told("reprocess", "--dry-run")
+    assert tallybook("usage", "--customer", "nobody") == []
+    assert tallybook("reprocess")[-1]["event_count_rated"] == "1"
+
+    # Then the event counts, and once more changes nothing
+    assert tallybook("usage", "--customer", "nobody")[0]["quantity"] == "1"
+    assert tallybook("reprocess")[-1].get("event_count_rated") is None
+
+
+def test_an_event_is_taken_back_and_may_come_again(stored, tallybook, told):
+    # Given the first event
+    event_id = tallybook("events", "--customer", "acme")[0]["event_id"]
+
+    # When it is deleted twice
+    [deleted] = tallybook("delete", event_id)
+    [again] = tallybook("delete", "--customer", "acme", "--reference", "e1", "--generation", 1)
+
+    # Then its cost went back once, and the answer repeats
+    assert (deleted["status"], again["status"]) == ("DELETED", "ALREADY_DELETED")
+    assert deleted["cost_prediction"] == again["cost_prediction"]
+    amount = deleted["cost_prediction"]["details"][0]["amount_excluding_tax"]["quantity"]
+    # 135.5 calls cost 3.84; the 75.5 that stay cost 65.5 * 0.0333 = 2.18115.
+    assert amount == "-1.66"
+    assert tallybook("events", "--customer", "acme", "--deleted")[0]["deleted"] is True
+
+    # And the file brings it back as its second generation
+    assert tallybook("ingest", stored / "usage.csv")[0]["stored_count"] == 1
+    assert "generation 2" in told("events", "--customer", "acme")
+
+
+def test_what_is_not_there_is_said_to_be_so(stored, told):
+    assert "EVENT_NOT_FOUND" in told("explain", "evt_00000000ffff0000", expected=ExitCode.FAILURE_FOUND)
+    assert "NOT_FOUND" in told("delete", "evt_00000000ffff0000", expected=ExitCode.FAILURE_FOUND)
+    assert "CUSTOMER_NOT_FOUND" in told("charges", "--customer", "ghost", expected=ExitCode.FAILURE_FOUND)

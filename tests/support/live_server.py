@@ -1,0 +1,29 @@
+"""A real server inside the test's own process, on a free loopback port."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tallybook_server.app import App
+from tallybook_server.settings import Settings
+
+
+@contextmanager
+def live_server(data_directory: Path | None = None) -> Iterator[str]:
+    """Serve from a thread until the block ends; yields host:port. None keeps the books in memory."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    app = App(Settings(address="127.0.0.1:0", data_directory=data_directory, stop_grace_seconds=1.0))
+    try:
+        asyncio.run_coroutine_threadsafe(app.start(), loop).result()
+        try:
+            yield f"127.0.0.1:{app.port}"
+        finally:
+            asyncio.run_coroutine_threadsafe(app.stop(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
