@@ -20,7 +20,8 @@ from tallybook.v1 import catalog_pb2_grpc
 from tallybook_server import limits
 from tallybook_server.book import Books
 from tallybook_server.interceptors import DEFAULT_BOOK, Access, CallInterceptor, book_of_call, check_address
-from tallybook_server.keys import ApiKeys
+from tallybook_server.journal.interface import JournalError
+from tallybook_server.keys import ApiKeys, KeysError
 from tallybook_server.services import ingest
 from tallybook_server.services.catalog import CatalogService
 from tallybook_server.services.ingest import IngestService
@@ -57,25 +58,30 @@ class App:
     async def start(self) -> None:
         """Compiles kernels, opens keys and the default book, listens, and says SERVING. Raises StartError."""
         settings = self._settings
-        if settings.data_directory is not None:
-            settings.data_directory.mkdir(parents=True, exist_ok=True)
-        if settings.keys_path is not None:
-            self._keys = ApiKeys(settings.keys_path, _now_us)
-        access = Access(self._keys)
+        begun = time.monotonic()
         try:
+            access = self._open_keys()
             check_address(settings.address, access.required())
-        except ValueError as error:
-            raise StartError(str(error)) from None
-        await asyncio.get_running_loop().run_in_executor(self._executor, warm_up)
-        self._books = Books(settings.data_directory, self._executor)
-        if not access.required():
-            await self._books.open(DEFAULT_BOOK)
+            await asyncio.get_running_loop().run_in_executor(self._executor, warm_up)
+            self._books = Books(settings.data_directory, self._executor)
+            if not access.required():
+                await self._books.open(DEFAULT_BOOK)
+        except (OSError, ValueError, KeysError, JournalError) as error:
+            raise StartError(str(error)) from error
+        log.info("ready after %.1f s", time.monotonic() - begun)
         self._server = self._make_server(CallInterceptor(access, self._books))
         self.port = self._listen(self._server)
         await self._server.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         log.info("listening on %s, port %d", settings.address, self.port)
+
+    def _open_keys(self) -> Access:
+        settings = self._settings
+        if settings.data_directory is not None and settings.keys_path is not None:
+            settings.data_directory.mkdir(parents=True, exist_ok=True)
+            self._keys = ApiKeys(settings.keys_path, _now_us)
+        return Access(self._keys)
 
     def _make_server(self, interceptor: CallInterceptor) -> grpc.aio.Server:
         server = grpc.aio.server(

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault, trailers
+from tallybook_server.journal.interface import DamagedJournal, UnreadableJournal
 from tallybook_server.keys import ApiKeys
 
 DEFAULT_BOOK = "default"
@@ -160,6 +161,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except Fault as fault:
             outcome = fault.code.name
             await _abort(context, fault)
+        except (DamagedJournal, UnreadableJournal) as error:
+            outcome = ErrorCode.JOURNAL_DAMAGED.name
+            await _abort(context, Fault(ErrorCode.JOURNAL_DAMAGED, str(error)))
         except asyncio.CancelledError:
             outcome = "CANCELLED"
             raise
