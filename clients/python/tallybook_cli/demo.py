@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -66,6 +67,7 @@ def demo(out: Path, every: int) -> None:
     flights = flown_flights(EXAMPLE / "flights.parquet", every)
     say = console().print
     say(f"[bold]{flights.height:,} flights[/bold] out of New York in 2013; the journal is in {out / 'data'}")
+    say("starting the server (the first start on a machine compiles its kernels, which takes a minute or two)")
     with serving(out / "data", out / "server.log") as address:
         say(f"server at {address}, a process of its own")
         with Target(address).connect() as client:
@@ -157,9 +159,12 @@ def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyRepor
     )
     if report.refused_count:
         say(f"[red]{report.refused_count:,} events were refused[/red]: {report.exceptional_rows[0]}")
-    tax = sum(charge.tax_summary.tax_amount.quantity for charge in outcome.charges)
-    total = sum(charge.amount_including_tax.quantity for charge in outcome.charges)
+    tax = sum((charge.tax_summary.tax_amount.quantity for charge in outcome.charges), Decimal(0))
+    total = sum((charge.amount_including_tax.quantity for charge in outcome.charges), Decimal(0))
     say(f"total [bold]{total:,f} USD[/bold], of which tax {tax:,f} USD")
+    answered = cost_total(report.costs)
+    same = "the same, to the cent" if answered == total else "not the same: the book holds other events too"
+    say(f"the costs that the events were answered add up to {answered:,f} USD: {same}")
     say(f"equation holds: {verified.line_count:,} lines, difference {verified.difference_count:,}")
     for line in verified.differences:
         say(f"  {line}", markup=False)
@@ -167,6 +172,12 @@ def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyRepor
     say("\nnext:")
     for command, why in next_steps(flights, report.costs):
         say(f"  {command}\n      {why}", markup=False)
+
+
+def cost_total(costs: tb.Costs) -> Decimal:
+    """All costs with tax, in the one currency of the demo."""
+    minor = int(costs.amount_excluding_tax.sum()) + int(costs.tax_amount.sum())
+    return Decimal(minor).scaleb(-max(costs.decimal_places, default=0))
 
 
 def next_steps(flights: pl.DataFrame, costs: tb.Costs) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ TIERS: Sequence[tuple[str, str, str, int]] = (
 )
 """(heading, product, rule, tier) of each column."""
 
-WIDTH_MIN = 112
+WIDTH_MIN = 122
 """Columns that the table needs; a narrower terminal wraps it, nothing is cut off."""
 
 
@@ -36,19 +36,24 @@ def print_charges(charges: Sequence[tb.ChargeLine]) -> None:
             tiers[charge.customer_id, charge.product_id, line.rule, line.tier] += line.amount
         totals[charge.customer_id][0] += charge.tax_summary.tax_amount.quantity
         totals[charge.customer_id][1] += charge.amount_including_tax.quantity
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="charges of 2013, USD", title_justify="left")
-    table.add_column("airline")
-    for heading, *_ in TIERS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("\ntax", justify="right", no_wrap=True)
-    table.add_column("\ntotal", justify="right", no_wrap=True, style="bold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, show_footer=True, pad_edge=False)
+    table.add_column("\nairline", footer="all")
+    for heading, *column in TIERS:
+        whole = sum((amount for (_, *key), amount in tiers.items() if key == column), Decimal(0))
+        table.add_column(heading, footer=_whole(whole), justify="right", no_wrap=True)
+    for place, heading in enumerate(("\ntax", "\ntotal")):
+        whole = sum((amounts[place] for amounts in totals.values()), Decimal(0))
+        table.add_column(heading, footer=f"{whole:,f}", justify="right", no_wrap=True)
     for customer_id, (tax, total) in sorted(totals.items(), key=lambda each: -each[1][1]):
         amounts = (tiers[customer_id, product, rule, tier] for _, product, rule, tier in TIERS)
         table.add_row(customer_id, *map(_whole, amounts), f"{tax:,f}", f"{total:,f}")
     out = console()
     out.width = max(out.width, WIDTH_MIN)
+    out.print(
+        "\n[bold]charges of 2013 by airline and tier[/bold], USD (tiers in whole dollars here; exact in the files)"
+    )
     out.print(table)
-    out.print("(tiers are shown in whole dollars; every line is exact, to the last digit, in the Parquet file)\n")
+    out.print()
 
 
 def _whole(amount: Decimal) -> str:

@@ -199,7 +199,7 @@ def _zoom(axes: Axes, airline: AirlineCost, colour: str) -> None:
     _frame(axes)
     axes.margins(x=0, y=0.1)
     axes.yaxis.set_major_formatter(lambda value, _: f"${value:,.2f} M")
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     _dates(axes, DayLocator(interval=3), "%-d %b")  # type: ignore[no-untyped-call]
 
 
