@@ -1,0 +1,102 @@
+"""The demo, with a sample of its flights: twice, as its own process with a server process of its own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+ROOT = Path(__file__).parents[2]
+EVERY = 150
+EVENT_COUNT = 2_183
+
+
+def demo(out: Path, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tallybook_cli.demo", "--out", str(out), "--every", str(EVERY), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """(first run, charges after it, second run, charges after it)."""
+    out = tmp_path_factory.mktemp("demo")
+    found = []
+    for _ in range(2):
+        found.append(demo(out))
+        assert found[-1].returncode == 0, found[-1].stderr
+        found.append(pl.read_parquet(out / "charges.parquet"))
+    return out, found
+
+
+def test_the_first_run_stores_every_flight_and_the_second_none(runs):
+    _, (first, _, second, _) = runs
+    assert re.search(rf"{EVENT_COUNT:,} events, .* a second: {EVENT_COUNT:,} stored, 0 duplicates", first.stdout)
+    assert re.search(rf"{EVENT_COUNT:,} events, .* a second: 0 stored, {EVENT_COUNT:,} duplicates", second.stdout)
+
+
+def test_both_runs_show_the_same_charges(runs):
+    _, (first, charges_first, second, charges_second) = runs
+    assert_frame_equal(charges_first, charges_second)
+    for words in (r"\nall .*\n", r"\ntotal .*\n", r"\nthe costs that .*\n", r"\nequation holds: .*\n"):
+        [line] = re.findall(words, first.stdout)
+        assert re.findall(words, second.stdout) == [line]
+
+
+def test_the_equation_holds_and_the_answers_add_up(runs):
+    _, (first, charges, *_) = runs
+    assert f"equation holds: {charges.height:,} lines, difference 0" in first.stdout
+    assert "the same, to the cent" in first.stdout
+    total = charges["amount_including_tax"].sum()
+    assert f"total {total:,.2f} USD" in first.stdout
+
+
+def test_sixteen_airlines_are_charged_and_nobody_for_the_briefing(runs):
+    _, (_, charges, *_) = runs
+    assert charges["customer_id"].n_unique() == 16
+    assert set(charges["product_id"]) == {"landing", "terminal", "en_route", "capacity"}
+    assert set(charges["currency"]) == {"USD"}
+
+
+def test_the_charges_are_those_of_the_flights(runs):
+    # Given the flights, counted here without the engine
+    _, (_, charges, *_) = runs
+    flights = pl.read_parquet(ROOT / "examples/flights/flights.parquet")
+    flown = flights.filter(pl.col("air_time_minutes").is_not_null()).gather_every(EVERY)
+    assert flown.height == EVENT_COUNT
+
+    # Then quantities add up, and a flight without seats left that charge alone
+    by_product = {
+        product: charges.filter(pl.col("product_id") == product)["quantity"].sum()
+        for product in ("landing", "terminal", "en_route", "capacity")
+    }
+    assert by_product == {
+        "landing": flown.height,
+        "terminal": flown.height,
+        "en_route": flown["distance_miles"].sum(),
+        "capacity": flown["seats"].sum(),
+    }
+
+
+def test_the_files_are_written(runs):
+    out, (first, *_) = runs
+    for name in ("cumulative-cost.png", "catalog.json", "charges.parquet"):
+        assert (out / name).stat().st_size > 10_000
+        assert str(out / name) in first.stdout.replace("\n", "")
+    assert (out / "data" / "default.sqlite").exists()
+
+
+def test_the_servers_process_is_gone_and_left_one_file(runs):
+    # A server that stopped in order leaves no write-ahead log behind.
+    out, _ = runs
+    assert not list((out / "data").glob("default.sqlite-*"))
+
+
+def test_elsewhere_the_demo_says_where_to_run_it(tmp_path):
+    run = demo(tmp_path / "out", folder=tmp_path)
+    assert run.returncode == 2
+    assert (
+        run.stderr == "tallybook: examples/flights/flights.parquet is not there: run the demo in the project's folder\n"
+    )
