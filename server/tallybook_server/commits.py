@@ -76,10 +76,7 @@ class Commit:
         if all(isinstance(piece, EventPiece) for piece in self.pieces):
             events = [piece for piece in self.pieces if isinstance(piece, EventPiece)]
             return np.concatenate(
-                [
-                    np.column_stack([piece.keys[piece.rows], piece.outcome.event_ids[piece.rows]])
-                    for piece in events
-                ]
+                [np.column_stack([piece.keys[piece.rows], piece.outcome.event_ids[piece.rows]]) for piece in events]
             )
         return key_run(self.decoded(), hasher)
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.support import pricing_vectors
+from tests.support.live_server import live_server
+from tests.support.pricing_vectors import Step, VectorCase
 
 from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, common_pb2, ingest_pb2, ingest_pb2_grpc
 from tallybook_engine.catalog.change import CatalogObjects
@@ -31,10 +34,8 @@ from tallybook_engine.catalog.model import (
     Tax,
 )
 from tallybook_engine.decimals import format_decimal
+from tallybook_engine.pricing.model import Price
 from tallybook_server.codec.catalog import write_objects
-from tests.support import pricing_vectors
-from tests.support.live_server import live_server
-from tests.support.pricing_vectors import Step, VectorCase
 
 CASES = pricing_vectors.cases()
 DEFAULT_CURRENCY = "EUR"
@@ -54,7 +55,7 @@ def catalogue() -> catalog_pb2.Catalog:
             taxes.append(Tax(case.id, country, int(case.tax_rate * 10**12)))
         for index, step in enumerate(case.steps):
             name = step_id(case, index)
-            price = step.price
+            price: Price | Matrix = step.price
             if case.cells:
                 price = Matrix(tuple(MatrixRule(f"rule {n}", *cell) for n, cell in enumerate(case.cells)))
             plans.append(Plan(name, "units", case.currency or DEFAULT_CURRENCY, price))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -160,7 +161,7 @@ def as_expected(given: dict) -> dict:
 
 
 def test_the_last_of_a_repeated_text_wins_and_times_merge():
-    parts = [Event(reference="a"), Event(reference="b", time={"seconds": 5}), Event(time={"nanos": 7})]
+    parts = [Event(reference="a"), Event(reference="b", time=Timestamp(seconds=5)), Event(time=Timestamp(nanos=7))]
     content = b"".join(part.SerializeToString() for part in parts)
     assert as_events(b"\x0a" + bytes([len(content)]) + content) == [as_expected({"reference": "b", "time": (5, 7)})]
 
