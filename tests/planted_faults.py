@@ -53,6 +53,7 @@ TESTS = (
     "tests.unit.pricing.test_peer_vectors",
 )
 _SAME = "equal numbers: either is the answer"
+_BOTH = "both ways of looking find the tier"
 _ZERO = "0 has no sign"
 _EVEN = "a power of ten has a half"
 EQUIVALENT = {
@@ -64,7 +65,9 @@ EQUIVALENT = {
         "if not lt192(_MINUS_LIMIT[0], _MINUS_LIMIT[1], _MINUS_LIMIT[2], lo, mid, hi):",
         "lt192 moved",
     ): _SAME,
-    ("pricing.tiers", "while end - first > FEW_TIERS:", "comparison 1 moved"): "both ways of looking find the tier",
+    ("pricing.tiers", "if end - first > _FEW:", "comparison 1 moved"): _BOTH,
+    ("pricing.tiers", "if end - first > _FEW:", "sum turned"): _BOTH,
+    ("pricing.tiers", "return rows + [rows[-1]] * (FEW_TIERS - len(rows))", "sum turned"): "more rows, never reached",
     (
         "pricing.unit_conversion",
         "multiplier, divisor = numerator // common, denominator // common",

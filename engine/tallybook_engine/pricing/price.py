@@ -3,7 +3,7 @@
 import numpy as np
 
 from tallybook_engine.decimals import amount_fits, quantity_fits
-from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels import inlined_kernel
 from tallybook_engine.kernels.wide import ZERO, Limb, Triple, is_negative, is_zero128
 from tallybook_engine.pricing.included_quantity import subtract_included
 from tallybook_engine.pricing.minimum_and_cap import at_least_minimum, at_most_cap
@@ -26,13 +26,14 @@ def _model_price(tables: PriceTables, row: np.void, lo: Limb, hi: Limb) -> Tripl
     return tier_price(tables.tiers[tier_at(tables.tiers, row["first_tier"], row["end_tier"], lo, hi)], lo, hi)
 
 
-@kernel
+@inlined_kernel
 def price(tables: PriceTables, price_index: int, quantity_lo: Limb, quantity_hi: Limb) -> tuple[bool, Limb, Limb, Limb]:
     """(fits, lo, mid, hi): the exact price (scale 24) of an aggregated quantity (scale 12).
 
     It does not fit, and is 0, where the quantity, the converted quantity or the price is not below 10^15.
     """
-    row = tables.prices[price_index]
+    # An index that may be negative would be looked at for counting from the end.
+    row = tables.prices[np.uint64(price_index)]
     rules = row["rules"]
     lo, hi = quantity_lo, quantity_hi
     if not quantity_fits(lo, hi):

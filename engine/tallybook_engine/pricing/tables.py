@@ -17,7 +17,7 @@ from tallybook_engine.pricing.none import none_rows
 from tallybook_engine.pricing.package import rounding_addend
 from tallybook_engine.pricing.per_unit import per_unit_rows
 from tallybook_engine.pricing.stairstep import Stairstep, stairstep_rows
-from tallybook_engine.pricing.tiers import TierRow, check_tiers, tier_records
+from tallybook_engine.pricing.tiers import TierRow, check_tiers, filled_up, tier_records
 from tallybook_engine.pricing.unit_conversion import ConversionSteps, conversion_steps
 from tallybook_engine.pricing.volume import Volume, volume_rows
 
@@ -39,8 +39,8 @@ PRICE_RECORD = np.dtype(
     [
         ("rules", np.uint8),
         ("conversion_to_even", np.bool_),
-        ("first_tier", np.int64),
-        ("end_tier", np.int64),
+        ("first_tier", np.uint64),
+        ("end_tier", np.uint64),
         ("included", np.uint64, 2),
         ("minimum", np.uint64, 3),
         ("cap", np.uint64, 3),
@@ -115,16 +115,16 @@ def _rules(price: Price) -> Rules:
 
 def _tier_rows(price: Price) -> list[TierRow]:
     match price.model:
-        case PerUnit():
-            return per_unit_rows(price.model)
-        case Graduated():
-            return graduated_rows(tiers_of(price)[1])
-        case Volume():
-            return volume_rows(tiers_of(price)[1])
-        case Stairstep():
-            return stairstep_rows(tiers_of(price)[1])
         case NoPrice():
-            return none_rows()
+            return filled_up(none_rows())
+        case PerUnit():
+            return filled_up(per_unit_rows(price.model))
+        case Graduated():
+            return filled_up(graduated_rows(tiers_of(price)[1]))
+        case Volume():
+            return filled_up(volume_rows(tiers_of(price)[1]))
+        case Stairstep():
+            return filled_up(stairstep_rows(tiers_of(price)[1]))
         case Package():
             return []
 
@@ -132,7 +132,7 @@ def _tier_rows(price: Price) -> list[TierRow]:
 def price_tables(prices: Sequence[Price]) -> PriceTables:
     """The tables of prices, in their order."""
     tier_rows = [_tier_rows(price) for price in prices]
-    counts = np.array([len(rows) for rows in tier_rows], dtype=np.int64)
+    counts = np.array([len(rows) for rows in tier_rows], dtype=np.uint64)
     packages = [price.model if isinstance(price.model, Package) else _NO_PACKAGE for price in prices]
     steps = [_NO_CONVERSION if price.conversion is None else conversion_steps(price.conversion) for price in prices]
     records = np.zeros(len(prices), dtype=PRICE_RECORD)
@@ -195,7 +195,7 @@ def _joined(parts: Sequence[PriceTables]) -> PriceTables:
     if not parts:
         return price_tables([])
     prices = np.concatenate([part.prices for part in parts])
-    counts = np.array([len(part.tiers) for part in parts], dtype=np.int64)
+    counts = np.array([len(part.tiers) for part in parts], dtype=np.uint64)
     prices["end_tier"] = np.cumsum(counts)
     prices["first_tier"] = prices["end_tier"] - counts
     return PriceTables(prices, np.concatenate([part.tiers for part in parts]))

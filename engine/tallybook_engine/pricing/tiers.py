@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels import inlined_kernel
-from tallybook_engine.kernels.wide import Limb, Triple, add192, limb_array, lt128, mul128, sub128
+from tallybook_engine.kernels.wide import ONE, ZERO, Limb, Triple, add192, limb_array, lt128, mul128, sub128, umul64
 
 OPEN_END = (1 << 127) - 1
 """`up_to` of an open tier in the tables: no quantity reaches it."""
-FEW_TIERS = 8
-"""So many tiers are looked through one by one."""
+FEW_TIERS = 4
+"""A price has at least so many rows in the tables."""
+
+
+_FEW = np.uint64(FEW_TIERS)
+_TWO = np.uint64(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ TIER_RECORD = np.dtype(
 """A tier in the tables: the limbs of a `TierRow`."""
 
 
+def filled_up(rows: list[TierRow]) -> list[TierRow]:
+    """The rows of one price, at least `FEW_TIERS`: the last, open one stands there again, and is never reached."""
+    return rows + [rows[-1]] * (FEW_TIERS - len(rows))
+
+
 def tier_records(rows: Sequence[TierRow]) -> NDArray[np.void]:
     """Rows as a ``TIER_RECORD[n]`` array."""
     records = np.zeros(len(rows), dtype=TIER_RECORD)
@@ -80,21 +89,26 @@ def tier_index_at(tiers: Sequence[Tier], quantity: int) -> int:
 
 
 @inlined_kernel
-def tier_at(tiers: NDArray[np.void], first: int, end: int, lo: Limb, hi: Limb) -> int:
+def _is_above(quantity_lo: Limb, quantity_hi: Limb, tier: np.void) -> Limb:
+    """1 where a quantity lies above a tier, 0 elsewhere."""
+    up_to = tier["up_to"]
+    return np.uint64(lt128(up_to[0], up_to[1], quantity_lo, quantity_hi))
+
+
+@inlined_kernel
+def tier_at(tiers: NDArray[np.void], first: Limb, end: Limb, lo: Limb, hi: Limb) -> Limb:
     """Index, among the tiers [first, end), of the one in which a quantity (not negative) lies; 0 lies in the first."""
-    while end - first > FEW_TIERS:
-        middle = (first + end) >> 1
-        up_to = tiers[middle - 1]["up_to"]
-        if lt128(up_to[0], up_to[1], lo, hi):
-            first = middle
-        else:
-            end = middle
-    # Few bounds are counted, not halved: each halving is a branch that is guessed wrong half of the time.
-    found = first
-    for row in range(first, end - 1):
-        up_to = tiers[row]["up_to"]
-        found += lt128(up_to[0], up_to[1], lo, hi)
-    return found
+    if end - first > _FEW:
+        while end - first > ONE:
+            middle = (first + end) >> ONE
+            if _is_above(lo, hi, tiers[middle - ONE]) != ZERO:
+                first = middle
+            else:
+                end = middle
+        return first
+    # The tiers below are counted, not searched: a search branches, and half of its branches are guessed wrong.
+    below = _is_above(lo, hi, tiers[first]) + _is_above(lo, hi, tiers[first + ONE])
+    return first + below + _is_above(lo, hi, tiers[first + _TWO])
 
 
 @inlined_kernel
@@ -102,5 +116,8 @@ def tier_price(tier: np.void, lo: Limb, hi: Limb) -> Triple:
     """Exact price (scale 24) of a quantity that lies in this tier."""
     start, unit_price, amount = tier["start"], tier["unit_price"], tier["amount"]
     slice_lo, slice_hi = sub128(lo, hi, start[0], start[1])
+    if (slice_hi | unit_price[1]) == ZERO:
+        cost_lo, cost_mid = umul64(slice_lo, unit_price[0])
+        return add192(cost_lo, cost_mid, ZERO, amount[0], amount[1], amount[2])
     cost_lo, cost_mid, cost_hi = mul128(slice_lo, slice_hi, unit_price[0], unit_price[1])
     return add192(cost_lo, cost_mid, cost_hi, amount[0], amount[1], amount[2])
