@@ -6,8 +6,8 @@
 Timed: one kernel call over all events, in random order of subscriptions, with decimal quantities. It reads and writes
 each subscription's quantity and exact price at random and writes 192-bit costs; it checks every limit. Not timed:
 compilation, making the events, the tables. Each line is one pricing model, the last all of them mixed, a model a
-subscription; the best of the runs counts, by the clock and by the thread's processor time. The hash covers every cost and where every subscription ends, so that the
-work cannot silently change.
+subscription; the best of the runs counts, by the clock and by the thread's processor time. The hash covers every cost
+and where every subscription ends, so that the work cannot silently change.
 """
 
 import argparse
