@@ -1,13 +1,17 @@
 """The command line without a server: help, quotes, and how failures are told."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import COMMANDS, run
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 
 PLAN = """
 id: storage
@@ -195,3 +199,61 @@ def test_the_key_is_never_echoed(capsys, monkeypatch):
     run(["charges", "--help"])
     captured = capsys.readouterr()
     assert "tb_very_secret" not in captured.out + captured.err
+
+
+def test_a_fault_of_its_own_is_one_line_too(capsys, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("tallybook_client.Client.list_events", broken)
+    monkeypatch.setattr("tallybook_client.Client.wait_until_ready", lambda _: None)
+    assert run(["events"]) is ExitCode.SERVER_FAULT
+    assert capsys.readouterr().err == (
+        "tallybook: a fault of tallybook itself: ZeroDivisionError: oh (TALLYBOOK_TRACEBACK=1 shows where)\n"
+    )
+    monkeypatch.setenv("TALLYBOOK_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["events"])
+
+
+def test_the_exit_codes_are_documented():
+    documented = re.findall(r"^\| (\d+) \|", DOCUMENT.read_text(), re.MULTILINE)
+    assert [int(code) for code in documented] == [code.value for code in ExitCode]
+
+
+def test_every_command_is_documented():
+    assert re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(), re.MULTILINE) == list(COMMANDS)
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
+    data = ["--data", str(tmp_path / "data"), "--json"]
+
+    # Given a key to a book
+    assert run(["keys", "create", "--book", "acme", *data]) is ExitCode.OK
+    created = json.loads(capsys.readouterr().out)
+    assert created["key"].startswith("tb_")
+    assert created["book"] == "acme"
+
+    # When it is revoked
+    assert run(["keys", "revoke", created["key_id"], *data]) is ExitCode.OK
+    assert "revoked_time" in json.loads(capsys.readouterr().out)
+
+    # Then it is listed as such, and the key itself is nowhere
+    assert run(["keys", "list", *data]) is ExitCode.OK
+    out = capsys.readouterr().out
+    assert "revoked_time" in json.loads(out)
+    assert created["key"] not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["create", "--book", "../acme"], ExitCode.USAGE, "is no name of a book"),
+        (["create", "--book", "keys"], ExitCode.USAGE, "is no name of a book"),
+        (["list"], ExitCode.USAGE, "has no keys"),
+        (["revoke", "key_1"], ExitCode.USAGE, "has no keys"),
+    ],
+)
+def test_keys_that_cannot_be(tmp_path, capsys, arguments, code, words):
+    assert run(["keys", *arguments, "--data", str(tmp_path)]) is code
+    assert words in capsys.readouterr().err

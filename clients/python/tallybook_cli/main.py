@@ -31,6 +31,10 @@ COMMANDS: dict[str, str] = {
 """Name -> one line of help, in the order in which a newcomer meets them."""
 
 
+TRACEBACK_VARIABLE = "TALLYBOOK_TRACEBACK"
+"""Set it to see where a fault of the program itself comes from."""
+
+
 class Commands(click.Group):
     """The commands of COMMANDS, each in the module of its name."""
 
@@ -92,6 +96,12 @@ def run(arguments: list[str] | None = None) -> ExitCode:
         # The reader of a pipe has enough; keep Python from complaining when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        where = f"{TRACEBACK_VARIABLE}=1 shows where"
+        report(CommandError(f"a fault of tallybook itself: {type(error).__name__}: {error} ({where})"))
+        return ExitCode.SERVER_FAULT
 
 
 def main() -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import click
@@ -15,6 +16,9 @@ from tallybook_server.app import StartError, serve
 from tallybook_server.journal.interface import JournalError
 from tallybook_server.keys import KeysError
 from tallybook_server.settings import DEFAULT_ADDRESS, Settings
+
+PATIENCE_SECONDS = 5.0
+PATIENCE = "starting; the first start on a machine compiles its kernels, which takes a minute or two"
 
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -54,16 +58,22 @@ def command(
         private_key_path=private_key,
     )
     host = listen.rpartition(":")[0]
+    patience = threading.Timer(PATIENCE_SECONDS, lambda: click.echo(PATIENCE, err=True))
+    patience.daemon = True
 
     def started(port: int) -> None:
+        patience.cancel()
         address = f"{host}:{port}"
         if as_json:
             print_json({"address": address, "data": None if memory else str(data)})
         else:
             click.echo(f"listening on {address}; {'nothing is kept' if memory else f'the books are in {data}'}")
 
+    patience.start()
     try:
         serve(settings, started)
     except (StartError, JournalError, KeysError, OSError) as error:
         raise CommandError(str(error), ExitCode.FAILURE_FOUND) from None
+    finally:
+        patience.cancel()
     return ExitCode.OK
