@@ -14,14 +14,22 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.explain import explain_postings
-from tallybook_engine.ledger.outcomes import Cause, DeleteOutcome, DeleteStatus, EventSelector, Match, Postings, Status
-from tallybook_engine.ledger.references import DELETED_BIT, location, sequence_and_row
+from tallybook_engine.ledger.outcomes import (
+    Cause,
+    DeleteOutcome,
+    DeleteStatus,
+    EventSelector,
+    Explained,
+    Match,
+    Postings,
+    Status,
+)
+from tallybook_engine.ledger.references import DELETED_BIT, location, locations_of, sequence_and_row
+from tallybook_engine.ledger.replay import following_records
 from tallybook_engine.ledger.segments import VALUE_PREFIX, Decoded, RecordKind, limbs_of
-from tallybook_engine.ledger.stage import Records, empty_postings, undo_postings
+from tallybook_engine.ledger.stage import Records, empty_postings, joined, ranges, undo_postings
 from tallybook_engine.ledger.state import State
 from tallybook_engine.rating.postings import FITS, PostingTable, chain_length, move_part, repriced, set_base
-
-DELETED_STATUS = np.uint8(Status.STORED)
 
 
 class CustomerRecords(Records, Protocol):
@@ -51,32 +59,24 @@ def stage_deletes(
     records: CustomerRecords,
 ) -> DeletePiece:
     """Stages deletes in order. Every earlier commit must be readable by `records`: nothing may be on its way."""
-    tables: list[pa.Table] = []
-    made: list[Postings] = []
-    keys_before: list[tuple[int, int, int]] = []
-    outcomes: list[DeleteOutcome] = []
-    deleted_here: dict[int, tuple[int, int]] = {}
-    for selector in selectors:
-        row = row_offset + len(tables)
-        outcome, postings, record, key = _delete(
-            state, selector, receipt_time_us, location(sequence, row), records, deleted_here
-        )
-        if outcome.status is DeleteStatus.ALREADY_DELETED and outcome.event_id in deleted_here:
-            index, _ = deleted_here[outcome.event_id]
-            outcome = DeleteOutcome(
-                outcome.status, outcome.event_id, outcome.generation, outcomes[index].postings, outcome.fault
-            )
-        if record is not None and postings is not None and key is not None:
-            deleted_here[outcome.event_id] = (len(outcomes), row)
-            tables.append(record)
-            made.append(postings)
-            keys_before.append(key)
-        outcomes.append(outcome)
-    if not tables:
-        return DeletePiece(pa.table({}), empty_postings(0), (), tuple(outcomes))
-    everything = Postings._make(np.concatenate(columns) for columns in zip(*made, strict=True))
-    table = pa.concat_tables(tables, promote_options="default")
-    return DeletePiece(table, everything, tuple(keys_before), tuple(outcomes))
+    batch = _Batch(state, records, location(sequence, row_offset))
+    outcomes = tuple(batch.delete(selector) for selector in selectors)
+    columns: dict[str, Sequence[int] | int] = {
+        "sequence_offset": 0,
+        "row": [row_offset + index for index in range(len(batch.deleted))],
+        "kind": int(RecordKind.DELETE),
+        "receipt_time_us": receipt_time_us,
+        "first": [found.event_id for found in batch.deleted],
+        "previous": [found.location for found in batch.deleted],
+        "posting_count": [len(postings.part) for postings in batch.postings],
+    }
+    places = [(found.decoded, found.position) for found in batch.deleted]
+    return DeletePiece(
+        records=following_records(places, columns) if places else pa.table({}),
+        postings=joined(batch.postings),
+        keys_before=tuple((*found.key, found.location) for found in batch.deleted),
+        outcomes=outcomes,
+    )
 
 
 def undo_deletes(state: State, piece: DeletePiece) -> None:
@@ -86,67 +86,66 @@ def undo_deletes(state: State, piece: DeletePiece) -> None:
         state.references.put(low, high, before)
 
 
-_Deleted = tuple[DeleteOutcome, Postings | None, pa.Table | None, tuple[int, int, int] | None]
+class _Batch:
+    """Deletes of one message: what they deleted so far is not readable as records yet."""
 
+    def __init__(self, state: State, records: CustomerRecords, first_tombstone: int) -> None:
+        self._state = state
+        self._records = records
+        self._first_tombstone = first_tombstone
+        self._outcome_of_key: dict[tuple[int, int], DeleteOutcome] = {}
+        self.deleted: list[Found] = []
+        self.postings: list[Postings] = []
 
-def _delete(
-    state: State,
-    selector: EventSelector,
-    receipt_time_us: int,
-    tombstone: int,
-    records: CustomerRecords,
-    deleted_here: dict[int, tuple[int, int]],
-) -> _Deleted:
-    if selector.fault:
-        return _nothing(DeleteStatus.INVALID, 0, 0, selector.fault)
-    found = find_event(state, selector, records)
-    if found is None:
-        return _nothing(DeleteStatus.NOT_FOUND, selector.event_id or 0, selector.generation or 0)
-    if found.event_id in deleted_here:
-        return _nothing(DeleteStatus.ALREADY_DELETED, found.event_id, found.generation)
-    if found.deleted:
+    def delete(self, selector: EventSelector) -> DeleteOutcome:
+        """Stages one delete."""
+        if selector.fault:
+            return _nothing(DeleteStatus.INVALID, 0, 0, selector.fault)
+        key = key_of(self._state, selector, self._records)
+        here = self._outcome_of_key.get(key) if key is not None else None
+        if here is not None and _names(selector, here):
+            return DeleteOutcome(DeleteStatus.ALREADY_DELETED, here.event_id, here.generation, here.postings, 0)
+        latest = self._latest(key, here)
+        found = found_from(key, latest, selector, self._records) if key is not None else None
+        if found is None:
+            return _nothing(DeleteStatus.NOT_FOUND, selector.event_id or 0, selector.generation or 0)
+        if found.deleted:
+            explained = self._explained(found.decoded.postings, found)
+            return DeleteOutcome(DeleteStatus.ALREADY_DELETED, found.event_id, found.generation, explained, 0)
+        postings, fault = _withdraw(self._state, found, self._records)
+        if postings is None:
+            return _nothing(DeleteStatus.INVALID, found.event_id, found.generation, fault)
+        tombstone = self._first_tombstone + len(self.deleted)
+        self._state.references.put(*found.key, tombstone | DELETED_BIT)
+        self.deleted.append(found)
+        self.postings.append(postings)
+        explained = tuple(explain_postings(self._state, postings, 0, len(postings.part), Cause.DELETE))
+        outcome = DeleteOutcome(DeleteStatus.DELETED, found.event_id, found.generation, explained, 0)
+        self._outcome_of_key[found.key] = outcome
+        return outcome
+
+    def _latest(self, key: tuple[int, int] | None, here: DeleteOutcome | None) -> int:
+        """Location of a key's latest readable record; 0: none."""
+        if key is None:
+            return 0
+        if here is not None:
+            return next(found.location for found in self.deleted if found.key == key)
+        return self._state.references.get(*key)
+
+    def _explained(self, postings: Postings, found: Found) -> tuple[Explained, ...]:
         begin, end = found.decoded.posting_ranges
-        explained = explain_postings(
-            state, found.decoded.postings, int(begin[found.position]), int(end[found.position]), Cause.DELETE
-        )
-        return (
-            DeleteOutcome(DeleteStatus.ALREADY_DELETED, found.event_id, found.generation, tuple(explained), 0),
-            None,
-            None,
-            None,
-        )
-    postings, fault = _withdraw(state, found, records)
-    if postings is None:
-        return _nothing(DeleteStatus.INVALID, found.event_id, found.generation, fault)
-    record = found.decoded.tables.records.slice(found.position, 1)
-    record = changed(
-        record,
-        sequence_offset=0,
-        row=sequence_and_row(tombstone)[1],
-        kind=int(RecordKind.DELETE),
-        receipt_time_us=receipt_time_us,
-        first=found.event_id,
-        previous=found.location,
-        posting_count=len(postings.part),
-    )
-    state.references.put(*found.key, tombstone | DELETED_BIT)
-    explained = explain_postings(state, postings, 0, len(postings.part), Cause.DELETE)
-    outcome = DeleteOutcome(DeleteStatus.DELETED, found.event_id, found.generation, tuple(explained), 0)
-    return outcome, postings, record, (*found.key, found.location)
+        start, stop = int(begin[found.position]), int(end[found.position])
+        return tuple(explain_postings(self._state, postings, start, stop, Cause.DELETE))
 
 
-def _nothing(status: DeleteStatus, event_id: int, generation: int, fault: int = 0) -> _Deleted:
-    return DeleteOutcome(status, event_id, generation, (), fault), None, None, None
+def _names(selector: EventSelector, outcome: DeleteOutcome) -> bool:
+    if selector.event_id is not None:
+        return selector.event_id == outcome.event_id
+    return selector.generation in (None, outcome.generation)
 
 
-def changed(record: pa.Table, **values: int) -> pa.Table:
-    """A record with other values in some number columns."""
-    for name, value in values.items():
-        index = record.schema.get_field_index(name)
-        record = record.set_column(
-            index, record.schema.field(index), pa.array([value], type=record.schema.types[index])
-        )
-    return record
+def _nothing(status: DeleteStatus, event_id: int, generation: int, fault: int = 0) -> DeleteOutcome:
+    return DeleteOutcome(status, event_id, generation, (), fault)
 
 
 # --- Finding an event -----------------------------------------------------------------------------------------------
@@ -168,34 +167,42 @@ class Found:
 
 def find_event(state: State, selector: EventSelector, records: Records) -> Found | None:
     """The latest record of the generation that a selector names (the latest generation where it names none)."""
-    key = _key_of_id(state, selector.event_id, records) if selector.event_id is not None else _key(state, selector)
-    latest = state.references.get(*key) if key is not None else 0
-    if key is None or latest == 0:
-        return None
-    wanted_id, wanted_generation = selector.event_id, selector.generation
+    key = key_of(state, selector, records)
+    return None if key is None else found_from(key, state.references.get(*key), selector, records)
+
+
+def key_of(state: State, selector: EventSelector, records: Records) -> tuple[int, int] | None:
+    """The key of what a selector names; None where it names nothing that could be."""
+    if selector.event_id is not None:
+        return _key_of_id(state, selector.event_id, records)
+    return _key(state, selector)
+
+
+def found_from(key: tuple[int, int], latest: int, selector: EventSelector, records: Records) -> Found | None:
+    """What a selector names, looked for from a key's location backwards."""
     at = latest & (DELETED_BIT - 1)
     while at:
         found = _record(key, at, records)
-        if wanted_id is not None:
-            fits = found.event_id == wanted_id
+        if selector.event_id is not None:
+            fits = found.event_id == selector.event_id
         else:
-            fits = wanted_generation is None or found.generation == wanted_generation
+            fits = selector.generation is None or found.generation == selector.generation
         if fits:
             return found
-        at = int(found.decoded.column("previous")[found.position].as_py())
+        at = int(found.decoded.numbers("previous")[found.position])
     return None
 
 
 def _record(key: tuple[int, int], at: int, records: Records) -> Found:
     decoded = records.decoded(sequence_and_row(at)[0])
-    position = int(decoded.positions(np.array([at], dtype=np.uint64))[0])
-    first = int(decoded.column("first")[position].as_py())
+    position = decoded.position(at)
+    assert position is not None
     return Found(
         key=key,
-        event_id=first or at,
-        generation=int(decoded.column("generation")[position].as_py()),
+        event_id=int(decoded.numbers("first")[position]) or at,
+        generation=int(decoded.numbers("generation")[position]),
         location=at,
-        deleted=decoded.column("kind")[position].as_py() == RecordKind.DELETE,
+        deleted=decoded.numbers("kind")[position] == RecordKind.DELETE,
         decoded=decoded,
         position=position,
     )
@@ -205,7 +212,7 @@ def history(found: Found, records: Records) -> list[Found]:
     """The records of an event, oldest first."""
     chain = [found]
     while chain[-1].location != found.event_id:
-        at = int(chain[-1].decoded.column("previous")[chain[-1].position].as_py())
+        at = int(chain[-1].decoded.numbers("previous")[chain[-1].position])
         chain.append(_record(found.key, at, records))
     return chain[::-1]
 
@@ -231,10 +238,8 @@ def _key_of_id(state: State, event_id: int, records: Records) -> tuple[int, int]
     if event_id & DELETED_BIT or not 0 < sequence <= state.sequence:
         return None
     decoded = records.decoded(sequence)
-    if event_id not in decoded.locations:
-        return None
-    position = int(decoded.positions(np.array([event_id], dtype=np.uint64))[0])
-    if decoded.column("kind")[position].as_py() != RecordKind.EVENT:
+    position = decoded.position(event_id)
+    if position is None or decoded.numbers("kind")[position] != RecordKind.EVENT:
         return None
     return _hashed(state, decoded.column("customer")[position].as_py(), decoded.column("reference")[position].as_py())
 
@@ -274,9 +279,7 @@ def _withdraw(state: State, found: Found, records: CustomerRecords) -> tuple[Pos
 
 def own_parts(decoded: Decoded, position: int) -> list[int]:
     """The parts in which a record's event counts."""
-    if decoded.column("status")[position].as_py() != Status.STORED:
-        return []
-    if decoded.column("match")[position].as_py() != Match.MATCHED:
+    if decoded.numbers("status")[position] != Status.STORED or decoded.numbers("match")[position] != Match.MATCHED:
         return []
     begin, end = decoded.posting_ranges
     chosen = slice(int(begin[position]), int(end[position]))
@@ -329,25 +332,29 @@ def surviving_maxima(state: State, account: int, without: Found, records: Custom
     """Largest value in each part of an account, over the events that are in it and are not `without`."""
     customer = without.decoded.column("customer")[without.position].as_py()
     maxima: dict[int, int] = {}
-    for decoded, position in surviving(state, customer, records):
-        if int(decoded.locations[position]) == without.location:
-            continue
-        for part in own_parts(decoded, position):
-            if int(state.parts.arrays.account[part]) == account:
-                definition = state.definition_of_part(part)
-                value = member_value(definition.aggregation, definition.value, decoded, position)
-                maxima[part] = max(maxima.get(part, NO_EVENT), value)
+    for decoded, positions in surviving(state, customer, records):
+        counting = positions[decoded.locations[positions] != np.uint64(without.location)]
+        counting = counting[decoded.numbers("status")[counting] == Status.STORED]
+        begin, end = decoded.posting_ranges
+        at = ranges(begin[counting], end[counting])
+        places = np.repeat(counting, (end - begin)[counting])
+        inside = ~decoded.postings.carried[at]
+        inside &= state.parts.arrays.account[decoded.postings.part[at]] == account
+        for part, position in zip(decoded.postings.part[at][inside].tolist(), places[inside].tolist(), strict=True):
+            definition = state.definition_of_part(part)
+            value = member_value(definition.aggregation, definition.value, decoded, position)
+            maxima[part] = max(maxima.get(part, NO_EVENT), value)
     return maxima
 
 
-def surviving(state: State, customer: str, records: CustomerRecords) -> Iterator[tuple[Decoded, int]]:
-    """The latest record of every event of a customer that is not deleted, in the order of their storing."""
+def surviving(state: State, customer: str, records: CustomerRecords) -> Iterator[tuple[Decoded, NDArray[np.int64]]]:
+    """Where the latest records of a customer's events stand that are not deleted, in the order of their storing."""
     for decoded, positions in records.of_customer(customer):
         ordered = positions[np.argsort(decoded.locations[positions], kind="stable")]
         references = decoded.column("reference").take(pa.array(ordered))
         keys = state.hasher.keys(
             np.zeros(len(ordered), dtype=np.int32), pa.array([customer], type=pa.string()), references
         )
-        for key, position in zip(keys.tolist(), ordered.tolist(), strict=True):
-            if state.references.get(*key) == int(decoded.locations[position]):
-                yield decoded, position
+        latest = np.zeros(len(ordered), dtype=np.uint64)
+        locations_of(state.references.keys, state.references.payloads, keys, latest)
+        yield decoded, ordered[latest == decoded.locations[ordered]]

@@ -167,6 +167,18 @@ def look_up(
     return claimed
 
 
+@kernel
+def locations_of(
+    keys: NDArray[np.uint64],
+    payloads: NDArray[np.uint64],
+    wanted_keys: NDArray[np.uint64],
+    locations: NDArray[np.uint64],
+) -> None:
+    """Location of each of n keys [n, 2]; 0 where it is unknown."""
+    for row in range(len(locations)):
+        locations[row] = payloads[find(keys, payloads, wanted_keys[row, 0], wanted_keys[row, 1])]
+
+
 class Hasher:
     """Keys, fingerprints and partitions under one journal's secret of 16 bytes."""
 

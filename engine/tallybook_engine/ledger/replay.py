@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +12,38 @@ from tallybook_engine.ledger.segments import (
     PROPERTY_PREFIX,
     VALUE_PREFIX,
     Decoded,
+    concatenated,
     limbs_of,
     numpy_of,
     one_chunk,
 )
 
+Place = tuple[Decoded, int]
+"""A body and the position of a record in it."""
 
-def chosen_records(chosen: Sequence[tuple[Decoded, int]]) -> pa.Table:
-    """The records at (decoded, position), in that order, as one table."""
-    return one_chunk(
-        pa.concat_tables(
-            [decoded.tables.records.slice(position, 1) for decoded, position in chosen], promote_options="default"
-        )
+
+def chosen_records(chosen: Sequence[Place]) -> pa.Table:
+    """The records at these places, in this order, as one table."""
+    groups: dict[int, tuple[Decoded, list[int], list[int]]] = {}
+    for index, (decoded, position) in enumerate(chosen):
+        _, positions, indices = groups.setdefault(id(decoded), (decoded, [], []))
+        positions.append(position)
+        indices.append(index)
+    table = concatenated(
+        [decoded.tables.records.take(pa.array(positions)) for decoded, positions, _ in groups.values()]
     )
+    order = np.argsort(np.concatenate([np.array(indices) for _, _, indices in groups.values()]))
+    return one_chunk(table.take(pa.array(order)))
+
+
+def following_records(chosen: Sequence[Place], columns: Mapping[str, Sequence[int] | int]) -> pa.Table:
+    """Copies of the records at these places with other values in some columns of numbers: what comes after them."""
+    table = chosen_records(chosen)
+    for name, values in columns.items():
+        index = table.schema.get_field_index(name)
+        given = [values] * len(chosen) if isinstance(values, int) else values
+        table = table.set_column(index, table.schema.field(index), pa.array(given, type=table.schema.types[index]))
+    return table
 
 
 def event_columns(records: pa.Table) -> EventColumns:

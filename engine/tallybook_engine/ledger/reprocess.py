@@ -17,26 +17,25 @@ from numpy.typing import NDArray
 from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
-from tallybook_engine.ledger.delete import CustomerRecords, changed, own_parts, surviving
+from tallybook_engine.ledger.delete import CustomerRecords, surviving
 from tallybook_engine.ledger.opening import Mark, close_after, mark, price_at, retire_period, revive_period
 from tallybook_engine.ledger.outcomes import Match, Postings, Status
 from tallybook_engine.ledger.references import MAXIMUM_ROWS, location
-from tallybook_engine.ledger.replay import chosen_records, event_columns
-from tallybook_engine.ledger.segments import RECORD_FIELDS, Decoded, RecordKind
+from tallybook_engine.ledger.replay import Place, chosen_records, event_columns, following_records
+from tallybook_engine.ledger.segments import RECORD_FIELDS, Decoded, RecordKind, concatenated
 from tallybook_engine.ledger.stage import (
     Resolved,
     empty_postings,
     joined,
     match_batch,
     post_pairs,
+    ranges,
     resolve,
     undo_postings,
 )
 from tallybook_engine.ledger.state import Opening, State
 from tallybook_engine.matching import Pairs
 from tallybook_engine.rating.postings import FITS, PostingTable, repriced, set_base
-
-Chosen = tuple[Decoded, int]
 
 
 class DoesNotFit(Exception):
@@ -79,64 +78,40 @@ def stage_reprocess(
     open_before = mark(state)
     before = {line: _line_values(state, line) for line in state.lines_of_customer.get(customer_id, [])}
     retired = _retire(state, customer_id, start_us, end_us) if move_pins else []
-    gone = {account for _, accounts in retired for account, _ in accounts}
+    gone = np.array([account for _, accounts in retired for account, _ in accounts], dtype=np.int32)
     down = _bring_down(state, gone)
+    chosen = _chosen(state, customer_id, start_us, end_us, move_pins, gone, records)
     try:
-        chosen = _chosen(state, customer_id, start_us, end_us, move_pins, gone, records)
-        kept = [[part for part in own_parts(*one) if state.parts.arrays.account[part] not in gone] for one in chosen]
-        status, match, faults, postings, starts = _rate_again(state, chosen, kept)
+        again = _rate_again(state, chosen)
     except DoesNotFit:
         _undo(state, down, open_before, retired)
         raise
-    tables: list[pa.Table] = []
-    memberships: list[Postings] = []
-    keys_before: list[tuple[int, int, int]] = []
-    for index, (decoded, position) in enumerate(chosen):
-        own = _own(postings, int(starts[index]), int(starts[index + 1]))
-        if len(own.part) == 0 and len(kept[index]) == len(own_parts(decoded, position)):
-            continue
-        row = row_offset + len(tables)
-        membership = joined([_standing(kept[index]), own])
-        known = int(decoded.locations[position])
-        tables.append(
-            changed(
-                decoded.tables.records.slice(position, 1),
-                sequence_offset=0,
-                row=row,
-                kind=int(RecordKind.RERATE),
-                status=int(status[index]),
-                match=int(match[index]),
-                fault=int(faults[index]),
-                receipt_time_us=receipt_time_us,
-                first=int(decoded.column("first")[position].as_py()) or known,
-                previous=known,
-                posting_count=len(membership.part),
-            )
-        )
-        memberships.append(membership)
-        key = _key(state, decoded, position)
-        keys_before.append((*key, known))
-        state.references.put(*key, location(sequence, row))
-    if row_offset + len(tables) >= MAXIMUM_ROWS:
+    changed = np.flatnonzero(again.changed)
+    if row_offset + len(changed) >= MAXIMUM_ROWS:
         raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
-    moves = _one_posting_a_line(state, joined([down, postings]))
+    standing, standing_counts = _standing(chosen, again, changed)
+    moves = _one_posting_a_line(state, joined([down, again.postings]))
     retirements = [opening for _, opening in state.retirements[len(state.retirements) - len(retired) :]]
     openings = tuple(retirements + state.openings[open_before.parts :])
-    rated = len(tables)
+    tables: list[pa.Table] = []
+    keys_before: list[tuple[int, int, int]] = []
+    if len(changed):
+        table = _rerate_records(chosen, again, changed, standing_counts, receipt_time_us, row_offset)
+        tables.append(table)
+        keys_before = _move_locations(state, table, sequence)
     if len(moves.part) or openings:
         reference = state.pools.customer_references[customer_id]
-        tables.append(_lines_record(reference, receipt_time_us, row_offset + len(tables), len(moves.part)))
+        tables.append(_lines_record(reference, receipt_time_us, row_offset + len(changed), len(moves.part)))
     amounts = _line_moves(state, customer_id, before)
-    standing = joined(memberships)
     return ReprocessPiece(
-        records=pa.concat_tables(tables, promote_options="default") if tables else pa.table({}),
+        records=concatenated(tables) if tables else pa.table({}),
         postings=joined([standing, moves]),
         moving_from=len(standing.part),
         openings=openings,
         open_before=open_before,
         retired=tuple(retired),
         keys_before=tuple(keys_before),
-        event_count_rated=rated,
+        event_count_rated=int((again.fresh_counts > 0).sum()),
         line_count_moved=len(amounts),
         amounts=tuple(amounts),
     )
@@ -201,31 +176,78 @@ def _is_linked(state: State, period: int) -> bool:
     return at == period
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """n events to match again, and the parts they count in so far."""
+
+    places: list[Place]
+    locations: NDArray[np.uint64]
+    status: NDArray[np.uint8]
+    match: NDArray[np.uint8]
+    kept_row: NDArray[np.int64]
+    """[k] event of each part that it stays in, ascending."""
+    kept_part: NDArray[np.int32]
+    lost: NDArray[np.bool_]
+    """[n] whether the event counted in a part that was retired."""
+
+
 def _chosen(
     state: State,
     customer_id: str,
     start_us: int,
     end_us: int,
     move_pins: bool,
-    gone: set[int],
+    gone: NDArray[np.int32],
     records: CustomerRecords,
-) -> list[Chosen]:
-    chosen = []
-    for decoded, position in surviving(state, state.pools.customer_references[customer_id], records):
-        in_range = start_us <= decoded.column("time_us")[position].as_py() < end_us
-        unrated = (
-            decoded.column("status")[position].as_py() == Status.UNPRICED
-            or decoded.column("match")[position].as_py() != Match.MATCHED
+) -> _Chosen:
+    """What the range names: unrated events; with `move_pins` all, and those of the accounts that are gone."""
+    places: list[Place] = []
+    pieces: list[tuple[NDArray[np.generic], ...]] = []
+    for decoded, positions in surviving(state, state.pools.customer_references[customer_id], records):
+        status, match = decoded.numbers("status")[positions], decoded.numbers("match")[positions]
+        times_us = decoded.numbers("time_us")[positions]
+        counting = (status == Status.STORED) & (match == Match.MATCHED)
+        row, part = _own_parts(decoded, positions, counting)
+        is_gone = np.isin(state.parts.arrays.account[part], gone)
+        lost = np.bincount(row[is_gone], minlength=len(positions)) > 0
+        in_range = (times_us >= start_us) & (times_us < end_us)
+        wanted = lost | (in_range & (move_pins | ~counting))
+        number = np.cumsum(wanted) - 1 + len(places)
+        kept = wanted[row] & ~is_gone
+        pieces.append(
+            (
+                decoded.locations[positions[wanted]],
+                status[wanted],
+                match[wanted],
+                number[row[kept]],
+                part[kept],
+                lost[wanted],
+            )
         )
-        retired = any(int(state.parts.arrays.account[part]) in gone for part in own_parts(decoded, position))
-        if retired or (in_range and (unrated or move_pins)):
-            chosen.append((decoded, position))
-    return chosen
+        places += [(decoded, int(position)) for position in positions[wanted]]
+    empty = (np.uint64, np.uint8, np.uint8, np.int64, np.int32, np.bool_)
+    columns = [
+        np.concatenate([np.zeros(0, dtype=dtype), *(piece[index] for piece in pieces)])
+        for index, dtype in enumerate(empty)
+    ]
+    return _Chosen(places, *columns)
 
 
-def _bring_down(state: State, accounts: set[int]) -> Postings:
+def _own_parts(
+    decoded: Decoded, positions: NDArray[np.int64], counting: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """(index into positions, part) of each part in which the counting ones of some records count."""
+    rows = np.flatnonzero(counting)
+    begin, end = decoded.posting_ranges
+    at = ranges(begin[positions[rows]], end[positions[rows]])
+    row = np.repeat(rows, (end - begin)[positions[rows]])
+    own = ~decoded.postings.carried[at]
+    return row[own], decoded.postings.part[at][own]
+
+
+def _bring_down(state: State, accounts: NDArray[np.int32]) -> Postings:
     """Postings that bring retired accounts, which are priced at nothing by now, down to no events."""
-    parts = [part for account in sorted(accounts) for part in _chain(state, account)]
+    parts = [part for account in sorted(accounts.tolist()) for part in _chain(state, account)]
     made = PostingTable(*empty_postings(len(parts)))
     for at, part in enumerate(parts):
         empty = NO_EVENT if state.definition_of_part(part).aggregation is Aggregation.MAX else 0
@@ -255,47 +277,114 @@ def _chain(state: State, account: int) -> list[int]:
     return chain[::-1]
 
 
-def _rate_again(
-    state: State, chosen: list[Chosen], kept: list[list[int]]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], Postings, NDArray[np.int64]]:
-    """(status, match, faults, postings, posting starts) of the chosen events, without the parts they are in already."""
-    count = len(chosen)
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """n events matched and rated again."""
+
+    status: NDArray[np.uint8]
+    match: NDArray[np.uint8]
+    faults: NDArray[np.uint8]
+    postings: Postings
+    posting_starts: NDArray[np.int64]
+    fresh_counts: NDArray[np.int64]
+    """[n] parts that each event counts in now and did not before."""
+    changed: NDArray[np.bool_]
+    """[n] whether anything of the event is other than its last record says."""
+
+
+def _rate_again(state: State, chosen: _Chosen) -> _Again:
+    """Matches the chosen events anew and posts them to the parts that they are not in already."""
+    count = len(chosen.places)
     if count == 0:
         nothing = np.zeros(0, dtype=np.uint8)
-        return nothing, nothing, nothing, empty_postings(0), np.zeros(1, dtype=np.int64)
-    columns = event_columns(chosen_records(chosen))
+        none = np.zeros(0, dtype=np.int64)
+        return _Again(nothing, nothing, nothing, empty_postings(0), np.zeros(1, dtype=np.int64), none, nothing > 0)
+    columns = event_columns(chosen_records(chosen.places))
     resolved: Resolved = resolve(state, state.current, columns, columns.times_us)
     faults = np.zeros(count, dtype=np.uint8)
     match, pairs, pair_start = match_batch(state, resolved.batch, np.ones(count, dtype=np.bool_), faults)
+    made = int(pair_start[-1])
+    pairs = Pairs._make(column[:made] for column in pairs)
     rows = np.repeat(np.arange(count), np.diff(pair_start))
-    fresh = np.array([part not in kept[row] for row, part in zip(rows, pairs.part, strict=False)], dtype=np.bool_)
-    used = Pairs(*(column[: len(rows)][fresh] for column in pairs))
+    fresh = ~np.isin(_pair_keys(rows, pairs.part), _pair_keys(chosen.kept_row, chosen.kept_part))
     starts = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(np.bincount(rows[fresh], minlength=count), out=starts[1:])
-    postings, posting_starts = post_pairs(state, used, starts, resolved.numbers, faults)
+    postings, posting_starts = post_pairs(
+        state, Pairs._make(column[fresh] for column in pairs), starts, resolved.numbers, faults
+    )
+    unfit_and_kept = np.isin(np.flatnonzero(faults), chosen.kept_row)
+    if unfit_and_kept.any():
+        undo_postings(state, postings)
+        raise DoesNotFit(columns.references[int(np.flatnonzero(faults)[unfit_and_kept][0])].as_py())
     status = np.where(faults == 0, np.uint8(Status.STORED), np.uint8(Status.UNPRICED))
-    for row in np.flatnonzero(faults):
-        if kept[row]:
-            undo_postings(state, postings)
-            raise DoesNotFit(columns.references[int(row)].as_py())
-    return status, match, faults, postings, posting_starts
+    fresh_counts = np.where(faults == 0, np.diff(starts), 0)
+    changed = chosen.lost | (fresh_counts > 0) | (status != chosen.status) | (match != chosen.match)
+    return _Again(status, match, faults, postings, posting_starts, fresh_counts, changed)
+
+
+def _pair_keys(rows: NDArray[np.int64], parts: NDArray[np.int32]) -> NDArray[np.int64]:
+    return (rows.astype(np.int64) << 32) | parts
 
 
 # --- Records --------------------------------------------------------------------------------------------------------
 
 
-def _own(postings: Postings, start: int, end: int) -> Postings:
-    """The parts an event counts in since, as postings that move nothing."""
-    chosen = np.arange(start, end)[~postings.carried[start:end]]
-    return _standing([int(part) for part in postings.part[chosen]])
-
-
-def _standing(parts: list[int]) -> Postings:
-    standing = empty_postings(len(parts))
+def _standing(chosen: _Chosen, again: _Again, changed: NDArray[np.int64]) -> tuple[Postings, NDArray[np.int64]]:
+    """(the parts in which the changed events count since, as postings that move nothing; how many each event has)."""
+    own = ~again.postings.carried
+    posted_row = np.repeat(np.arange(len(chosen.places)), np.diff(again.posting_starts))[own]
+    row = np.concatenate([chosen.kept_row, posted_row])
+    part = np.concatenate([chosen.kept_part, again.postings.part[own]])
+    wanted = np.isin(row, changed)
+    row, part = row[wanted], part[wanted]
+    standing = empty_postings(len(row))
     for column in standing:
         column[...] = 0
-    standing.part[:] = parts
-    return standing
+    standing.part[:] = part[np.argsort(row, kind="stable")]
+    return standing, np.bincount(row, minlength=len(chosen.places))[changed]
+
+
+def _rerate_records(
+    chosen: _Chosen,
+    again: _Again,
+    changed: NDArray[np.int64],
+    posting_counts: NDArray[np.int64],
+    receipt_time_us: int,
+    row_offset: int,
+) -> pa.Table:
+    places = [chosen.places[index] for index in changed]
+    firsts = [
+        int(decoded.numbers("first")[position]) or int(decoded.locations[position]) for decoded, position in places
+    ]
+    return following_records(
+        places,
+        {
+            "sequence_offset": 0,
+            "row": list(range(row_offset, row_offset + len(changed))),
+            "kind": int(RecordKind.RERATE),
+            "status": again.status[changed].tolist(),
+            "match": again.match[changed].tolist(),
+            "fault": again.faults[changed].tolist(),
+            "receipt_time_us": receipt_time_us,
+            "first": firsts,
+            "previous": chosen.locations[changed].tolist(),
+            "posting_count": posting_counts.tolist(),
+        },
+    )
+
+
+def _move_locations(state: State, rerated: pa.Table, sequence: int) -> list[tuple[int, int, int]]:
+    """Points the keys at their new records; answers (key low, key high, location before) of each."""
+    customers = rerated.column("customer").chunk(0)
+    keys = state.hasher.keys(
+        customers.indices.to_numpy().astype(np.int32), customers.dictionary, rerated.column("reference").chunk(0)
+    )
+    moved = []
+    rows, previous = rerated.column("row").to_pylist(), rerated.column("previous").to_pylist()
+    for key, row, before in zip(keys.tolist(), rows, previous, strict=True):
+        moved.append((key[0], key[1], before))
+        state.references.put(key[0], key[1], location(sequence, row))
+    return moved
 
 
 def _one_posting_a_line(state: State, postings: Postings) -> Postings:
@@ -331,15 +420,6 @@ def _lines_record(customer_reference: str, receipt_time_us: int, row: int, posti
         "posting_count": posting_count,
     }
     return pa.table({name: pa.array([values[name]], type=type_) for name, type_ in RECORD_FIELDS})
-
-
-def _key(state: State, decoded: Decoded, position: int) -> tuple[int, int]:
-    keys = state.hasher.keys(
-        np.zeros(1, dtype=np.int32),
-        pa.array([decoded.column("customer")[position].as_py()], type=pa.string()),
-        pa.array([decoded.column("reference")[position].as_py()], type=pa.string()),
-    )
-    return int(keys[0, 0]), int(keys[0, 1])
 
 
 # --- What moved -----------------------------------------------------------------------------------------------------

@@ -242,17 +242,27 @@ class Decoded:
     def __init__(self, first_sequence: int, tables: Tables) -> None:
         self.first_sequence = first_sequence
         self.tables = tables
+        self._columns: dict[str, pa.Array] = {}
+        self._numbers: dict[str, NDArray[Any]] = {}
 
     def column(self, name: str) -> pa.Array:
         """A records column as one array."""
-        column = self.tables.records.column(name).combine_chunks()
-        return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        if name not in self._columns:
+            column = self.tables.records.column(name).combine_chunks()
+            self._columns[name] = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        return self._columns[name]
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """[n] a records column of numbers."""
+        if name not in self._numbers:
+            self._numbers[name] = numpy_of(self.column(name))
+        return self._numbers[name]
 
     @cached_property
     def locations(self) -> NDArray[np.uint64]:
         """[n] `sequence << 24 | row` of each record, in the order of the body."""
-        sequences = np.uint64(self.first_sequence) + numpy_of(self.column("sequence_offset")).astype(np.uint64)
-        return (sequences << np.uint64(ROW_BITS)) | numpy_of(self.column("row")).astype(np.uint64)
+        sequences = np.uint64(self.first_sequence) + self.numbers("sequence_offset").astype(np.uint64)
+        return (sequences << np.uint64(ROW_BITS)) | self.numbers("row").astype(np.uint64)
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
@@ -268,6 +278,13 @@ class Decoded:
         assert np.array_equal(self._sorted_locations[found], locations)
         return self._order[found]
 
+    def position(self, location: int) -> int | None:
+        """Where the record of one location stands; None where there is none."""
+        at = int(np.searchsorted(self._sorted_locations, np.uint64(location)))
+        if at == len(self._sorted_locations) or self._sorted_locations[at] != location:
+            return None
+        return int(self._order[at])
+
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
         """[n, 2]."""
@@ -281,7 +298,7 @@ class Decoded:
     @cached_property
     def posting_ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """([n] start, [n] end) of each record's postings, in the order of the body."""
-        counts = numpy_of(self.column("posting_count")).astype(np.int64)
+        counts = self.numbers("posting_count").astype(np.int64)
         ends = np.empty(len(counts), dtype=np.int64)
         ends[self._order] = np.cumsum(counts[self._order])
         return ends - counts, ends

@@ -17,10 +17,9 @@ from tallybook_engine.catalog.compile import AGGREGATION_CODES
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.decimals import format_decimal, format_money
 from tallybook_engine.kernels import kernel
-from tallybook_engine.kernels.hash_set import find
 from tallybook_engine.kernels.wide import add128, add192, from_limbs, lt128, sub192, to_limbs
 from tallybook_engine.ledger.outcomes import Match, Status
-from tallybook_engine.ledger.references import stacked
+from tallybook_engine.ledger.references import locations_of, stacked
 from tallybook_engine.ledger.replay import event_columns
 from tallybook_engine.ledger.segments import Decoded, RecordKind, numpy_of
 from tallybook_engine.ledger.state import State
@@ -101,9 +100,9 @@ def _aggregate(state: State, decoded: Decoded, own: NDArray[np.uint64]) -> int:
     keys = state.hasher.keys(
         numpy_of(customers.indices).astype(np.int32, copy=False), customers.dictionary, decoded.column("reference")
     )
-    survives = np.zeros(len(kinds), dtype=np.bool_)
-    _surviving(state.references.keys, state.references.payloads, keys, decoded.locations, survives)
-    survives &= (kinds == RecordKind.EVENT) | (kinds == RecordKind.RERATE)
+    latest = np.zeros(len(kinds), dtype=np.uint64)
+    locations_of(state.references.keys, state.references.payloads, keys, latest)
+    survives = (latest == decoded.locations) & ((kinds == RecordKind.EVENT) | (kinds == RecordKind.RERATE))
     counts = survives & (numpy_of(decoded.column("status")) == Status.STORED)
     counts &= numpy_of(decoded.column("match")) == Match.MATCHED
     columns = event_columns(decoded.tables.records)
@@ -129,18 +128,6 @@ def _aggregate(state: State, decoded: Decoded, own: NDArray[np.uint64]) -> int:
         own,
     )
     return int(survives.sum())
-
-
-@kernel
-def _surviving(
-    keys: NDArray[np.uint64],
-    payloads: NDArray[np.uint64],
-    record_keys: NDArray[np.uint64],
-    locations: NDArray[np.uint64],
-    survives: NDArray[np.bool_],
-) -> None:
-    for row in range(len(locations)):
-        survives[row] = payloads[find(keys, payloads, record_keys[row, 0], record_keys[row, 1])] == locations[row]
 
 
 @kernel
