@@ -22,6 +22,7 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
         self.metadata: list[dict[str, str]] = []
         self.answers: list[Any] = []
         self.failure = ""
+        self.overloaded_count = 0
         self.on_stream: Callable[..., Iterator[ingest_pb2.StreamingIngestEventsResponse]] = answer_all
 
     def StreamingIngestEvents(self, request_iterator, context):  # noqa: N802
@@ -39,6 +40,10 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
     def _answer(self, request, context):
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        if self.overloaded_count:
+            self.overloaded_count -= 1
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "1"),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "overloaded")
         if self.failure:
             context.abort(grpc.StatusCode[self.failure], "it went wrong")
         answer = self.answers.pop(0)

@@ -202,7 +202,7 @@ def test_the_key_is_never_echoed(capsys, monkeypatch):
 
 
 def test_a_fault_of_its_own_is_one_line_too(capsys, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr("tallybook_client.Client.list_events", broken)

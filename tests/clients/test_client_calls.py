@@ -224,6 +224,16 @@ def test_a_server_that_is_not_there_is_unavailable():
         client.wait_until_ready()
 
 
+def test_the_service_config_retries_what_is_overloaded(client, service):
+    # Given a server that is overloaded twice, and says to come back at once
+    service.overloaded_count = 2
+    service.answers.append(ingest_pb2.PredictCostsResponse(sequence=1))
+
+    # When it is asked, then the third try is answered, and nobody had to ask again
+    assert client.predict([]) == []
+    assert len(service.requests) == 3
+
+
 def test_deletes_name_the_generation(client, service):
     service.answers.append(
         ingest_pb2.DeleteEventsResponse(results=[ingest_pb2.DeleteResult(status=ingest_pb2.DeleteResult.DELETED)])
