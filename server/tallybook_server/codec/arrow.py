@@ -38,42 +38,32 @@ _BROKEN = (pa.ArrowException, OSError, struct.error, ValueError, IndexError, Ove
 
 def decode_events(stream: bytes) -> EventColumns:
     """The events of a stream; at most 65,536, in one or more record batches."""
-    _check_size(stream)
     try:
+        _check_size(stream)
         reader = pa.ipc.open_stream(stream, options=_READ_OPTIONS)
+        _check_schema(reader.schema)
+        table = _read(reader)
     except _BROKEN as broken:
-        _refuse(broken)
-    _check_schema(reader.schema)
-    return judge_frame(_frame(_read(reader)), message_seed())
-
-
-def _refuse(broken: BaseException) -> NoReturn:
-    """ARROW_MALFORMED with the first line of what Arrow found."""
-    found = str(broken).partition("\n")[0][:200] or type(broken).__name__
-    raise Fault(
-        ErrorCode.ARROW_MALFORMED, f"The bytes are not one whole and sound Arrow IPC stream: {found}."
-    ) from None
+        found = str(broken).partition("\n")[0][:200] or type(broken).__name__
+        message = f"The bytes are not one whole and sound Arrow IPC stream: {found}."
+        raise Fault(ErrorCode.ARROW_MALFORMED, message) from None
+    return judge_frame(_frame(table), message_seed())
 
 
 def _check_size(stream: bytes) -> None:
-    total, batch_count = 0, 0
-    try:
-        for size in decompressed_sizes(stream):
-            total += size
-            batch_count += 1
-            if total > limits.ARROW_BYTES_MAX or batch_count > limits.ARROW_BATCHES_MAX:
-                break
-    except _BROKEN as broken:
-        _refuse(broken)
-    if total > limits.ARROW_BYTES_MAX:
-        raise Fault(
-            ErrorCode.ARROW_TOO_LARGE, f"The stream is over {limits.ARROW_BYTES_MAX} bytes once decompressed: split it."
-        )
-    if batch_count > limits.ARROW_BATCHES_MAX:
-        raise Fault(
-            ErrorCode.ARROW_TOO_LARGE,
-            f"The stream has over {limits.ARROW_BATCHES_MAX} record batches and dictionaries: combine them.",
-        )
+    total = 0
+    for batch_count, size in enumerate(decompressed_sizes(stream), start=1):
+        total += size
+        if total > limits.ARROW_BYTES_MAX:
+            raise Fault(
+                ErrorCode.ARROW_TOO_LARGE,
+                f"The stream is over {limits.ARROW_BYTES_MAX} bytes once decompressed: split it.",
+            )
+        if batch_count > limits.ARROW_BATCHES_MAX:
+            raise Fault(
+                ErrorCode.ARROW_TOO_LARGE,
+                f"The stream has over {limits.ARROW_BATCHES_MAX} record batches and dictionaries: combine them.",
+            )
 
 
 def _check_schema(schema: pa.Schema) -> None:
@@ -131,16 +121,13 @@ def _read(reader: pa.RecordBatchStreamReader) -> pa.Table:
     """All batches as a table of one chunk a column, every one checked in full before it is used."""
     batches = []
     row_count = 0
-    try:
-        for batch in reader:
-            row_count += batch.num_rows
-            check_event_count(row_count, limits.EVENTS_IN_BATCH_MAX)
-            batch.validate(full=True)
-            batches.append(batch)
-        table = pa.Table.from_batches(batches, reader.schema)
-        return table if len(batches) == 1 else table.unify_dictionaries().combine_chunks()
-    except _BROKEN as broken:
-        _refuse(broken)
+    for batch in reader:
+        row_count += batch.num_rows
+        check_event_count(row_count, limits.EVENTS_IN_BATCH_MAX)
+        batch.validate(full=True)
+        batches.append(batch)
+    table = pa.Table.from_batches(batches, reader.schema)
+    return table if len(batches) == 1 else table.unify_dictionaries().combine_chunks()
 
 
 def _frame(table: pa.Table) -> EventFrame:
