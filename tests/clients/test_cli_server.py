@@ -1,11 +1,13 @@
 """The command line against a real server: a customer's month, from catalogue to correction, in golden JSON."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.support.live_server import live_server
+from tests.support.live_server import SETTINGS, live_server
 
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
@@ -278,3 +280,36 @@ def test_what_is_not_there_is_said_to_be_so(stored, told):
     assert "EVENT_NOT_FOUND" in told("explain", "evt_00000000ffff0000", expected=ExitCode.FAILURE_FOUND)
     assert "NOT_FOUND" in told("delete", "evt_00000000ffff0000", expected=ExitCode.FAILURE_FOUND)
     assert "CUSTOMER_NOT_FOUND" in told("charges", "--customer", "ghost", expected=ExitCode.FAILURE_FOUND)
+
+
+def test_a_key_opens_its_book_until_it_is_revoked(tmp_path, capsys, monkeypatch):
+    # Given a server whose data directory has a key
+    data = ["--data", str(tmp_path), "--json"]
+    assert run(["keys", "create", "--book", "acme", *data]) is ExitCode.OK
+    key = json.loads(capsys.readouterr().out)
+    with live_server(replace(SETTINGS, data_directory=tmp_path)) as address:
+        events = ["events", "--server", address]
+
+        # Without it, or with another one, nothing is told
+        assert run(events) is ExitCode.NOT_ALLOWED
+        assert "give a key with --key or TALLYBOOK_KEY" in capsys.readouterr().err
+        assert run([*events, "--key", "tb_wrong"]) is ExitCode.NOT_ALLOWED
+        assert "tb_wrong" not in capsys.readouterr().err
+
+        # With it, its book answers; revoked, it opens nothing
+        monkeypatch.setenv("TALLYBOOK_KEY", key["key"])
+        assert run(events) is ExitCode.OK
+        assert run(["keys", "revoke", key["key_id"], *data]) is ExitCode.OK
+        assert run(events) is ExitCode.NOT_ALLOWED
+    assert (tmp_path / "acme.sqlite").exists()
+
+
+def test_connections_can_be_encrypted(capsys):
+    # Given a server with a certificate (of this test alone)
+    here = Path(__file__).parent
+    encrypted = replace(SETTINGS, certificate_path=here / "localhost.pem", private_key_path=here / "localhost.key")
+    with live_server(encrypted) as address:
+        # Whoever trusts the certificate is answered; who does not trust it, or speaks in plain text, is not
+        assert run(["events", "--server", address, "--ca", str(here / "localhost.pem")]) is ExitCode.OK
+        assert run(["events", "--server", address, "--tls"]) is ExitCode.UNAVAILABLE
+        assert run(["events", "--server", address]) is ExitCode.UNAVAILABLE

@@ -4,19 +4,20 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tallybook_server.app import App
 from tallybook_server.settings import Settings
 
+SETTINGS = Settings(address="127.0.0.1:0", stop_grace_seconds=1.0)
+
 
 @contextmanager
-def live_server(data_directory: Path | None = None) -> Iterator[str]:
-    """Serve from a thread until the block ends; yields host:port. None keeps the books in memory."""
+def live_server(settings: Settings = SETTINGS) -> Iterator[str]:
+    """Serve from a thread until the block ends; yields host:port. By itself it keeps its books in memory."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    app = App(Settings(address="127.0.0.1:0", data_directory=data_directory, stop_grace_seconds=1.0))
+    app = App(settings)
     try:
         asyncio.run_coroutine_threadsafe(app.start(), loop).result()
         try:
