@@ -169,7 +169,7 @@ class Book:
         def work() -> tuple[list[DeleteOutcome], int]:
             commit = self._writer.next_commit()
             piece = stage_deletes(self._state, selectors, commit.receipt_time_us, commit.sequence, 0, self._records)
-            commit.pieces.append(piece)
+            commit.add(piece)
             self._writer.commit_now(commit)
             return list(piece.outcomes), commit.sequence if commit.stored_count else 0
 
@@ -349,7 +349,7 @@ class Book:
         if validate_only:
             undo_reprocess(self._state, piece)
         else:
-            commit.pieces.append(piece)
+            commit.add(piece)
             self._writer.commit_now(commit)
         return ReprocessProgress(
             customer_count_done=1,

@@ -52,6 +52,12 @@ class Commit:
     size: int = 0
     """Rows staged, as a measure of work."""
     _tables: Tables | None = None
+    """Of the pieces so far."""
+
+    def add(self, piece: Piece) -> None:
+        """Puts a piece behind the others."""
+        self.pieces.append(piece)
+        self._tables = None
 
     @property
     def stored_count(self) -> int:

@@ -240,7 +240,7 @@ class Writer:
             self,
             self.future_limit_us,
         )
-        commit.pieces.append(piece)
+        commit.add(piece)
         commit.row_count += item.columns.row_count
         commit.size += item.columns.row_count
         stored = len(piece.rows) > 0

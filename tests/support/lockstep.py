@@ -1,0 +1,241 @@
+"""A book and the oracle side by side: whatever is done to one is done to the other, and every answer is compared."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.support.faulty_journal import FaultyJournal, Outcome, random_plan
+from tests.support.ledger_view import difference, fold_view, journal_lines, lines_of, moves_of
+from tests.support.live_book import LiveBook
+from tests.support.random_catalogue import RandomCatalogue
+from tests.support.random_events import RandomEvents
+
+from tallybook_engine.catalog.faults import CatalogInvalidError
+from tallybook_engine.ledger.faults import RowFault
+from tallybook_engine.ledger.outcomes import DeleteStatus, EventSelector, Match, StageOutcome, Status
+from tallybook_engine.ledger.verify import verify
+from tallybook_oracle.catalog import Catalogue
+from tallybook_oracle.ledger import NOTHING, DoesNotFit, LineKey, LineValue, OracleBook, RowResult
+from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.memory import MemoryJournal
+
+START_US = 1_716_200_000_000_000
+"""When the worlds begin: 2024-05-20, the last day of their events."""
+
+
+def described(outcome: StageOutcome, row: int) -> tuple[str, str, int, str]:
+    """A row's answer in the oracle's words."""
+    match = Match(int(outcome.match[row]))
+    return (
+        Status(int(outcome.status[row])).name,
+        "" if match is Match.NOT_STORED else match.name,
+        int(outcome.generations[row]),
+        RowFault(int(outcome.faults[row])).name,
+    )
+
+
+def expected(result: RowResult, found: tuple[str, str, int, str]) -> tuple[str, str, int, str]:
+    """The oracle's answer; it does not say which limit an event left that is UNPRICED."""
+    fault = found[3] if result.status == "UNPRICED" else result.fault or "NONE"
+    return result.status, result.match, result.generation, fault
+
+
+def unequal(mine: Mapping[LineKey, LineValue], theirs: Mapping[LineKey, LineValue]) -> dict[LineKey, Any]:
+    """Lines that differ; one that is missing is worth nothing."""
+    return {
+        key: (mine.get(key, NOTHING), theirs.get(key, NOTHING))
+        for key in {**mine, **theirs}
+        if mine.get(key, NOTHING) != theirs.get(key, NOTHING)
+    }
+
+
+class Lockstep:
+    """One random world. Every step changes both books and compares what they answer; `check` compares what they are."""
+
+    def __init__(self, seed: int, fault_probability: float = 0.0, magnitude: int | None = None) -> None:
+        self.chance = random.Random(seed)
+        magnitude = self.chance.choice([2, 3, 3, 6, 15]) if magnitude is None else magnitude
+        self.catalogues = RandomCatalogue(self.chance, magnitude)
+        self.events = RandomEvents(self.chance, magnitude)
+        self.memory = MemoryJournal(hash_key=self.chance.randbytes(16))
+        plan = random_plan(self.chance.randrange(2**32), fault_probability)
+        self.live = LiveBook(FaultyJournal(self.memory, plan) if fault_probability else self.memory, START_US)
+        self.oracle = OracleBook()
+        self.done: Counter[str] = Counter()
+        """What was done, and what came of it: so that a test can tell that its cases happened."""
+        self.change_catalogue(self.catalogues.first())
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.oracle.catalogue
+
+    def close(self) -> None:
+        self.live.close()
+
+    # --- Steps --------------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Does something, and lets some time go by."""
+        self.live.now_us += self.chance.randrange(10**7)
+        steps = {
+            self.ingest: 50,
+            self.predict: 8,
+            self.delete: 16,
+            self.random_change: 7,
+            self.reprocess: 5,
+            self.restart: 4,
+            self.merge: 3,
+            self.snapshot: 3,
+        }
+        self.chance.choices(list(steps), list(steps.values()))[0]()
+
+    def ingest(self) -> None:
+        """One to four messages at once."""
+        messages = [
+            self.events.message(self.catalogue, self.live.now_us, self.chance.choice([1, 2, 3, 8]))
+            for _ in range(self.chance.choice([1, 1, 2, 4]))
+        ]
+        for events, answer in zip(messages, self.live.ingest(*messages), strict=True):
+            if isinstance(answer, Fault):
+                assert answer.code in (ErrorCode.COMMIT_FAILED, ErrorCode.DISK_FULL), answer
+                self.done["failed commit"] += 1
+            else:
+                self._compare_rows(events, answer.outcome, self.oracle.ingest(events, self.live.now_us))
+
+    def _compare_rows(
+        self, events: Sequence[Mapping[str, Any]], outcome: StageOutcome, results: Sequence[RowResult]
+    ) -> None:
+        for row, (event, result) in enumerate(zip(events, results, strict=True)):
+            found = described(outcome, row)
+            assert found == expected(result, found), event
+            starts = outcome.posting_starts
+            moves = moves_of(self.live.state, outcome.postings, int(starts[row]), int(starts[row + 1]))
+            assert not unequal(moves, result.moves), (event, unequal(moves, result.moves))
+            self.done[result.status] += 1
+            self.done[result.match] += 1
+
+    def predict(self) -> None:
+        """What a message would do, and that it did not."""
+        events = self.events.message(self.catalogue, self.live.now_us, self.chance.choice([1, 3, 8]))
+        before = self.live.view()
+        predicted = self.live.predict(events)
+        assert not difference(before, self.live.view())
+        (answer,) = self.live.ingest(events)
+        if isinstance(answer, Fault):
+            return
+        self._compare_rows(events, predicted.outcome, self.oracle.ingest(events, self.live.now_us))
+        for field in ("status", "match", "faults", "generations", "posting_starts"):
+            assert (getattr(predicted.outcome, field) == getattr(answer.outcome, field)).all(), field
+        for mine, theirs in zip(predicted.outcome.postings, answer.outcome.postings, strict=True):
+            assert (mine == theirs).all()
+        self.done["predict"] += 1
+
+    def delete(self) -> None:
+        """One to five events, some of them deleted before or never stored."""
+        stored = self.oracle.events()
+        if not stored:
+            return
+        chosen = [self.chance.choice(stored) for _ in range(self.chance.choice([1, 1, 2, 5]))]
+        names = [(entry.customer, entry.reference, entry.generation) for entry in chosen]
+        if self.chance.random() < 0.1:
+            names.append((chosen[0].customer, chosen[0].reference, chosen[0].generation + 1))
+        selectors = [EventSelector(customer=c, reference=r, generation=g) for c, r, g in names]
+        try:
+            outcomes = self.live.delete(*selectors)
+        except Fault as fault:
+            assert fault.code in (ErrorCode.COMMIT_FAILED, ErrorCode.DISK_FULL), fault
+            self.done["failed delete"] += 1
+            return
+        for name, outcome in zip(names, outcomes, strict=True):
+            status, moves = self.oracle.delete(*name)
+            assert (DeleteStatus(outcome.status).name, name) == (status, name)
+            assert sum(each.amount for each in outcome.postings) == sum(move.amount for move in moves.values())
+            assert sum(each.tax for each in outcome.postings) == sum(move.tax for move in moves.values())
+            self.done[status] += 1
+
+    def random_change(self) -> None:
+        self.change_catalogue(*self.catalogues.change(self.catalogue))
+
+    def change_catalogue(self, put: Mapping[str, Any], remove: Mapping[str, Any] | None = None) -> None:
+        """Changes the catalogue, if the book takes it; sometimes asks first what that would do."""
+        try:
+            if self.chance.random() < 0.3:
+                before = self.live.view()
+                self.live.apply(put, remove, validate_only=True)
+                assert not difference(before, self.live.view())
+            applied = self.live.apply(put, remove)
+        except (CatalogInvalidError, Fault):
+            self.done["refused change"] += 1
+            return
+        assert applied.version == self.oracle.apply_catalog(put, remove)
+        self.done["change"] += 1
+
+    def reprocess(self) -> None:
+        """One customer or all, all of the time or some, with or without the pins; and once more, which does nothing."""
+        customers = sorted(self.catalogue["customers"])
+        chosen = customers if self.chance.random() < 0.4 else [self.chance.choice(customers)]
+        move_pins = self.chance.random() < 0.6
+        start_us, end_us = 0, 2**62
+        if self.chance.random() < 0.3:
+            start_us = START_US - self.chance.randrange(120 * 86_400_000_000)
+            end_us = start_us + self.chance.randrange(60 * 86_400_000_000)
+        for customer in chosen:
+            try:
+                self.live.reprocess(customer, start_us, end_us, move_pins=move_pins, validate_only=True)
+                self.live.reprocess(customer, start_us, end_us, move_pins=move_pins)
+            except Fault as fault:
+                self.done[fault.code.name] += 1
+                if fault.code is ErrorCode.REPROCESS_DOES_NOT_FIT:
+                    self._compare_misfit(customer, start_us, end_us, move_pins)
+                continue
+            self.oracle.reprocess(customer, start_us, end_us, move_pins=move_pins)
+            self.done["reprocess"] += 1
+
+    def _compare_misfit(self, customer: str, start_us: int, end_us: int, move_pins: bool) -> None:
+        try:
+            self.oracle.reprocess(customer, start_us, end_us, move_pins=move_pins)
+        except DoesNotFit:
+            return
+        raise AssertionError("the reprocess fits")
+
+    def restart(self) -> None:
+        self.live.restart()
+        self.done["restart"] += 1
+
+    def merge(self) -> None:
+        """Merges what can be merged; then nothing may be lost."""
+        self.done["merged segments"] += self.live.book._maintenance.merge_small()
+
+    def snapshot(self) -> None:
+        self.live.book._maintenance.snapshot()
+        self.done["snapshot"] += 1
+
+    # --- What must hold -----------------------------------------------------------------------------------------------
+
+    def check_lines(self) -> None:
+        """The lines are those of the oracle."""
+        assert not (found := unequal(lines_of(self.live.state), self.oracle.lines())), found
+
+    def check(self) -> None:
+        """The law, in every way it can be looked at."""
+        self.check_lines()
+        state = self.live.state
+        posted = journal_lines(self.memory, state)
+        assert not (found := unequal(posted, lines_of(state))), found
+        verified = verify(state, self.live.book._records.segments())
+        assert verified.differences == ()
+        assert verified.event_count == sum(not entry.deleted for entry in self.oracle.events())
+        for from_snapshot in (False, True):
+            folded = fold_view(self.memory, from_snapshot=from_snapshot)
+            assert difference(self.live.view(), folded) == [], from_snapshot
+
+
+def with_faults(seed: int) -> Lockstep:
+    """A world whose journal fails now and then."""
+    return Lockstep(seed, fault_probability=0.15)
+
+
+ALL_FAULTS = set(Outcome)
