@@ -176,7 +176,12 @@ def _present(array: pa.Array) -> NDArray[np.bool_]:
 
 def _fixed_width(array: pa.Array, dtype: Any, words: int = 1) -> NDArray[Any]:
     """The values as they lie in the array's buffer, those of nulls too."""
-    return np.frombuffer(array.buffers()[1] or b"", dtype=dtype)[: len(array) * words]
+    return _elements(array.buffers()[1], dtype, len(array) * words)
+
+
+def _elements(buffer: Any, dtype: Any, count: int) -> NDArray[Any]:
+    """The first elements of a buffer, which may be longer than that, or missing where it is to hold none."""
+    return np.frombuffer(buffer, dtype=dtype, count=count) if count else np.empty(0, dtype=dtype)
 
 
 def _times(array: pa.Array | None, row_count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -215,10 +220,10 @@ def _texts(array: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArr
     """(data, starts, lengths) of utf8 or large utf8; length -1 where there is none."""
     _, offsets_buffer, data_buffer = array.buffers()
     offset_type = np.int64 if pa.types.is_large_string(array.type) else np.int32
-    offsets = np.frombuffer(offsets_buffer or b"", dtype=offset_type)[array.offset : array.offset + len(array) + 1]
+    offsets = _elements(offsets_buffer, offset_type, len(array) + 1 if len(array) else 0)
     # A stream is far below 2 GiB, so that its offsets fit 32 bits.
     starts = offsets[:-1].astype(np.int32, copy=False)
     lengths = np.diff(offsets).astype(np.int32, copy=False)
     if array.null_count > 0:
         lengths = np.where(_present(array), lengths, np.int32(-1))
-    return np.frombuffer(data_buffer or b"", dtype=np.uint8), starts, lengths
+    return _elements(data_buffer, np.uint8, data_buffer.size if data_buffer else 0), starts, lengths
