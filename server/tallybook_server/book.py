@@ -11,10 +11,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
@@ -38,10 +40,12 @@ from tallybook_engine.ledger.outcomes import (
     UsageTotal,
 )
 from tallybook_engine.ledger.reads import EventFilter
+from tallybook_engine.ledger.references import location
 from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
 from tallybook_engine.ledger.snapshot import dump_state
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
 from tallybook_server.codec.catalog import write_difference
+from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.folding import open_book
 from tallybook_server.journal.interface import Journal, JournalError
@@ -152,13 +156,17 @@ class Book:
                 self._records,
                 self._writer.future_limit_us,
             )
+            # What the message itself would store can come twice in it, and is looked up there.
+            commit.add(piece)
             try:
-                outcome = with_first_postings(piece.outcome, self._records)
+                outcome = with_first_postings(piece.outcome, AlsoStaged(commit, self._records))
                 explained = explain_rows(
                     self._state, outcome.postings, outcome.posting_starts, range(columns.row_count)
                 )
             finally:
                 undo_events(self._state, piece)
+            stored = outcome.event_ids < np.uint64(location(commit.sequence, 0))
+            outcome = replace(outcome, event_ids=np.where(stored, outcome.event_ids, np.uint64(0)))
             return Predicted(outcome, explained, self._state.sequence)
 
         return await self._alone(work)

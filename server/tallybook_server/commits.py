@@ -28,7 +28,7 @@ from tallybook_engine.ledger.segments import (
     opening_table,
     posting_table,
 )
-from tallybook_engine.ledger.stage import EventPiece, event_records, joined, undo_events
+from tallybook_engine.ledger.stage import EventPiece, Records, event_records, joined, undo_events
 from tallybook_engine.ledger.state import State
 from tallybook_server.journal.interface import Journal, Segment, SegmentHeader
 
@@ -94,6 +94,20 @@ class Commit:
         """Takes everything back, last first."""
         for piece in reversed(self.pieces):
             undo(state, piece)
+
+
+@dataclass(frozen=True)
+class AlsoStaged:
+    """Committed records, and those of one commit that is only staged."""
+
+    commit: Commit
+    records: Records
+
+    def decoded(self, sequence: int) -> Decoded:
+        """The records of a sequence."""
+        if sequence == self.commit.sequence:
+            return self.commit.decoded()
+        return self.records.decoded(sequence)
 
 
 def undo(state: State, piece: Piece) -> None:
