@@ -44,6 +44,7 @@ TARGETS = (
     "tallybook_engine.pricing.unit_conversion",
     "tallybook_engine.pricing.volume",
     "tallybook_engine.pricing.zero_usage",
+    "tallybook_engine.rating.postings",
     "tallybook_engine.rating.rounding",
     "tallybook_engine.rating.tax",
 )
@@ -51,6 +52,7 @@ TESTS = (
     "tests.unit.pricing.test_price_table",
     "tests.unit.rating.test_rounding_and_tax",
     "tests.unit.pricing.test_peer_vectors",
+    "tests.unit.rating.test_postings",
 )
 _SAME = "equal numbers: either is the answer"
 _BOTH = "both ways of looking find the tier"
@@ -82,6 +84,7 @@ EQUIVALENT = {
         "division rounded up",
     ): _EVEN,
     ("rating.rounding", "minor, rest = divmod(abs(amount) + step // 2, step)", "division rounded up"): _EVEN,
+    ("rating.postings", "if sign < 0:", "comparison 1 moved"): "a sign is 1 or -1",
     ("rating.rounding", "return minor if amount >= 0 else -minor", "comparison 1 moved"): _ZERO,
     ("rating.tax", "negative = amount_minor < 0", "comparison 1 moved"): _ZERO,
     ("rating.tax", "return tax if amount_minor >= 0 else -tax", "comparison 1 moved"): _ZERO,

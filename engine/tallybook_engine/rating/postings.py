@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tallybook_engine.aggregation.count import count_after
 from tallybook_engine.aggregation.max import max_after
 from tallybook_engine.aggregation.sum import sum_after
+from tallybook_engine.decimals import amount_fits, quantity_fits
 from tallybook_engine.kernels import kernel
-from tallybook_engine.kernels.wide import add192, lt128, neg128, sub192
+from tallybook_engine.kernels.wide import add192, neg128, sub192
 from tallybook_engine.matching import AccountTable, Pairs, PartTable
 from tallybook_engine.pricing.price import price
 from tallybook_engine.pricing.tables import PriceTables
@@ -32,16 +33,6 @@ QUANTITY_OVERFLOW = np.uint8(26)
 """`RowFault.QUANTITY_OVERFLOW`."""
 AMOUNT_OVERFLOW = np.uint8(27)
 """`RowFault.AMOUNT_OVERFLOW`."""
-
-# 10^27: quantities of scale 12 stay below it in size.
-_LIMIT_LOW = np.uint64(10**27 % 2**64)
-_LIMIT_HIGH = np.uint64(10**27 // 2**64)
-# 10^39: exact amounts of scale 24 stay below it in size.
-_EXACT_LIMIT_LOW = np.uint64(10**39 % 2**64)
-_EXACT_LIMIT_MIDDLE = np.uint64(10**39 // 2**64 % 2**64)
-_EXACT_LIMIT_HIGH = np.uint64(10**39 // 2**128)
-_NEGATIVE_LIMIT_LOW = np.uint64(-(10**27) % 2**64)
-_NEGATIVE_LIMIT_HIGH = np.uint64((-(10**27) >> 64) % 2**64)
 
 
 class LineTable(NamedTuple):
@@ -80,12 +71,6 @@ POSTING_LIMBS = {"exact": 3, "quantity_before": 2, "quantity_after": 2}
 
 
 @kernel
-def quantity_fits(low: np.uint64, high: np.uint64) -> bool:
-    """Whether a quantity of scale 12 is below 10^15 in size."""
-    return lt128(low, high, _LIMIT_LOW, _LIMIT_HIGH) and lt128(_NEGATIVE_LIMIT_LOW, _NEGATIVE_LIMIT_HIGH, low, high)
-
-
-@kernel
 def repriced(
     part: int,
     low: np.uint64,
@@ -117,6 +102,9 @@ def repriced(
     line_low, line_middle, line_high = add192(
         lines.exact[line, 0], lines.exact[line, 1], lines.exact[line, 2], move_low, move_middle, move_high
     )
+    # Parts that fit one by one may not fit their line together.
+    if not amount_fits(line_low, line_middle, line_high):
+        return AMOUNT_OVERFLOW, end_low, end_middle, end_high
     ok, amount = round_to_minor(line_low, line_middle, line_high, lines.minor_digits[line], lines.half_even[line])
     if not ok:
         return AMOUNT_OVERFLOW, end_low, end_middle, end_high
