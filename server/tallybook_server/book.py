@@ -40,7 +40,7 @@ from tallybook_engine.ledger.outcomes import (
     UsageTotal,
 )
 from tallybook_engine.ledger.reads import EventFilter
-from tallybook_engine.ledger.references import location
+from tallybook_engine.ledger.references import location, sequence_and_row
 from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
 from tallybook_engine.ledger.snapshot import dump_state
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
@@ -196,22 +196,32 @@ class Book:
         while True:
             # What may fit is looked for beside the writer; how it stands now, only the writer knows.
             positions = await self._beside(partial(self._candidates, wanted, after, upto, limit))
-            for sequence, row in positions:
-                event_id = sequence << 24 | row
-                found = await self._alone(partial(reads.listed_event, self._state, event_id, wanted, self._records))
-                after = (sequence, row)
-                if found is not None:
-                    events.append(found)
-                if len(events) == limit:
-                    return EventPage(events, after, upto)
+            fitting = await self._alone(partial(self._fitting, wanted, positions, limit - len(events)))
+            events += [event for _, event in fitting]
+            if len(events) == limit:
+                return EventPage(events, fitting[-1][0], upto)
             if len(positions) < limit:
                 return EventPage(events, None, upto)
+            after = positions[-1]
+
+    def _fitting(
+        self, wanted: EventFilter, positions: Sequence[Position], most: int
+    ) -> list[tuple[Position, StoredEvent]]:
+        """The first events at these positions that fit as they stand now."""
+        fitting: list[tuple[Position, StoredEvent]] = []
+        for sequence, row in positions:
+            event = reads.listed_event(self._state, location(sequence, row), wanted, self._records)
+            if event is not None:
+                fitting.append(((sequence, row), event))
+            if len(fitting) == most:
+                break
+        return fitting
 
     def _candidates(self, wanted: EventFilter, after: Position | None, upto: int, limit: int) -> list[Position]:
         reference = wanted.customer
         if reference is not None and wanted.customer_is_id:
             reference = self._state.pools.customer_references.get(reference, reference)
-        first = after[0] << 24 | after[1] if after is not None else -1
+        first = location(*after) if after is not None else -1
         found: list[Position] = []
         for summary in self._journal.headers(after_sequence=after[0] - 1 if after is not None else 0):
             if summary.first_sequence > upto:
@@ -219,8 +229,8 @@ class Book:
             decoded = self._records.decoded(summary.first_sequence)
             for position in reads.first_records(decoded, wanted, reference):
                 at = int(decoded.locations[position])
-                if first < at < (upto + 1) << 24:
-                    found.append((at >> 24, at & ((1 << 24) - 1)))
+                if first < at < location(upto + 1, 0):
+                    found.append(sequence_and_row(at))
                     if len(found) == limit:
                         return found
         return found
