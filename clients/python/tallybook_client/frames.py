@@ -154,9 +154,13 @@ def _instant_text(array: pa.Array) -> pa.Array:
     """
     # Arrow keeps every instant in UTC, so dropping the zone shows the UTC time without a zone database.
     plain = array.cast(pa.timestamp(array.type.unit)).cast(pa.timestamp("us"), safe=False)
-    text = pc.strftime(plain, format="%Y-%m-%dT%H:%M:%S")
-    text = pc.replace_substring_regex(text, pattern=r"\.0+$", replacement="")
-    return pc.binary_join_element_wise(text, pa.scalar("Z" if array.type.tz else ""), pa.scalar(""))
+    # Arrow writes "2013-01-01 10:15:00", with the decimals of its unit.
+    try:
+        text = plain.cast(pa.timestamp("s")).cast(pa.string())
+    except pa.ArrowInvalid:
+        text = pc.replace_substring_regex(plain.cast(pa.string()), pattern=r"\.0+$", replacement="")
+    text = pc.replace_substring(text, pattern=" ", replacement="T")
+    return pc.binary_join_element_wise(text, "Z", "") if array.type.tz else text
 
 
 def _filled(table: pa.Table, source: str) -> pa.Array:

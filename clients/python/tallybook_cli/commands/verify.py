@@ -11,6 +11,7 @@ from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option
 from tallybook_cli.output import console, print_json
+from tallybook_server.journal.interface import JournalError
 from tallybook_server.verify import VerifyReport, verify
 
 
@@ -32,7 +33,7 @@ def command(data: Path, book: str, oracle: bool, sample: int | None, as_json: bo
     """
     try:
         found = verify(data, book, oracle, sample)
-    except (OSError, ValueError) as error:
+    except (JournalError, OSError, ValueError) as error:
         raise CommandError(f"{data}: {error}", ExitCode.FAILURE_FOUND) from None
     if as_json:
         print_json(asdict(found))
