@@ -591,7 +591,9 @@ class StreamingIngestEventsRequest(_message.Message):
     batch_number: _builtins.int
     """The caller's number of the batch; the answer repeats it. Numbers need not be consecutive."""
     arrow: _builtins.bytes
-    """One whole Arrow IPC stream of the schema `events` in docs/arrow.md."""
+    """One whole Arrow IPC stream of the schema `events` in docs/arrow.md: at most 64 MiB decompressed, and 1,024 record
+    batches and dictionaries.
+    """
     return_costs: _builtins.bool
     """Whether to answer costs as packed columns."""
     @_builtins.property

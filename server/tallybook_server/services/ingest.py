@@ -196,11 +196,12 @@ class IngestService:
     async def ListEvents(self, request: wire.ListEventsRequest, context: Context) -> wire.ListEventsResponse:
         """A page of stored events; a token names the last one shown and where the list ends."""
         book = self._book_of(context)
+        wanted, limit = read_event_filter(request), page_size(request.page_size)
         after, upto_sequence = None, None
         token = read_token(book.name, request, 3)
         if token is not None:
             after, upto_sequence = (token[0], token[1]), token[2]
-        page = await book.list_events(read_event_filter(request), after, upto_sequence, page_size(request.page_size))
+        page = await book.list_events(wanted, after, upto_sequence, limit)
         following = page.next_position
         return wire.ListEventsResponse(
             events=[results.stored_event(each) for each in page.events],

@@ -1,0 +1,84 @@
+"""Limits are named, documented and stated by the contract. Each is tested at its edge where it is enforced."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tallybook_engine.ledger.faults import RowFault
+from tallybook_server import limits
+from tallybook_server.errors import ErrorCode
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")] for line in DOCUMENT.splitlines() if line.startswith("| `")
+]
+REASONS = {code.name for code in ErrorCode} | {fault.name for fault in RowFault}
+
+
+def constants() -> dict[str, int | float]:
+    return {name: value for name, value in vars(limits).items() if name.isupper()}
+
+
+def test_every_limit_of_the_server_is_documented_with_its_value():
+    documented = {name.strip("`"): value for name, value, *_ in ROWS if "." not in name}
+    assert documented == {name: f"{value:,.0f}" for name, value in constants().items()}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name.strip("`"), value) for name, value, *_ in ROWS if "." in name])
+def test_every_other_limit_has_its_value(name, value):
+    module, _, constant = name.rpartition(".")
+    found = getattr(importlib.import_module(module), constant)
+    assert (f"{found:,}" if isinstance(found, int) else str(found)) == value
+
+
+def test_every_limit_of_a_catalogue_is_documented():
+    module = "tallybook_engine.catalog.limits"
+    documented = {name.strip("`") for name, *_ in ROWS}
+    assert {f"{module}.{name}" for name in vars(importlib.import_module(module)) if name.isupper()} <= documented
+
+
+@pytest.mark.parametrize("over", [over for *_, over in ROWS])
+def test_reasons_are_of_the_catalogue(over):
+    named = set(re.findall(r"`([A-Z_]+)`", over)) - {"RESOURCE_EXHAUSTED", "FAILED"}
+    assert named <= REASONS
+
+
+@pytest.mark.parametrize("name", list(constants()))
+def test_every_limit_is_used(name):
+    sources = [path for path in (ROOT / "server").rglob("*.py") if path.name != "limits.py"]
+    defined = (ROOT / "server/tallybook_server/limits.py").read_text(encoding="utf-8")
+    judged_by_the_engine = f"{name} = pivot." in defined
+    assert (
+        judged_by_the_engine
+        or defined.count(name) > 1
+        or any(f"limits.{name}" in path.read_text(encoding="utf-8") for path in sources)
+    )
+
+
+@pytest.mark.parametrize(
+    ("stated", "value"),
+    [
+        ("At most 10,000 events", limits.EVENTS_IN_CALL_MAX),
+        ("at most 65,536 a batch", limits.EVENTS_IN_BATCH_MAX),
+        ("At most 10,000.", limits.SELECTORS_IN_CALL_MAX),
+        ("16 MiB a message", limits.MESSAGE_BYTES_MAX),
+        ("64 MiB decompressed", limits.ARROW_BYTES_MAX),
+        ("1,024 record batches", limits.ARROW_BATCHES_MAX),
+        ("1 to 255 bytes", limits.NAME_BYTES_MAX),
+        ("What was measured; at most 64", limits.VALUES_IN_EVENT_MAX),
+        ("What prices may depend on; at most 64", limits.PROPERTIES_IN_EVENT_MAX),
+        ("4,194,304", limits.CELLS_IN_MESSAGE_MAX),
+        ("while 16 batches are unanswered", limits.UNANSWERED_BATCHES_MAX),
+        ("more than 1,000 are read as 1,000", limits.PAGE_SIZE_MAX),
+        ("default and maximum 5 s", limits.PREDICTION_TIMEOUT_SECONDS_MAX),
+        ("at most 80 % of the call's deadline", limits.PREDICTION_DEADLINE_PERCENT),
+    ],
+)
+def test_the_contract_states_the_limits_that_callers_meet(stated, value):
+    comments = re.sub(r"\s*\n\s*// ", " ", (ROOT / "proto/tallybook/v1/ingest.proto").read_text(encoding="utf-8"))
+    assert stated in comments
+    number = re.findall(r"\d[\d,]*", stated.replace("1 to ", ""))[0]
+    assert int(number.replace(",", "")) * (2**20 if "MiB" in stated else 1) == value
