@@ -110,7 +110,7 @@ class Lockstep:
     ) -> None:
         for row, (event, result) in enumerate(zip(events, results, strict=True)):
             found = described(outcome, row)
-            assert found == expected(result, found), event
+            assert found == expected(result, found), f"{found}, not {expected(result, found)}: {event}"
             starts = outcome.posting_starts
             moves = moves_of(self.live.state, outcome.postings, int(starts[row]), int(starts[row + 1]))
             assert not unequal(moves, result.moves), (event, unequal(moves, result.moves))

@@ -323,7 +323,7 @@ def _lower_maximum(
         at += 1
         part = int(state.parts.arrays.later[part])
         if part >= 0:
-            set_base(state.parts.arrays, part, low, middle, high)
+            set_base(state.parts.arrays, part, *map(np.uint64, (low, middle, high)))
             carried = True
     return FITS, at
 
