@@ -282,8 +282,10 @@ def _number(
 
 def _references(column: TextColumn, sound: NDArray[np.bool_]) -> pa.StringArray:
     lengths = np.where(sound, _row_lengths(column), 0).astype(np.int32, copy=False)
-    starts = column.starts if column.codes is None else column.starts[np.maximum(column.codes, 0)]
-    return string_array(column.data, starts, lengths)
+    if column.codes is None:
+        return string_array(column.data, column.starts, lengths)
+    # Code -1, a row without a text, reads the 0 at the end: a dictionary may hold no text at all.
+    return string_array(column.data, np.append(column.starts, np.int32(0))[column.codes], lengths)
 
 
 def _row_lengths(column: TextColumn) -> NDArray[np.int32]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.events import PlainEvent, as_rows, as_stream, as_table, by_row
 
@@ -189,6 +189,7 @@ def test_a_row_does_not_depend_on_its_neighbours(events, random):
     st.sampled_from([None, "lz4", "zstd"]),
     st.sampled_from([None, 1, 5]),
 )
+@example([PlainEvent(reference="")], True, False, None, None)
 def test_rows_and_arrow_are_alike(events, dictionaries, large, compression, rows_in_batch):
     stream = as_stream(as_table(events, dictionaries, large), compression, rows_in_batch)
     rows, frame = decode(events), decode_events(stream)
