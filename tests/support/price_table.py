@@ -153,6 +153,15 @@ ROWS = (
     Row("a free first tier, stairstep", Price(STAIRSTEP.model, free_tier("100")), "110.1", "3"),
     Row("a free first tier, per unit: subtracted", Price(PerUnit(number("1")), free_tier("100")), "101", "1"),
     Row("a free first tier, package: subtracted", Price(PACKAGES.model, free_tier("100")), "111", "6"),
+    *(
+        # Autumn's allowance of 50 (v419 to v423 of the peers' cases, where its free tier is written out).
+        Row(
+            "a free first tier is an allowance",
+            Price(Volume(tiers("100: 0.1 + 0", "500: 0.05 + 0", "-: 0.02 + 0")), free_tier("50")),
+            *row,
+        )
+        for row in (("30", "0"), ("50", "0"), ("51", "5.1"), ("120", "12"), ("200", "10"), ("551", "11.02"))
+    ),
     Row("an empty free first tier", Price(VOLUME.model, free_tier("0"), zero_usage=True), "0", "2"),
     # Zero usage.
     Row("zero usage: tier 1's flat fee", Price(GRADUATED.model, zero_usage=True), "0", "2"),
