@@ -6,14 +6,14 @@ What the engine's own table tests show of prices, this shows of the whole way: c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from fractions import Fraction
-from pathlib import Path
 
 import grpc
 import pytest
 from tests.support import pricing_vectors
-from tests.support.live_server import live_server
+from tests.support.live_server import SETTINGS, live_server
 from tests.support.pricing_vectors import Step, VectorCase
 
 from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, common_pb2, ingest_pb2, ingest_pb2_grpc
@@ -78,7 +78,8 @@ def catalogue() -> catalog_pb2.Catalog:
 
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    with live_server(Path(tmp_path_factory.mktemp("book"))) as address, grpc.insecure_channel(address) as channel:
+    settings = replace(SETTINGS, data_directory=tmp_path_factory.mktemp("book"))
+    with live_server(settings) as address, grpc.insecure_channel(address) as channel:
         service = catalog_pb2_grpc.CatalogServiceStub(channel)
         service.ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=catalogue()))
         yield channel

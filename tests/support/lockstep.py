@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from tests.support.faulty_journal import FaultyJournal, Outcome, random_plan
 from tests.support.ledger_view import difference, fold_view, journal_lines, lines_of, moves_of
 from tests.support.live_book import LiveBook
@@ -130,7 +131,7 @@ class Lockstep:
         for field in ("status", "match", "faults", "generations", "posting_starts"):
             assert (getattr(predicted.outcome, field) == getattr(answer.outcome, field)).all(), field
         for mine, theirs in zip(predicted.outcome.postings, answer.outcome.postings, strict=True):
-            assert (mine == theirs).all()
+            assert np.array_equal(mine, theirs)
         self.done["predict"] += 1
 
     def delete(self) -> None:
