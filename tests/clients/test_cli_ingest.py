@@ -50,6 +50,7 @@ def test_a_file_is_sent_in_batches_and_counted(tmp_path, service, server, capsys
         "unpriced_count": 0,
         "invalid_count": 0,
         "sequence": 3,
+        "unmatched": {},
         "refused_rows": [],
     }
 

@@ -166,6 +166,7 @@ def test_a_file_is_stored_once_however_often_it_is_sent(applied, tallybook):
     costs = applied / "costs.parquet"
     [first] = tallybook("ingest", applied / "usage.csv", "--costs", costs)
     assert (first["stored_count"], first["duplicate_count"], first["matched_count"]) == (3, 0, 2)
+    assert first["unmatched"] == {"NO_CUSTOMER": 1}
     [second] = tallybook("ingest", applied / "usage.csv", "--costs", applied / "again.parquet")
     assert (second["stored_count"], second["duplicate_count"]) == (0, 3)
 

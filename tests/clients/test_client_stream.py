@@ -259,6 +259,9 @@ def test_exceptional_rows_are_rows_of_the_frame(client, service):
             result = ingest_pb2.BatchResult(stored_count=2, invalid_count=1, duplicate_rows=[2])
             row = result.exceptional_rows.add(row=1, status=ingest_pb2.EventResult.INVALID)
             row.fault.reason = "VALUE_UNKNOWN"
+            result.exceptional_rows.add(
+                row=2, status=ingest_pb2.EventResult.STORED, match=ingest_pb2.EventResult.NO_CUSTOMER
+            )
             yield ingest_pb2.StreamingIngestEventsResponse(batch_number=request.batch_number, result=result)
 
     service.on_stream = row_one_is_bad
@@ -268,9 +271,10 @@ def test_exceptional_rows_are_rows_of_the_frame(client, service):
     report = client.ingest_frame(frame, batch_rows=3)
 
     # Then the report names rows 1 and 4
-    assert [(row.row, row.status, row.fault.reason) for row in report.exceptional_rows] == [
+    assert [(row.row, row.status, row.fault.reason) for row in report.refused_rows] == [
         (1, "INVALID", "VALUE_UNKNOWN"),
         (4, "INVALID", "VALUE_UNKNOWN"),
     ]
     assert report.refused_count == 2
+    assert report.unmatched_counts == {"NO_CUSTOMER": 2}
     assert report.costs.rows.dtype == np.int64

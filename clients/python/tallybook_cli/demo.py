@@ -158,7 +158,7 @@ def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyRepor
         f"{report.stored_count:,} stored, {report.duplicate_count:,} duplicates"
     )
     if report.refused_count:
-        say(f"[red]{report.refused_count:,} events were refused[/red]: {report.exceptional_rows[0]}")
+        say(f"[red]{report.refused_count:,} events were refused[/red]: {report.refused_rows[0]}")
     tax = sum((charge.tax_summary.tax_amount.quantity for charge in outcome.charges), Decimal(0))
     total = sum((charge.amount_including_tax.quantity for charge in outcome.charges), Decimal(0))
     say(f"total [bold]{total:,f} USD[/bold], of which tax {tax:,f} USD")

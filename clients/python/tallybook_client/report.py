@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from tallybook_client.costs import Costs
+from tallybook_client.results import Match
 from tallybook_client.stream import BatchAnswer, ExceptionalRow
 
-EXCEPTIONAL_ROWS_KEPT_MAX = 1_000
-"""Rows that a report keeps; all are counted."""
+REFUSED_ROWS_KEPT_MAX = 1_000
+"""Refused rows that a report keeps; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,10 @@ class IngestReport:
     matched_count: int = 0
     sequence: int = 0
     """The last committed sequence that holds some of it; 0 where nothing was stored."""
-    exceptional_row_count: int = 0
-    exceptional_rows: list[ExceptionalRow] = field(default_factory=list)
-    """The first EXCEPTIONAL_ROWS_KEPT_MAX, ascending by row."""
+    refused_rows: list[ExceptionalRow] = field(default_factory=list)
+    """The first REFUSED_ROWS_KEPT_MAX rows with a fault, ascending by row."""
+    unmatched_counts: Counter[Match] = field(default_factory=Counter)
+    """Rows that were stored but match no charge, by what they match: NO_CUSTOMER, OUTSIDE_CONTRACT, ..."""
     cost_parts: list[tuple[int, Costs]] = field(default_factory=list)
     """(first row, costs) of each batch, where costs were asked for."""
 
@@ -59,8 +62,11 @@ class IngestReport:
 
     def add(self, answer: BatchAnswer) -> Progress:
         """Count the next batch, which comes in the order of the rows."""
-        for row in answer.exceptional_rows[: EXCEPTIONAL_ROWS_KEPT_MAX - len(self.exceptional_rows)]:
-            self.exceptional_rows.append(ExceptionalRow(self.row_count + row.row, row.status, row.match, row.fault))
+        for row in answer.exceptional_rows():
+            if row.fault is None:
+                self.unmatched_counts[row.match] += 1
+            elif len(self.refused_rows) < REFUSED_ROWS_KEPT_MAX:
+                self.refused_rows.append(ExceptionalRow(self.row_count + row.row, row.status, row.match, row.fault))
         if answer.costs is not None:
             self.cost_parts.append((self.row_count, answer.costs))
         self.row_count += answer.row_count
@@ -70,7 +76,6 @@ class IngestReport:
         self.unpriced_count += answer.unpriced_count
         self.invalid_count += answer.invalid_count
         self.matched_count += answer.matched_count
-        self.exceptional_row_count += len(answer.exceptional_rows)
         self.sequence = max(self.sequence, answer.sequence)
         return Progress(self.row_count, self.stored_count, self.duplicate_count)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -81,10 +81,11 @@ class BatchAnswer:
     unpriced_count: int
     invalid_count: int
     matched_count: int
-    exceptional_rows: tuple[ExceptionalRow, ...]
+    exceptional_row_count: int
     duplicate_rows: NDArray[np.uint32]
     costs: Costs | None
     """None unless asked for."""
+    message: ingest_pb2.BatchResult = field(repr=False, compare=False)
 
     @classmethod
     def read(cls, batch_number: int, result: ingest_pb2.BatchResult, row_count: int) -> BatchAnswer:
@@ -99,10 +100,15 @@ class BatchAnswer:
             result.unpriced_count,
             result.invalid_count,
             result.matched_count,
-            tuple(map(_exceptional_row, result.exceptional_rows)),
+            len(result.exceptional_rows),
             np.asarray(result.duplicate_rows, dtype=np.uint32),
             Costs.read(result.costs, row_count) if result.HasField("costs") else None,
+            result,
         )
+
+    def exceptional_rows(self) -> Iterator[ExceptionalRow]:
+        """Rows that want attention, ascending by row; read one by one, for there may be one a row."""
+        return map(_exceptional_row, self.message.exceptional_rows)
 
 
 class _Sent(NamedTuple):

@@ -99,6 +99,9 @@ def _print_report(report: tb.IngestReport, events: EventFile, seconds: float) ->
         f"{report.row_count:,} events{rate}: {report.stored_count:,} stored, "
         f"{report.duplicate_count:,} duplicates (stored before), {report.matched_count:,} matched a charge"
     )
+    if report.unmatched_counts:
+        words = ", ".join(f"{count:,} {match}" for match, count in sorted(report.unmatched_counts.items()))
+        console().print(f"stored, but in no charge: {words}; `tallybook reprocess` rates them once the catalogue fits")
     refused = _refused(report, events)
     if not refused:
         return
@@ -118,7 +121,7 @@ def _refused(report: tb.IngestReport, events: EventFile) -> list[dict[str, Any]]
     rows = [
         {"line": bad.line, "status": "INVALID", "reason": bad.reason, "message": bad.text} for bad in events.bad_rows
     ]
-    for row in report.exceptional_rows:
+    for row in report.refused_rows:
         if row.fault is not None:
             where = f"{row.fault.field}: " if row.fault.field else ""
             rows.append(
@@ -143,5 +146,6 @@ def _summary(report: tb.IngestReport, events: EventFile) -> dict[str, Any]:
         "unpriced_count": report.unpriced_count,
         "invalid_count": report.invalid_count + len(events.bad_rows),
         "sequence": report.sequence,
+        "unmatched": {match.value: count for match, count in sorted(report.unmatched_counts.items())},
         "refused_rows": _refused(report, events),
     }
