@@ -222,7 +222,6 @@ ROW_FAULTS: Mapping[RowFault, str] = MappingProxyType(
         RowFault.VALUE_UNKNOWN: "The meter has no such value.",
         RowFault.PROPERTY_UNKNOWN: "The meter has no such property.",
         RowFault.QUANTITY_NEGATIVE: "The meter takes no negative quantities.",
-        RowFault.CONTRACT_UNKNOWN: "The customer has no such product contract.",
         RowFault.REFERENCE_CONFLICT: "An event of this reference was stored before with another payload.",
         RowFault.QUANTITY_OVERFLOW: "An accumulated quantity would leave the limit of 10^15.",
         RowFault.AMOUNT_OVERFLOW: "An amount would leave the limit of 10^15.",

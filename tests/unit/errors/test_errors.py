@@ -57,6 +57,14 @@ def test_every_code_is_raised_somewhere(code):
     assert used or code is ErrorCode.FIELD_INVALID, "raised by field_invalid alone"
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_row_fault_is_given_somewhere(fault):
+    # Those of decimals are numbered on from the first of them.
+    name = "DECIMAL_EMPTY" if fault.name.startswith("DECIMAL_") else fault.name
+    sources = [*(ROOT / "server").rglob("*.py"), *(ROOT / "engine").rglob("*.py")]
+    assert any(f"RowFault.{name}" in path.read_text(encoding="utf-8") for path in sources if path.name != "errors.py")
+
+
 @pytest.mark.parametrize("code", ErrorCode)
 def test_retryable_means_unavailable(code):
     assert code.retryable == (code.status is grpc.StatusCode.UNAVAILABLE)
