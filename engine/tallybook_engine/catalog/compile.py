@@ -271,7 +271,8 @@ def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[in
                 by_customer.setdefault(pools.customers.add(contract.customer), []).append((index, False))
     met = set(current.values())
     for index in earlier_charges:
-        if index not in met and _meets_other_events(pools, index, current):
+        # A charge that this version still has is met by way of its current definition.
+        if index not in met and int(pools.definition_table.charge[index]) not in current:
             customer = pools.customers.add(pools.definitions[index].customer_id)
             by_customer.setdefault(customer, []).append((index, True))
     pools.customer_references.update((c.id, c.reference) for c in catalog.customers.values())
@@ -294,15 +295,6 @@ def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[in
         current_definitions=current,
         meter_id_by_reference={m.reference: m.id for m in catalog.meters.values()},
     )
-
-
-def _meets_other_events(pools: Pools, index: int, current: Mapping[int, int]) -> bool:
-    """Whether an older definition of a charge would not be met by way of its current one."""
-    now = current.get(int(pools.definition_table.charge[index]))
-    if now is None:
-        return True
-    older, newer = pools.definitions[index], pools.definitions[now]
-    return older.meter_id != newer.meter_id or older.customer_id != newer.customer_id
 
 
 def _match_table(by_customer: Mapping[int, list[tuple[int, bool]]], customer_count: int) -> MatchTable:
