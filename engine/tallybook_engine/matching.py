@@ -238,7 +238,7 @@ def match_rows(
                 cell += 1
             if cell == last_cell:
                 continue
-            if not definitions.billed[definition]:
+            if not cells.billed[cell]:
                 unbilled = True
                 continue
             cell -= definitions.cell_start[definition]

@@ -51,6 +51,11 @@ class Cell:
     match: tuple[tuple[str, str], ...]
     price: Price
 
+    @property
+    def billed(self) -> bool:
+        """Whether it has a price at all."""
+        return not isinstance(self.price.model, NoPrice)
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -80,11 +85,6 @@ class Definition:
     country_code: str
 
     @property
-    def billed(self) -> bool:
-        """Whether the plan has a price at all."""
-        return not all(isinstance(cell.price.model, NoPrice) for cell in self.cells)
-
-    @property
     def minor_digits(self) -> int:
         """Decimals of the currency's minor unit."""
         return minor_digits(self.currency)
@@ -111,7 +111,6 @@ class DefinitionTable(NamedTuple):
     aggregation: NDArray[np.uint8]
     value: NDArray[np.int32]
     """Index of the value's name; -1: the event counts whatever it carries."""
-    billed: NDArray[np.bool_]
     start_us: NDArray[np.int64]
     end_us: NDArray[np.int64]
     filter_start: NDArray[np.int32]
@@ -124,6 +123,7 @@ class CellTable(NamedTuple):
     """Cells of all definitions: their price and the range of their conditions."""
 
     price: NDArray[np.int32]
+    billed: NDArray[np.bool_]
     condition_start: NDArray[np.int32]
     condition_end: NDArray[np.int32]
 
@@ -198,14 +198,13 @@ class Pools:
         filter_range = self._add_conditions(definition.filter)
         cell_start = len(self._cells)
         for cell in definition.cells:
-            self._cells.append(self.prices.add(cell.price), *self._add_conditions(cell.match))
+            self._cells.append(self.prices.add(cell.price), cell.billed, *self._add_conditions(cell.match))
         value = -1 if definition.value is None else self.value_names.add(definition.value)
         index = self._rows.append(
             self.charges.add(definition.product_contract_id),
             self.meters.add(definition.meter_id),
             AGGREGATION_CODES[definition.aggregation],
             value,
-            definition.billed,
             definition.start_us,
             definition.end_us,
             *filter_range,

@@ -283,7 +283,7 @@ def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us
     found = []
     for index in state.current.current_definitions.values():
         definition = state.pools.definitions[index]
-        if definition.customer_id != customer_id or not definition.billed:
+        if definition.customer_id != customer_id:
             continue
         at = max(start_us, definition.start_us)
         while at < min(end_us, definition.end_us):
