@@ -24,6 +24,7 @@ from tallybook_server.errors import ErrorCode, Fault, trailers
 from tallybook_server.journal.interface import DamagedJournal, UnreadableJournal
 from tallybook_server.keys import ApiKeys
 
+PORT_END = 1 << 16
 DEFAULT_BOOK = "default"
 """The book of a server without keys."""
 
@@ -89,9 +90,12 @@ class Access:
 
 
 def check_address(address: str, keys_exist: bool) -> None:
-    """ValueError where a server without keys would listen on more than loopback."""
-    host = address.rpartition(":")[0].strip("[]")
-    if keys_exist or _is_loopback(host):
+    """ValueError where an address is none, or where a server without keys would listen on more than loopback."""
+    host, _, port = address.rpartition(":")
+    # The transport cuts a port that is too large to another one.
+    if not (port.isascii() and port.isdigit() and int(port) < PORT_END):
+        raise ValueError(f"{address}: an address to listen on is host:port, as in 127.0.0.1:7430")
+    if keys_exist or _is_loopback(host.strip("[]")):
         return
     raise ValueError(
         f"{address}: a server without keys listens on loopback only. Listen on 127.0.0.1 or [::1], or create a key "
