@@ -16,7 +16,7 @@ CHECKED := $(wildcard $(SOURCES))
 # Each file with an entry point is a benchmark; the others are what benchmarks share.
 BENCHMARKS = $(shell grep -ls '__main__' benchmarks/*.py)
 
-.PHONY: help setup demo test lint types imports proto-checks checks generate lock bench bench-smoke fmt clean
+.PHONY: help setup kernels demo test lint types imports proto-checks checks generate lock bench bench-smoke fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -41,7 +41,10 @@ setup: .venv/.project ## Install everything into .venv (instant when nothing cha
 demo: setup ## A year of real flights becomes exact money, over real gRPC
 	$(BIN)/python -m tallybook_cli.demo
 
-test: setup ## Run every test (ARGS="-n 0 -k volume" goes to pytest)
+kernels: setup ## Compile every kernel, once: the tests' processes then load them
+	$(BIN)/python -m tallybook_server.warm_up
+
+test: kernels ## Run every test (ARGS="-n 0 -k volume" goes to pytest)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 checks: lint types imports proto-checks ## Everything that reads the code without running it

@@ -176,3 +176,7 @@ def _catalog(unit_price: int) -> CatalogChange:
             contracts=(contract,),
         )
     )
+
+
+if __name__ == "__main__":
+    warm_up()

@@ -35,9 +35,6 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     return _compiled(function)
 
 
-lean_kernel = kernel
-
-
 def inlined_kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """A kernel for the inside of loops: laid into the kernels that call it, however large it is."""
     return _compiled(function, forceinline=True)
@@ -63,4 +60,4 @@ def _without_overflow_warnings(function: Callable[Parameters, Result]) -> Callab
     return plain
 
 
-__all__ = ["JIT_DISABLED", "inlined_kernel", "kernel", "lean_kernel"]
+__all__ = ["JIT_DISABLED", "inlined_kernel", "kernel"]

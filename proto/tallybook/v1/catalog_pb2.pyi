@@ -814,7 +814,9 @@ class IncludedQuantity(_message.Message):
         SUBTRACT_FIRST: IncludedQuantity._Mode.ValueType  # 1
         """Included units are taken off and the tiers count from 0 on what is left."""
         FREE_FIRST_TIER: IncludedQuantity._Mode.ValueType  # 2
-        """Tier bounds stay where they are; the first units cost nothing."""
+        """A tier that costs nothing stands before the others, whose bounds move up by it: a volume price counts all units
+        once the included ones are exceeded. Prices without tiers read this as SUBTRACT_FIRST.
+        """
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
         """What it does to the tiers."""
@@ -824,7 +826,9 @@ class IncludedQuantity(_message.Message):
     SUBTRACT_FIRST: IncludedQuantity.Mode.ValueType  # 1
     """Included units are taken off and the tiers count from 0 on what is left."""
     FREE_FIRST_TIER: IncludedQuantity.Mode.ValueType  # 2
-    """Tier bounds stay where they are; the first units cost nothing."""
+    """A tier that costs nothing stands before the others, whose bounds move up by it: a volume price counts all units
+    once the included ones are exceeded. Prices without tiers read this as SUBTRACT_FIRST.
+    """
 
     QUANTITY_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
