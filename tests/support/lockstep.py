@@ -130,8 +130,9 @@ class Lockstep:
         self._compare_rows(events, predicted.outcome, self.oracle.ingest(events, self.live.now_us))
         for field in ("status", "match", "faults", "generations", "posting_starts"):
             assert (getattr(predicted.outcome, field) == getattr(answer.outcome, field)).all(), field
-        for mine, theirs in zip(predicted.outcome.postings, answer.outcome.postings, strict=True):
-            assert np.array_equal(mine, theirs)
+        for field in predicted.outcome.postings._fields:
+            mine, theirs = getattr(predicted.outcome.postings, field), getattr(answer.outcome.postings, field)
+            assert np.array_equal(mine, theirs), field
         self.done["predict"] += 1
 
     def delete(self) -> None:
