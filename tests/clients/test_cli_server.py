@@ -11,6 +11,7 @@ from tests.support.live_server import SETTINGS, live_server
 
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
+from tallybook_server.verify import VerifyReport
 
 CATALOG = """
 taxes: [{id: nl, country_code: NL, rate: 0.21}]
@@ -303,6 +304,49 @@ def test_a_key_opens_its_book_until_it_is_revoked(tmp_path, capsys, monkeypatch)
         assert run(["keys", "revoke", key["key_id"], *data]) is ExitCode.OK
         assert run(events) is ExitCode.NOT_ALLOWED
     assert (tmp_path / "acme.sqlite").exists()
+
+
+def test_verify_reads_the_book_of_a_running_server(tmp_path, capsys):
+    # Given a server with two events in its journal
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    (tmp_path / "usage.csv").write_text(USAGE)
+    data = tmp_path / "data"
+    with live_server(replace(SETTINGS, data_directory=data)) as address:
+        server = ["--server", address, "--json"]
+        assert run(["apply", str(tmp_path / "catalog.yaml"), *server]) is ExitCode.OK
+        assert run(["ingest", str(tmp_path / "usage.csv"), *server]) is ExitCode.OK
+        capsys.readouterr()
+
+        # When its data directory is verified while it runs
+        assert run(["verify", str(data)]) is ExitCode.OK
+
+        # Then the equation holds
+        assert capsys.readouterr().out == "equation holds: 1 lines, difference 0 (3 events, 2 postings)\n"
+        assert run(["verify", str(data), "--json"]) is ExitCode.OK
+        assert json.loads(capsys.readouterr().out) == {
+            "line_count": 1,
+            "posting_count": 2,
+            "event_count": 3,
+            "difference_count": 0,
+            "differences": [],
+        }
+
+
+def test_verify_fails_where_a_line_differs(tmp_path, capsys, monkeypatch):
+    # Given a verification that finds a difference
+    found = VerifyReport(2, 4, 3, 1, ["line 2: postings 1.00, afresh 1.01"])
+    monkeypatch.setattr("tallybook_cli.commands.verify.verify", lambda *_: found)
+
+    # When it is told, then the line is named and the exit code says so
+    assert run(["verify", str(tmp_path)]) is ExitCode.FAILURE_FOUND
+    out = capsys.readouterr().out
+    assert "line 2: postings 1.00, afresh 1.01" in out
+    assert "equation does not hold: 2 lines, difference 1" in out
+
+
+def test_verify_of_a_book_that_is_not_there(tmp_path, capsys):
+    assert run(["verify", str(tmp_path), "--book", "nobody"]) is ExitCode.FAILURE_FOUND
+    assert "nobody.sqlite" in capsys.readouterr().err
 
 
 def test_connections_can_be_encrypted(capsys):

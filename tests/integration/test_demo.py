@@ -1,8 +1,12 @@
 """The demo, with a sample of its flights: twice, as its own process with a server process of its own."""
 
+import math
 import re
 import subprocess
 import sys
+from collections import defaultdict
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import polars as pl
@@ -105,3 +109,51 @@ def test_elsewhere_the_demo_says_where_to_run_it(tmp_path):
     assert (
         run.stderr == "tallybook: examples/flights/flights.parquet is not there: run the demo in the project's folder\n"
     )
+
+
+def test_the_total_is_what_a_plain_script_computes(runs, flown):
+    # Given the prices of the catalogue, applied here with fractions, airline by airline and month by month
+    _, (_, charges, *_) = runs
+    months = flown.with_columns(
+        pl.col("scheduled_departure_time").dt.convert_time_zone("America/New_York").dt.month().alias("month")
+    )
+    seats_before: defaultdict[str, int] = defaultdict(int)
+    cents: list[int] = []
+    for (carrier, _), flights in months.sort("month").group_by("carrier", "month", maintain_order=True):
+        seats_after = seats_before[carrier] + flights["seats"].sum()
+        cents += map(
+            to_cents,
+            [
+                Fraction(25_000) * -(-flights.height // 100),
+                Fraction("61.25") * flights.filter(pl.col("origin") == "EWR").height,
+                terminal_at_jfk(flights.filter(pl.col("origin") == "JFK").height),
+                Fraction("55.10") * flights.filter(pl.col("origin") == "LGA").height,
+                en_route(flights["distance_miles"].sum()),
+                capacity(seats_after) - capacity(seats_before[carrier]),
+            ],
+        )
+        seats_before[carrier] = seats_after
+
+    # Then the charges and their tax, line by line to the cent, are those of the server
+    assert charges["amount_excluding_tax"].sum() == Decimal(sum(cents)).scaleb(-2)
+    tax = sum(to_cents(Fraction(cent, 100) * Fraction("0.075")) for cent in cents)
+    assert charges["tax_amount"].sum() == Decimal(tax).scaleb(-2)
+
+
+def to_cents(amount: Fraction) -> int:
+    """To the nearest cent, a half away from zero."""
+    size = math.floor(abs(amount) * 100 + Fraction(1, 2))
+    return size if amount >= 0 else -size
+
+
+def terminal_at_jfk(count: int) -> Fraction:
+    return Fraction("78.40") * min(count, 1_000) + Fraction("69.90") * max(count - 1_000, 0)
+
+
+def en_route(miles: int) -> Fraction:
+    charged = max(miles - 100_000, 0)
+    return Fraction("0.052") * min(charged, 1_000_000) + Fraction("0.041") * max(charged - 1_000_000, 0)
+
+
+def capacity(seats: int) -> Fraction:
+    return Fraction("0.31" if seats <= 500_000 else "0.27") * seats

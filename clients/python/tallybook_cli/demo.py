@@ -33,6 +33,8 @@ from tallybook_server.verify import VerifyReport, verify
 
 EXAMPLE = Path("examples/flights")
 BOOK = "default"
+BATCH_ROWS = 8_192
+"""Small enough that the progress bar moves."""
 
 COLUMNS = tb.ColumnMap(
     {
@@ -98,6 +100,7 @@ def run(client: tb.Client, flights: pl.DataFrame) -> Outcome:
         report = client.ingest_frame(
             flights,
             COLUMNS,
+            batch_rows=BATCH_ROWS,
             return_costs=True,
             on_progress=lambda progress: bar.update(task, completed=progress.row_count),
         )
