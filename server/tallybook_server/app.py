@@ -22,6 +22,7 @@ from tallybook_server.book import Books
 from tallybook_server.interceptors import DEFAULT_BOOK, Access, CallInterceptor, book_of_call, check_address
 from tallybook_server.journal.interface import JournalError
 from tallybook_server.keys import ApiKeys, KeysError
+from tallybook_server.memory import keep_freed_memory
 from tallybook_server.services import ingest
 from tallybook_server.services.catalog import CatalogService
 from tallybook_server.services.ingest import IngestService
@@ -147,6 +148,7 @@ class App:
 
 def serve(settings: Settings, started: Callable[[int], None] = lambda _port: None) -> None:
     """Serves until SIGTERM or SIGINT; `started` is told the port. Raises StartError."""
+    keep_freed_memory()
     asyncio.run(_serve(settings, started))
 
 
