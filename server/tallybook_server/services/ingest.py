@@ -50,6 +50,8 @@ EXPLAINED_ROWS = 500
 SERVICE = "tallybook.v1.IngestService"
 RAW_METHODS = ("IngestEvents", "StreamingIngestEvents", "PredictCosts")
 """Take their requests as bytes, so that no object is made for an event."""
+RAW_ANSWERS = ("StreamingIngestEvents",)
+"""Answer bytes, so that no object is made for a cost."""
 
 Context = ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
@@ -141,33 +143,31 @@ class IngestService:
         finally:
             self._unanswered.give_back(len(request))
 
-    async def StreamingIngestEvents(
-        self, requests: AsyncIterator[bytes], context: Context
-    ) -> AsyncIterator[wire.StreamingIngestEventsResponse]:
+    async def StreamingIngestEvents(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Batches, answered in order; what is wrong with one is its answer, and the stream goes on."""
         book = self._book_of(context)
 
-        async def answer(message: bytes, turn: Turn) -> wire.StreamingIngestEventsResponse:
-            response = wire.StreamingIngestEventsResponse()
+        async def answer(message: bytes, turn: Turn) -> bytes:
+            batch_number = 0
             try:
                 check_size(message)
                 envelope = parsed(StreamEnvelope, message)
-                response.batch_number = envelope.batch_number
-                response.result.CopyFrom(await self._batch(book, envelope, turn))
+                batch_number = envelope.batch_number
+                return await self._batch(book, envelope, turn)
             except Fault as fault:
-                response.status.CopyFrom(status_message(fault))
+                status = status_message(fault)
             except Exception:
-                response.status.CopyFrom(status_message(internal_fault()))
-            return response
+                status = status_message(internal_fault())
+            return wire.StreamingIngestEventsResponse(batch_number=batch_number, status=status).SerializeToString()
 
         async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
             yield response
 
-    async def _batch(self, book: IngestBook, envelope: Any, turn: Turn) -> wire.BatchResult:
+    async def _batch(self, book: IngestBook, envelope: Any, turn: Turn) -> bytes:
         columns = await self._beside(decode_payload, envelope)
         costed = envelope.return_costs
         stored = await turn.store(lambda: book.ingest(columns, duplicates_costed=costed))
-        return await self._beside(_encode_batch, book, stored, costed)
+        return await self._beside(_encode_batch, envelope.batch_number, book, stored, costed)
 
     async def PredictCosts(self, request: bytes, context: Context) -> wire.PredictCostsResponse:
         """What IngestEvents would answer; nothing is written."""
@@ -261,7 +261,8 @@ def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:
         kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         deserializer = None if method.name in RAW_METHODS else request_class.FromString
-        handlers[method.name] = make(getattr(service, method.name), deserializer, response_class.SerializeToString)
+        serializer = None if method.name in RAW_ANSWERS else response_class.SerializeToString
+        handlers[method.name] = make(getattr(service, method.name), deserializer, serializer)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
@@ -291,9 +292,9 @@ async def _explained(book: IngestBook, outcome: StageOutcome, budget_ends: float
     return explained
 
 
-def _encode_batch(book: IngestBook, stored: Stored, costed: bool) -> wire.BatchResult:
+def _encode_batch(batch_number: int, book: IngestBook, stored: Stored, costed: bool) -> bytes:
     costs = book.price_columns(stored.outcome) if costed else None
-    return results.batch_result(stored.outcome, stored.sequence, costs)
+    return results.batch_response(batch_number, stored.outcome, stored.sequence, costs)
 
 
 def _place(book: IngestBook, request: Any) -> tuple[int | None, int]:

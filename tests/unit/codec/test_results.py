@@ -104,7 +104,7 @@ def test_a_batch_counts_and_shows_what_wants_attention():
         (Status.INVALID, Match.NOT_STORED, RowFault.REFERENCE_EMPTY),
         (Status.CONFLICT, Match.NOT_STORED, RowFault.REFERENCE_CONFLICT),
     )
-    batch = results.batch_result(outcome, 7, None)
+    batch = wire.BatchResult.FromString(results.batch_result(outcome, 7, None))
     assert (batch.sequence, batch.stored_count, batch.duplicate_count, batch.matched_count) == (7, 3, 2, 2)
     assert (batch.unpriced_count, batch.invalid_count, batch.conflict_count) == (1, 1, 1)
     assert [row.row for row in batch.exceptional_rows] == [1, 3, 5, 6, 7]
@@ -130,19 +130,31 @@ amounts = st.integers(-(2**63), 2**63 - 1)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1), amounts, amounts), max_size=200))
 def test_cost_columns_are_what_extending_the_fields_makes(entries):
     costs = costs_of(sorted(entries, key=lambda entry: entry[0]), ("EUR", "USD"))
-    columns = results.cost_columns(costs, row_count=10)
+    columns = wire.CostColumns.FromString(results.cost_columns(costs, row_count=10))
     assert list(columns.row) == costs.row.tolist()
     assert list(columns.currency) == costs.currency.tolist()
     assert list(columns.amount_excluding_tax) == costs.amount_excluding_tax.tolist()
     assert list(columns.tax_amount) == costs.tax_amount.tolist()
-    assert wire.CostColumns.FromString(columns.SerializeToString()) == columns
+    assert list(columns.currencies) == ["EUR", "USD"]
 
 
 def test_columns_that_go_without_saying_are_left_out():
     costs = costs_of([(0, 0, 5, 1), (1, 0, 6, 1)], ("EUR",))
-    assert not results.cost_columns(costs, row_count=2).row
-    assert not results.cost_columns(costs, row_count=2).currency
-    assert list(results.cost_columns(costs, row_count=3).row) == [0, 1]
+    one_each, gaps = (wire.CostColumns.FromString(results.cost_columns(costs, row_count=count)) for count in (2, 3))
+    assert not one_each.row
+    assert not one_each.currency
+    assert list(gaps.row) == [0, 1]
+
+
+def test_a_response_is_the_message_that_holds_the_result():
+    rows = [(status, Match.MATCHED, RowFault.NONE) for status in (Status.STORED, Status.DUPLICATE)]
+    outcome = outcome_of(*rows)
+    costs = costs_of([(0, 0, 5, 1), (1, 0, 6, 1)], ("EUR",))
+    response = wire.StreamingIngestEventsResponse.FromString(results.batch_response(-3, outcome, 7, costs))
+    assert response.batch_number == -3
+    assert response.result == wire.BatchResult.FromString(results.batch_result(outcome, 7, costs))
+    assert list(response.result.costs.amount_excluding_tax) == [5, 6]
+    assert list(response.result.duplicate_rows) == [1]
 
 
 @pytest.mark.parametrize(
