@@ -169,7 +169,7 @@ def test_a_file_is_stored_once_however_often_it_is_sent(applied, tallybook):
     assert (first["stored_count"], first["duplicate_count"], first["matched_count"]) == (3, 0, 2)
     assert first["unmatched"] == {"NO_CUSTOMER": 1}
     [second] = tallybook("ingest", applied / "usage.csv", "--costs", applied / "again.parquet")
-    assert (second["stored_count"], second["duplicate_count"]) == (0, 3)
+    assert (second["stored_count"], second["duplicate_count"], second["unmatched"]) == (0, 3, {})
 
     # A duplicate answers what was posted the first time.
     assert pl.read_parquet(costs).equals(pl.read_parquet(applied / "again.parquet"))

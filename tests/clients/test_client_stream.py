@@ -253,10 +253,11 @@ def test_a_frame_comes_back_as_costs_by_row(client, service):
 
 
 def test_exceptional_rows_are_rows_of_the_frame(client, service):
-    # Given a server that finds row 1 of each batch invalid
+    # Given a server that finds row 1 of each batch invalid, and row 0 stored before
     def row_one_is_bad(requests, context, attempt):
         for request in requests:
             result = ingest_pb2.BatchResult(stored_count=2, invalid_count=1, duplicate_rows=[2])
+            result.exceptional_rows.add(row=0, status=ingest_pb2.EventResult.DUPLICATE)
             row = result.exceptional_rows.add(row=1, status=ingest_pb2.EventResult.INVALID)
             row.fault.reason = "VALUE_UNKNOWN"
             result.exceptional_rows.add(

@@ -81,7 +81,6 @@ class BatchAnswer:
     unpriced_count: int
     invalid_count: int
     matched_count: int
-    exceptional_row_count: int
     duplicate_rows: NDArray[np.uint32]
     costs: Costs | None
     """None unless asked for."""
@@ -100,15 +99,18 @@ class BatchAnswer:
             result.unpriced_count,
             result.invalid_count,
             result.matched_count,
-            len(result.exceptional_rows),
             np.asarray(result.duplicate_rows, dtype=np.uint32),
             Costs.read(result.costs, row_count) if result.HasField("costs") else None,
             result,
         )
 
     def exceptional_rows(self) -> Iterator[ExceptionalRow]:
-        """Rows that want attention, ascending by row; read one by one, for there may be one a row."""
-        return map(_exceptional_row, self.message.exceptional_rows)
+        """Rows that want attention, ascending by row, without those that were stored before: they are in
+        `duplicate_rows`. Read one by one, for there may be one a row.
+        """
+        for row in self.message.exceptional_rows:
+            if row.status != ingest_pb2.EventResult.DUPLICATE:
+                yield _exceptional_row(row)
 
 
 class _Sent(NamedTuple):
