@@ -1,0 +1,210 @@
+"""The ledger's law, checked on a journal, of a stopped or a running server (DESIGN, The ledger's law).
+
+The journal is folded from its first segment, so that a line is the sum of its recorded postings; then every line is
+computed afresh from the events that survive. Two fresh sides are at hand: the engine's kernels, and the oracle, which
+shares no code with them and reads nothing but the stored payloads and the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.json_format import MessageToDict
+
+from tallybook_engine.catalog.change import KINDS, CatalogObjects
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.decimals import AMOUNT_SCALE, UNIT
+from tallybook_engine.kernels.wide import from_limbs
+from tallybook_engine.ledger.delete import own_parts
+from tallybook_engine.ledger.outcomes import Status
+from tallybook_engine.ledger.reads import is_retired
+from tallybook_engine.ledger.references import locations_of
+from tallybook_engine.ledger.segments import PROPERTY_PREFIX, VALUE_PREFIX, Decoded, limbs_of
+from tallybook_engine.ledger.state import State
+from tallybook_engine.ledger.verify import verify as verify_with_kernels
+from tallybook_oracle import catalog as oracle_catalog
+from tallybook_oracle import ledger as oracle
+from tallybook_server.codec.catalog import write_objects
+from tallybook_server.folding import Folded, open_book
+from tallybook_server.journal.sqlite import SqliteJournal
+
+DIFFERENCES_SHOWN = 100
+"""Differences that a report tells in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found."""
+
+    line_count: int
+    """Lines that were compared."""
+    posting_count: int
+    """Postings of the journal."""
+    event_count: int
+    """Events that survive."""
+    difference_count: int
+    differences: list[str]
+    """One sentence each, of the first ones."""
+
+
+def verify(data_directory: Path, book: str, oracle: bool, sample: int | None) -> VerifyReport:
+    """Checks one book. `sample`: only so many lines, spread over all. Raises OSError and JournalError."""
+    journal = SqliteJournal.open(data_directory / f"{book}.sqlite", read_only=True)
+    try:
+        folded = open_book(journal, from_snapshot=False)
+        lines = _sampled(len(folded.state.lines), sample)
+        if oracle:
+            event_count, differences = _by_oracle(folded, lines)
+        else:
+            found = verify_with_kernels(folded.state, _segments(folded))
+            wanted = {f"line {line + 1} " for line in lines}
+            event_count = found.event_count
+            differences = [each for each in found.differences if any(each.startswith(name) for name in wanted)]
+        posting_count = sum(summary.header.posting_count for summary in journal.headers())
+    finally:
+        journal.close()
+    return VerifyReport(len(lines), posting_count, event_count, len(differences), differences[:DIFFERENCES_SHOWN])
+
+
+def _segments(folded: Folded) -> Iterator[Decoded]:
+    """The segments that were folded; a running server may have stored more since."""
+    return folded.records.segments(upto=folded.state.sequence)
+
+
+def _sampled(count: int, sample: int | None) -> list[int]:
+    """So many of `count` numbers, spread evenly; all without a sample."""
+    if sample is None or sample >= count:
+        return list(range(count))
+    return [index * count // sample for index in range(sample)]
+
+
+# --- The oracle's side ------------------------------------------------------------------------------------------------
+
+
+def _by_oracle(folded: Folded, lines: Sequence[int]) -> tuple[int, list[str]]:
+    """(surviving events, differences) of lines computed by the oracle from the events' payloads."""
+    state = folded.state
+    wanted = {int(state.parts.arrays.account[part]) for line in lines for part in state.parts_of_line[line]}
+    meanings = _Meanings(folded)
+    members: dict[int, list[tuple[int, Fraction]]] = defaultdict(list)
+    differences: list[str] = []
+    event_count = 0
+    for decoded in _segments(folded):
+        for position in _surviving(state, decoded):
+            event_count += 1
+            for part in own_parts(decoded, position):
+                account = int(state.parts.arrays.account[part])
+                if account not in wanted:
+                    continue
+                meaning, cell = meanings.of_account(account)
+                member = _member(meaning, decoded, position)
+                if member is None or member.cell != cell:
+                    differences.append(f"{member_name(decoded, position)} does not belong to {'/'.join(meaning.path)}")
+                else:
+                    members[account].append((member.time_us, member.value))
+    for line in lines:
+        difference = _line_difference(state, meanings, members, line)
+        if difference is not None:
+            differences.append(difference)
+    return event_count, differences
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """What an event brings to a product contract."""
+
+    cell: int
+    time_us: int
+    value: Fraction
+
+
+class _Meanings:
+    """What accounts are priced by, in the oracle's words."""
+
+    def __init__(self, folded: Folded) -> None:
+        self._folded = folded
+        self._of_version: dict[int, Mapping[str, oracle_catalog.Meaning]] = {}
+
+    def of_account(self, account: int) -> tuple[oracle_catalog.Meaning, int]:
+        """(meaning, cell) of an account, by the version that its period is pinned to."""
+        state = self._folded.state
+        period = int(state.accounts.arrays.period[account])
+        version = int(state.periods.arrays.version[period])
+        if version not in self._of_version:
+            self._of_version[version] = oracle_catalog.meanings(_written(self._folded.versions.catalog(version)))
+        definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
+        return self._of_version[version][definition.product_contract_id], int(state.accounts.arrays.cell[account])
+
+
+def _written(catalog: Catalog) -> dict[str, dict[str, Any]]:
+    """A catalogue as its file says it, by kind and id."""
+    objects = CatalogObjects(**{kind: tuple(getattr(catalog, kind).values()) for kind in KINDS})
+    written = MessageToDict(write_objects(objects), preserving_proto_field_name=True)
+    return {kind: {each["id"]: each for each in written.get(kind, [])} for kind in KINDS}
+
+
+def _surviving(state: State, decoded: Decoded) -> Iterable[int]:
+    """Where the latest records of events stand that are not deleted, in the order of their storing."""
+    customers = decoded.column("customer")
+    codes = customers.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    keys = state.hasher.keys(codes, customers.dictionary, decoded.column("reference"))
+    latest = np.zeros(len(codes), dtype=np.uint64)
+    locations_of(state.references.keys, state.references.payloads, keys, latest)
+    order = decoded.order()
+    return [int(position) for position in order[(latest == decoded.locations)[order]]]
+
+
+def _member(meaning: oracle_catalog.Meaning, decoded: Decoded, position: int) -> _Member | None:
+    """What a record's event brings to a product contract, judged anew; None where it does not belong there."""
+    values, properties = {}, {}
+    for name in decoded.tables.records.schema.names:
+        if name.startswith(VALUE_PREFIX) and decoded.column(name)[position].is_valid:
+            scaled = from_limbs(*limbs_of(decoded.column(name), 2)[position])
+            values[name.removeprefix(VALUE_PREFIX)] = Fraction(scaled, UNIT)
+        elif name.startswith(PROPERTY_PREFIX) and decoded.column(name)[position].is_valid:
+            properties[name.removeprefix(PROPERTY_PREFIX)] = decoded.column(name)[position].as_py()
+    time_us = int(decoded.numbers("time_us")[position])
+    cell = meaning.cell_of(values, properties)
+    if cell is None or not meaning.active(time_us) or decoded.numbers("status")[position] != Status.STORED:
+        return None
+    return _Member(cell, time_us, Fraction(1) if meaning.value is None else values[meaning.value])
+
+
+def member_name(decoded: Decoded, position: int) -> str:
+    """How a difference names an event."""
+    customer, reference = (decoded.column(name)[position].as_py() for name in ("customer", "reference"))
+    return f"event {reference!r} of {customer!r}"
+
+
+def _line_difference(
+    state: State, meanings: _Meanings, members: Mapping[int, Sequence[tuple[int, Fraction]]], line: int
+) -> str | None:
+    """How a line's postings differ from the line computed by the oracle; None where they do not."""
+    accounts = {int(state.parts.arrays.account[part]) for part in state.parts_of_line[line]}
+    origin = state.line_origins[line]
+    exact = Fraction(0)
+    meaning = None
+    for account in accounts:
+        meaning, cell = meanings.of_account(account)
+        if is_retired(state, account):
+            continue
+        start_us = int(state.periods.arrays.start_us[state.accounts.arrays.period[account]])
+        brought = oracle.parts(meaning, start_us, cell, members.get(account, ()))
+        if brought is None:
+            return f"line {line + 1}: the oracle says that it does not fit"
+        exact += sum((value for key, value in brought.items() if key.start_us == origin.period_start_us), Fraction(0))
+    assert meaning is not None
+    computed = oracle.line_value(meaning, exact)
+    lines = state.lines.arrays
+    posted = oracle.LineValue(
+        Fraction(from_limbs(*lines.exact[line]), 10**AMOUNT_SCALE), int(lines.amount[line]), int(lines.tax[line])
+    )
+    if computed == posted:
+        return None
+    return f"line {line + 1} of {'/'.join(meaning.path)}: postings add up to {posted}, the oracle says {computed}"
