@@ -169,14 +169,14 @@ def match_rows(
 ) -> tuple[int, int]:
     """Matches rows from `first_row` on; answers (rows done, parts missing).
 
-    Stops before a row for which `pairs` has no room, and after the rows whose missing parts fill `missing`. Rows with
-    missing parts are to be matched again, so the first answer is the first such row. `pair_start[row + 1]` is written
-    for each row done, `reasons[row]` for each wanted row.
+    Stops at the end of `wanted`, before a row for which `pairs` has no room, and after the rows whose missing parts
+    fill `missing`. Rows with missing parts are to be matched again, so the first answer is the first such row.
+    `pair_start[row + 1]` is written for each row done, `reasons[row]` for each wanted row.
     """
     missing_count = 0
     first_missing = -1
     count = pair_start[first_row]
-    row_count = len(batch.time_us)
+    row_count = len(wanted)
     for row in range(first_row, row_count):
         if not wanted[row]:
             pair_start[row + 1] = count

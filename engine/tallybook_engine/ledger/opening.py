@@ -16,6 +16,7 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.calendar.periods import period_at
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, Definition
 from tallybook_engine.catalog.model import Aggregation
+from tallybook_engine.decimals import AMOUNT_LIMIT
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.state import LineIdentity, LineOrigin, Opening, State
 from tallybook_engine.pricing.model import NoPrice, Price
@@ -67,13 +68,28 @@ def open_part(state: State, definition_index: int, cell: int, time_us: int, vers
     return made
 
 
+def opens_with_value(state: State, definition_index: int, cell: int, time_us: int) -> bool:
+    """Whether `open_part` would open an account that is worth something without events, so that it moves its line."""
+    period = _period(state, int(state.pools.definition_table.charge[definition_index]), time_us)
+    if period >= 0 and _account(state, period, cell) >= 0:
+        return False
+    return _price(state, _price_index(state, definition_index, cell), 0) != 0
+
+
 def price_at(state: State, account: int, quantity: int) -> int:
     """F of an account's plan at a quantity of scale 12; scale 24. The catalogue bounds it at quantity 0."""
-    limbs = to_limbs(quantity, 2)
-    ok, *exact = price(state.pools.prices.tables, state.accounts.arrays.price[account], *limbs)
+    return _price(state, int(state.accounts.arrays.price[account]), quantity)
+
+
+def _price(state: State, price_index: int, quantity: int) -> int:
+    ok, *exact = price(state.pools.prices.tables, price_index, *to_limbs(quantity, 2))
     if not ok:
-        raise OverflowError(f"the price of account {account} at {quantity} does not fit")
+        raise OverflowError(f"price {price_index} at {quantity} does not fit")
     return from_limbs(*exact)
+
+
+def _price_index(state: State, definition_index: int, cell: int) -> int:
+    return int(state.pools.cell_table.price[state.pools.definition_table.cell_start[definition_index] + cell])
 
 
 def _period(state: State, charge: int, time_us: int) -> int:
@@ -128,7 +144,7 @@ def _account(state: State, period: int, cell: int) -> int:
 def _open_account(state: State, period: int, cell: int) -> int:
     definition_index = int(state.periods.arrays.definition[period])
     definition = state.pools.definitions[definition_index]
-    price_index = state.pools.cell_table.price[state.pools.definition_table.cell_start[definition_index] + cell]
+    price_index = _price_index(state, definition_index, cell)
     account = state.accounts.append(period, cell, price_index, AGGREGATION_CODES[definition.aggregation], -1)
     state.cell_slots.arrays.account[state.periods.arrays.account_start[period] + cell] = account
     return account
@@ -214,11 +230,14 @@ def _moved(state: State, line: int, exact: int) -> tuple[int, int]:
     """How a line's rounded amount and tax move when its exact amount moves; the exact amount is not changed."""
     lines = state.lines.arrays
     after = from_limbs(*lines.exact[line]) + exact
+    if abs(after) >= AMOUNT_LIMIT:
+        raise OverflowError(f"line {line} does not fit when it opens")
     fits, amount = round_to_minor(*to_limbs(after, 3), lines.minor_digits[line], lines.half_even[line])
     taxed, tax = tax_of(state.pools.taxes.tables, lines.tax_rule[line], amount)
-    if not (fits and taxed):
+    moved, moved_tax = int(amount) - int(lines.amount[line]), int(tax) - int(lines.tax[line])
+    if not (fits and taxed and -(2**63) <= moved < 2**63 and -(2**63) <= moved_tax < 2**63):
         raise OverflowError(f"line {line} does not fit when it opens")
-    return int(amount - lines.amount[line]), int(tax - lines.tax[line])
+    return moved, moved_tax
 
 
 def add_part(state: State, opening: Opening) -> None:

@@ -6,6 +6,7 @@ counts like what is stored, so that duplicates are found across batches that are
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -20,7 +21,7 @@ from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
 from tallybook_engine.ledger.columns import EventColumns, Names
 from tallybook_engine.ledger.faults import RowFault
-from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part
+from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part, opens_with_value
 from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
 from tallybook_engine.ledger.references import (
     DELETED_BIT,
@@ -419,8 +420,10 @@ def _rate(
     state: State, resolved: Resolved, new: NDArray[np.bool_], faults: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64]]:
     """(match, postings, posting starts) of the new rows; rows that do not fit get a fault and no postings."""
-    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults)
-    return match, *post_pairs(state, pairs, pair_start, resolved.numbers, faults)
+    poster = _Poster(state, resolved.numbers, faults)
+    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults, poster.post)
+    poster.post(pairs, pair_start, len(new))
+    return match, *poster.made()
 
 
 def post_pairs(
@@ -431,38 +434,71 @@ def post_pairs(
     faults: NDArray[np.uint8],
 ) -> tuple[Postings, NDArray[np.int64]]:
     """(postings, posting starts) of rows with their pairs, in order."""
-    count = len(pair_start) - 1
-    posting_start = np.zeros(count + 1, dtype=np.int64)
-    postings = empty_postings(max(int(pair_start[-1]), 1))
-    row = 0
-    while True:
-        row = post_rows(
-            row,
-            pairs,
-            pair_start,
-            numbers,
-            state.accounts.arrays,
-            state.parts.arrays,
-            state.lines.arrays,
-            state.pools.prices.tables,
-            state.pools.taxes.tables,
-            PostingTable(*postings),
-            posting_start,
-            faults,
-        )
-        if row == count:
-            break
-        postings = _roomier(postings, int(posting_start[row]))
-    made = int(posting_start[-1])
-    return Postings._make(column[:made] for column in postings), posting_start
+    poster = _Poster(state, numbers, faults)
+    poster.post(pairs, pair_start, len(faults))
+    return poster.made()
+
+
+Post = Callable[[Pairs, NDArray[np.int64], int], None]
+"""Posts the rows before a row that were not posted yet, by their pairs and pair starts."""
+
+
+class _Poster:
+    """Posts n rows in order, some at a time."""
+
+    def __init__(self, state: State, numbers: NDArray[np.uint64], faults: NDArray[np.uint8]) -> None:
+        self._state = state
+        self._numbers = numbers
+        self._faults = faults
+        self._row = 0
+        self._starts = np.zeros(len(faults) + 1, dtype=np.int64)
+        self._postings = empty_postings(0)
+
+    def post(self, pairs: Pairs, pair_start: NDArray[np.int64], end: int) -> None:
+        """As `Post` says."""
+        state = self._state
+        needed = int(self._starts[self._row] + pair_start[end] - pair_start[self._row])
+        while self._row < end:
+            if needed > len(self._postings.part):
+                self._postings = _roomier(self._postings, int(self._starts[self._row]), needed)
+            self._row = post_rows(
+                self._row,
+                pairs,
+                pair_start[: end + 1],
+                self._numbers,
+                state.accounts.arrays,
+                state.parts.arrays,
+                state.lines.arrays,
+                state.pools.prices.tables,
+                state.pools.taxes.tables,
+                PostingTable(*self._postings),
+                self._starts[: end + 1],
+                self._faults,
+            )
+            needed = 2 * len(self._postings.part) + 64
+
+    def made(self) -> tuple[Postings, NDArray[np.int64]]:
+        """(postings, posting starts)."""
+        count = int(self._starts[-1])
+        return Postings._make(column[:count] for column in self._postings), self._starts
+
+
+def _post_later(pairs: Pairs, pair_start: NDArray[np.int64], end: int) -> None:
+    """For a caller that posts when all is open."""
 
 
 def match_batch(
-    state: State, batch: BatchTable, wanted: NDArray[np.bool_], faults: NDArray[np.uint8]
+    state: State,
+    batch: BatchTable,
+    wanted: NDArray[np.bool_],
+    faults: NDArray[np.uint8],
+    post: Post = _post_later,
 ) -> tuple[NDArray[np.uint8], Pairs, NDArray[np.int64]]:
     """(match, pairs, pair starts) of the wanted rows; opens what they fall into.
 
-    A row whose line would not even fit without events gets a fault, and no pairs.
+    What is worth something without events moves its line when it opens, so the rows before are posted first: what a
+    row costs must not depend on what else comes in its batch. A row whose line would not even fit without events gets
+    a fault, and no pairs.
     """
     count = len(wanted)
     wanted = wanted.copy()
@@ -474,12 +510,14 @@ def match_batch(
     pairs = Pairs(*(np.zeros(room, dtype=np.int32) for _ in Pairs._fields))
     capacity = max(MISSING_CAPACITY, widest)
     missing = Missing._make(np.zeros(capacity, dtype=dtype) for dtype in (np.int32, np.int32, np.int32, np.int64))
-    row = 0
+    row = posted = 0
+    waiting: deque[int] = deque()
     state.reserve_charges()
     while True:
+        limit = waiting[0] if waiting else count
         row, missing_count = match_rows(
             row,
-            wanted,
+            wanted[:limit],
             batch,
             state.current.match,
             state.pools.definition_table,
@@ -497,22 +535,27 @@ def match_batch(
         )
         if row == count:
             return reasons, pairs, pair_start
-        if missing_count == 0:
+        if row == limit:
+            post(pairs, pair_start, limit)
+            posted = waiting.popleft()
+        elif missing_count == 0:
             pairs = Pairs(*(np.concatenate([column, np.zeros_like(column)]) for column in pairs))
+        costly: list[int] = []
         for index in range(missing_count):
+            here = int(missing.row[index])
+            what = (int(missing.definition[index]), int(missing.cell[index]), int(missing.time_us[index]))
+            if here > posted and opens_with_value(state, *what):
+                if here not in costly[-1:]:
+                    costly.append(here)
+                continue
             try:
-                open_part(
-                    state,
-                    int(missing.definition[index]),
-                    int(missing.cell[index]),
-                    int(missing.time_us[index]),
-                    state.current.version,
-                )
+                open_part(state, *what, state.current.version)
             except OpeningDoesNotFit:
-                unfit = int(missing.row[index])
-                wanted[unfit] = False
-                reasons[unfit] = Match.MATCHED
-                faults[unfit] = RowFault.AMOUNT_OVERFLOW
+                wanted[here] = False
+                reasons[here] = Match.MATCHED
+                faults[here] = RowFault.AMOUNT_OVERFLOW
+        # Rows are matched only up to those that wait already, so these come before them.
+        waiting.extendleft(reversed(costly))
 
 
 def empty_postings(capacity: int) -> Postings:
@@ -531,8 +574,8 @@ def joined(pieces: Sequence[Postings]) -> Postings:
     return Postings._make(np.concatenate(columns) for columns in zip(*everything, strict=True))
 
 
-def _roomier(postings: Postings, used: int) -> Postings:
-    larger = empty_postings(2 * len(postings.part) + 64)
+def _roomier(postings: Postings, used: int, capacity: int) -> Postings:
+    larger = empty_postings(capacity)
     pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(postings, larger, strict=True)
     for old, new in pairs:
         new[:used] = old[:used]
