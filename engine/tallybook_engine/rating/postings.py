@@ -18,6 +18,7 @@ from tallybook_engine.aggregation.sum import sum_after
 from tallybook_engine.decimals import amount_fits, quantity_fits
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.wide import add192, neg128, sub192
+from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.matching import AccountTable, Pairs, PartTable
 from tallybook_engine.pricing.price import price
 from tallybook_engine.pricing.tables import PriceTables
@@ -29,10 +30,8 @@ COUNT = np.uint8(1)
 MAX = np.uint8(2)
 
 FITS = np.uint8(0)
-QUANTITY_OVERFLOW = np.uint8(26)
-"""`RowFault.QUANTITY_OVERFLOW`."""
-AMOUNT_OVERFLOW = np.uint8(27)
-"""`RowFault.AMOUNT_OVERFLOW`."""
+QUANTITY_OVERFLOW = np.uint8(RowFault.QUANTITY_OVERFLOW)
+AMOUNT_OVERFLOW = np.uint8(RowFault.AMOUNT_OVERFLOW)
 
 
 class LineTable(NamedTuple):
@@ -68,6 +67,12 @@ class PostingTable(NamedTuple):
 
 POSTING_LIMBS = {"exact": 3, "quantity_before": 2, "quantity_after": 2}
 """Width of the posting columns that hold several limbs."""
+
+
+@kernel
+def move_fits(after: np.int64, before: np.int64) -> bool:
+    """Whether `after` less `before`, two int64, is one too."""
+    return bool(((after ^ before) & (after ^ (after - before))) >= 0)
 
 
 @kernel
@@ -110,6 +115,9 @@ def repriced(
         return AMOUNT_OVERFLOW, end_low, end_middle, end_high
     ok, tax = tax_of(taxes, lines.tax_rule[line], amount)
     if not ok:
+        return AMOUNT_OVERFLOW, end_low, end_middle, end_high
+    # From one end of the range to the other is more than the range.
+    if not (move_fits(amount, lines.amount[line]) and move_fits(tax, lines.tax[line])):
         return AMOUNT_OVERFLOW, end_low, end_middle, end_high
     postings.part[at] = part
     postings.amount[at] = amount - lines.amount[line]
