@@ -52,6 +52,23 @@ def _load(width: int) -> Any:
     return intrinsic(typing)
 
 
+def _store() -> Any:
+    """Makes `target[position:position + 8] = word`, little-endian, at any alignment."""
+    struct_proxy: Any = cgutils.create_struct_proxy
+
+    def typing(_typing_context: Any, target: Any, position: Any, word: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = struct_proxy(signature.args[0])(context, builder, value=arguments[0])
+            start = builder.gep(array.data, [arguments[1]])
+            stored = builder.store(arguments[2], builder.bitcast(start, ir.IntType(64).as_pointer()))
+            stored.align = 1
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, types.uint64), generate
+
+    return intrinsic(typing)
+
+
 def _plain_byte_at(data: Bytes, position: Index) -> Index:
     return np.int64(data[position])
 
@@ -60,11 +77,18 @@ def _plain_word_at(data: Bytes, position: Index) -> Any:
     return np.uint64(int.from_bytes(data[position : position + WORD_BYTES].tobytes(), "little"))
 
 
+def _plain_put_word(target: Bytes, position: Index, word: Any) -> None:
+    target[position : position + WORD_BYTES] = np.frombuffer(int(word).to_bytes(WORD_BYTES, "little"), dtype=np.uint8)
+
+
 byte_at = _plain_byte_at if JIT_DISABLED else _load(8)
 """`byte_at(data, position)`: one byte as int64."""
 
 word_at = _plain_word_at if JIT_DISABLED else _load(64)
 """`word_at(data, position)`: the eight bytes from `position` on as one little-endian uint64."""
+
+put_word = _plain_put_word if JIT_DISABLED else _store()
+"""`put_word(target, position, word)`: the eight bytes from `position` on become a little-endian uint64."""
 
 
 @inlined_kernel
@@ -164,8 +188,15 @@ def _sequence_length(data: Bytes, position: Index, end: Index) -> Index:
 @inlined_kernel
 def copy_bytes(target: Bytes, target_start: Index, data: Bytes, start: Index, length: Index) -> None:
     """Copies a span. The arrays are different ones."""
-    for position in range(length):
-        target[target_start + position] = data[start + position]
+    if length < WORD_BYTES:
+        for position in range(length):
+            target[target_start + position] = byte_at(data, start + position)
+        return
+    # The last word overlaps the one before it where the length is no multiple of eight.
+    last = length - WORD_BYTES
+    for position in range(0, last, WORD_BYTES):
+        put_word(target, target_start + position, word_at(data, start + position))
+    put_word(target, target_start + last, word_at(data, start + last))
 
 
 class Interned(NamedTuple):
@@ -221,6 +252,15 @@ def intern(table: Interned, data: Bytes, start: Index, length: Index, tag: Index
     table.tags[entry] = tag
     table.entry_count[0] = entry + 1
     return entry
+
+
+@inlined_kernel
+def intern_like(table: Interned, data: Bytes, start: Index, length: Index, tag: Index, guess: Index) -> Index:
+    """`intern`, quicker where `guess`, an entry of the same tag or -1, is right: rows often repeat those before."""
+    if guess >= 0 and table.lengths[guess] == length:
+        if equal_bytes(data, start, np.int64(table.starts[guess]), length):
+            return guess
+    return intern(table, data, start, length, tag)
 
 
 @kernel

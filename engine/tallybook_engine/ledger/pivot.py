@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.decimals import parse_span
 from tallybook_engine.kernels import inlined_kernel, kernel
-from tallybook_engine.kernels.text import Bytes, Index, Interned, intern, interned, string_array
+from tallybook_engine.kernels.text import Bytes, Index, Interned, intern, intern_like, interned, string_array
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn, ValueColumn
 from tallybook_engine.ledger.faults import RowFault
 
@@ -218,23 +218,27 @@ def _judge_names(
     repeated: Index,
 ) -> None:
     """`last_row` [m], 0 at first, is 1 + the last row that had the name of each entry."""
+    before: Index = 0
     for row in range(len(found)):
         first, end = np.int64(starts[row]), np.int64(starts[row + 1])
         if end - first > count_max:
             _note(found, row, too_many, field, count_max)
         for at in range(first, end):
             start, length = np.int64(pairs[at, 0]), np.int64(pairs[at, 1])
+            # The name in the same place of the row before, where that row has one.
+            guess = np.int64(entries[at - first + before]) if at - first + before < first else -1
             entries[at] = -1
             if length == 0:
                 _note(found, row, empty, field, at - first)
             elif length > NAME_BYTES_MAX:
                 _note(found, row, _NAME_TOO_LONG, field, at - first)
             else:
-                entry = intern(table, data, start, length, 0)
+                entry = intern_like(table, data, start, length, 0, guess)
                 if last_row[entry] == row + 1:
                     _note(found, row, repeated, field, at - first)
                 last_row[entry] = row + 1
                 entries[at] = entry
+        before = first
 
 
 @kernel
@@ -313,8 +317,10 @@ def _judge_properties(
 
 
 def _names(spans: EventSpans, field: int, faults: Faults, seed: int) -> Names:
+    codes = np.full(len(faults), -1, dtype=np.int32)
+    if field == CONTRACT_ID and not spans.texts[:, CONTRACT_ID, 1].any():
+        return Names(codes, _NO_NAMES, np.empty(0, dtype=np.bool_))
     table = interned(len(faults), seed)
-    codes = np.empty(len(faults), dtype=np.int32)
     _code_names(spans.data, spans.texts, field, faults, table, codes)
     count = int(table.entry_count[0])
     names = string_array(spans.data, table.starts[:count], table.lengths[:count])
@@ -330,15 +336,22 @@ def _code_names(
     table: Interned,
     codes: NDArray[np.int32],
 ) -> None:
-    """Entry of the id at `field` (tag 1) or else, but for contracts, of the reference behind it (tag 0); -1: none."""
+    """Entry of the id at `field` (tag 1) or else, but for contracts, of the reference behind it (tag 0).
+
+    `codes` [n] is -1 at first, and stays so where a row has none.
+    """
     for row in range(len(faults)):
         is_id = 1 if field == CONTRACT_ID or texts[row, field, 1] > 0 else 0
         given = field + 1 - is_id
         start, length = np.int64(texts[row, given, 0]), np.int64(texts[row, given, 1])
-        if faults[row] != 0 or length == 0:
-            codes[row] = -1
-        else:
-            codes[row] = intern(table, data, start, length, is_id)
+        if faults[row] == 0 and length > 0:
+            guess = np.int64(codes[row - 1]) if row > 0 else -1
+            if guess >= 0 and table.tags[guess] != is_id:
+                guess = -1
+            codes[row] = intern_like(table, data, start, length, is_id, guess)
+
+
+_NO_NAMES = pa.array([], pa.string())
 
 
 def _references(spans: EventSpans, faults: Faults) -> pa.StringArray:

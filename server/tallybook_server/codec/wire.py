@@ -90,6 +90,13 @@ def _check(broken_at: int) -> None:
 @inlined_kernel
 def _varint(data: Bytes, position: Index, end: Index) -> tuple[Index, Index]:
     """A varint as int64 (two's complement), and the position behind it or _BROKEN."""
+    if position < end and byte_at(data, position) < 0x80:
+        return byte_at(data, position), position + 1
+    return _long_varint(data, position, end)
+
+
+@kernel
+def _long_varint(data: Bytes, position: Index, end: Index) -> tuple[Index, Index]:
     value = 0
     shift = 0
     while position < end and shift < 7 * _VARINT_BYTES_MAX:
