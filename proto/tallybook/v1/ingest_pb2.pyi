@@ -712,7 +712,7 @@ class BatchResult(_message.Message):
     """Events stored that matched at least one charge."""
     @_builtins.property
     def exceptional_rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExceptionalRow]:
-        """Rows that are not simply STORED or DUPLICATE with MATCHED or NOT_BILLED, ascending by row."""
+        """Rows that are neither DUPLICATE nor STORED with MATCHED or NOT_BILLED, ascending by row."""
 
     @_builtins.property
     def costs(self) -> Global___CostColumns:

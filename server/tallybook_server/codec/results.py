@@ -210,7 +210,8 @@ def batch_result(outcome: StageOutcome, sequence: int, costs: CostArrays | None)
 
 
 def _exceptional_rows(outcome: StageOutcome) -> list[ingest_pb2.ExceptionalRow]:
-    ordinary = np.isin(outcome.status, (Status.STORED, Status.DUPLICATE)) & np.isin(outcome.match, _ORDINARY_MATCHES)
+    ordinary = (outcome.status == Status.STORED) & np.isin(outcome.match, _ORDINARY_MATCHES)
+    ordinary |= outcome.status == Status.DUPLICATE
     exceptional = []
     for row in np.flatnonzero(~ordinary).tolist():
         each = ingest_pb2.ExceptionalRow(row=row, status=int(outcome.status[row]), match=int(outcome.match[row]))  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def test_a_batch_counts_and_shows_what_wants_attention():
     batch = wire.BatchResult.FromString(results.batch_result(outcome, 7, None))
     assert (batch.sequence, batch.stored_count, batch.duplicate_count, batch.matched_count) == (7, 3, 2, 2)
     assert (batch.unpriced_count, batch.invalid_count, batch.conflict_count) == (1, 1, 1)
-    assert [row.row for row in batch.exceptional_rows] == [1, 3, 5, 6, 7]
+    assert [row.row for row in batch.exceptional_rows] == [1, 5, 6, 7]
     assert list(batch.duplicate_rows) == [2, 3]
     assert not batch.HasField("costs")
 
