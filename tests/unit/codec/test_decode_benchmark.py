@@ -1,4 +1,4 @@
-"""The benchmark of decoding at its smoke size: it runs, and rows and Arrow still make the columns that the hash names."""
+"""The benchmark of decoding at its smoke size: it runs, and rows and Arrow still make the columns of the hash."""
 
 import json
 import os
