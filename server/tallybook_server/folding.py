@@ -44,7 +44,9 @@ def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
     records = JournalRecords(journal, state.hasher)
     sequence = _restore_snapshot(journal, state, versions.catalog) if from_snapshot else 0
     runs = []
-    for decoded in records.segments(after_sequence=sequence):
+    for segment in records.segments(after_sequence=sequence):
+        # A merged segment may reach back over the snapshot.
+        decoded = segment.behind(sequence)
         for version in pinned_versions(decoded):
             state.knows(versions.catalog(version))
         last = int(decoded.locations.max()) >> 24

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from google.protobuf.json_format import ParseDict
 from tests.support.held_journal import HeldJournal
@@ -18,6 +19,7 @@ from tallybook_engine.catalog.faults import Faults
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.outcomes import DeleteOutcome, EventSelector, ReprocessProgress
 from tallybook_engine.ledger.state import State
+from tallybook_server import maintenance
 from tallybook_server.book import Book, Predicted
 from tallybook_server.codec.catalog import read_change
 from tallybook_server.codec.events import decode_rows
@@ -62,6 +64,15 @@ class LiveBook:
         """Opens the book again from its journal."""
         self.run(self.book.close())
         self.book = self._opened()
+
+    def merge(self, shortest_run: int = 2) -> int:
+        """Merges runs of so many segments at least; answers how many segments went into others."""
+        with patch.object(maintenance, "MERGE_RUN", shortest_run):
+            return self.book._maintenance.merge_small()
+
+    def snapshot(self) -> None:
+        """Stores a snapshot."""
+        self.book._maintenance.snapshot()
 
     def close(self) -> None:
         self.run(self.book.close())

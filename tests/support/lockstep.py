@@ -209,10 +209,10 @@ class Lockstep:
 
     def merge(self) -> None:
         """Merges what can be merged; then nothing may be lost."""
-        self.done["merged segments"] += self.live.book._maintenance.merge_small()
+        self.done["merged segments"] += self.live.merge(self.chance.choice([2, 3, 8]))
 
     def snapshot(self) -> None:
-        self.live.book._maintenance.snapshot()
+        self.live.snapshot()
         self.done["snapshot"] += 1
 
     # --- What must hold -----------------------------------------------------------------------------------------------

@@ -303,6 +303,22 @@ class Decoded:
         ends[self._order] = np.cumsum(counts[self._order])
         return ends - counts, ends
 
+    def behind(self, sequence: int) -> Decoded:
+        """What came after a sequence; at least one commit did."""
+        if self.first_sequence > sequence:
+            return self
+        kept = self.locations >= np.uint64((sequence + 1) << ROW_BITS)
+        earlier_postings = int(self.numbers("posting_count")[~kept].sum())
+        offsets = numpy_of(self.tables.openings.column("sequence_offset").combine_chunks()).astype(np.int64)
+        return Decoded(
+            self.first_sequence,
+            Tables(
+                one_chunk(self.tables.records.filter(pa.array(kept))),
+                self.tables.postings.slice(earlier_postings),
+                self.tables.openings.filter(pa.array(offsets > sequence - self.first_sequence)),
+            ),
+        )
+
     def order(self) -> NDArray[np.int64]:
         """[n] positions in the body in the order of (sequence, row)."""
         return self._order
