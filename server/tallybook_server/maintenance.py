@@ -145,13 +145,15 @@ class Maintenance:
         sequence, body = self._dump_state().result()
         with self._changed:
             runs = [keys for at, keys in self._runs if at <= sequence]
-            self._runs = [(at, keys) for at, keys in self._runs if at > sequence]
-            self._records_since_snapshot = sum(len(keys) for _, keys in self._runs)
         if not runs:
             return
         everything = np.concatenate(runs)
         self._journal.put_snapshot_part(sequence, KEYS_PART, dump_keys(everything[:, :2], everything[:, 2]))
         self._journal.put_snapshot_part(sequence, STATE_PART, body)
+        # Only now: a snapshot that failed leaves its keys to the next one.
+        with self._changed:
+            self._runs = [(at, keys) for at, keys in self._runs if at > sequence]
+            self._records_since_snapshot = sum(len(keys) for _, keys in self._runs)
         self._journal.drop_snapshots_before(sequence, STATE_PART)
 
 
