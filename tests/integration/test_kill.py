@@ -185,7 +185,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path: Path)
 
 def resent(address: str, load: Load) -> tuple[set[int], set[int]]:
     """Sends everything once more: (batches that were stored before, batches that are new). No batch is torn."""
-    before, now = set(), set()
+    before: set[int] = set()
+    now: set[int] = set()
     requests = (
         ingest_pb2.StreamingIngestEventsRequest(batch_number=number, rows=ingest_pb2.EventRows(events=batch_of(number)))
         for number in sorted(load.sent)
