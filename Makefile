@@ -69,7 +69,7 @@ lock: setup ## Resolve the dependencies of pyproject.toml into requirements.lock
 	$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
 
 bench: setup ## Run every benchmark at full size
-	@for file in $(BENCHMARKS); do $(BIN)/python $$file $(ARGS) || exit 1; done
+	@for file in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$(basename $$file .py) $(ARGS) || exit 1; done
 
 bench-smoke: ARGS += --smoke
 bench-smoke: bench ## Run every benchmark at the size that the tests use

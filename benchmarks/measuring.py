@@ -96,21 +96,22 @@ def run_command(
 ) -> list[Figures]:
     """The command line of a benchmark: measures, prints a table or JSON lines, and adds a line to the history."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=Size, choices=list(Size), default=Size.FULL, help="smoke runs inside the tests")
+    parser.add_argument("--smoke", action="store_true", help="the size that runs inside the tests")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--history", type=Path, help="append the figures to this file, as one JSON line a run")
     options = parser.parse_args(arguments)
+    size = Size.SMOKE if options.smoke else Size.FULL
     machine = environment()
-    figures = measure(options.size)
+    figures = measure(size)
     if options.json:
         for line in figures:
             print(json.dumps({"benchmark": name, **line}))
     else:
-        print(f"{name} ({options.size}): {doc.partition(chr(10))[0]}")
+        print(f"{name} ({size}): {doc.partition(chr(10))[0]}")
         print("  " + ", ".join(f"{key} {value}" for key, value in machine.items()))
         print_table(figures)
     if options.history is not None:
-        record = {"benchmark": name, "size": options.size, "commit": _commit(), "time": _now(), "machine": machine}
+        record = {"benchmark": name, "size": size, "commit": _commit(), "time": _now(), "machine": machine}
         with options.history.open("a") as history:
             history.write(json.dumps({**record, "figures": figures}) + "\n")
     return figures

@@ -11,7 +11,7 @@ CPU seconds a million are those of the whole process. `written` is what the serv
 at which a plain file of as many bytes, flushed every 4 MiB, was written in the same run.
 
     python -m benchmarks.streaming
-    python -m benchmarks.streaming --size smoke --json
+    python -m benchmarks.streaming --smoke --json
 
 The hash covers each event's amount and tax, in order.
 """

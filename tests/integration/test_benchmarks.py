@@ -1,0 +1,28 @@
+"""The benchmarks at their small size: they run, and what they compute has not silently changed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HASHES = {
+    "streaming": {"8b2cb19d8539b879", "9cc0ce3b5bb51613"},
+    "unary": {"621b4b307c6896ed"},
+    "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
+}
+"""What the figures are figures of: with one charge an event and with four; opened from batches and from single events."""
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_a_benchmark_computes_what_it_always_did(name: str):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--smoke", "--json"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert {line["hash"] for line in lines} == HASHES[name]
