@@ -16,7 +16,7 @@ HASHES = {
     "unary": {"621b4b307c6896ed"},
     "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
 }
-"""What the figures are figures of: with one charge an event and with four; opened from batches and from single events."""
+"""Streams with one charge an event and with four; books opened from batches and from single events."""
 
 
 @pytest.mark.parametrize("name", HASHES)
