@@ -87,7 +87,7 @@ class RandomCalls:
             return Stream([(events, self._batch(events)) for events in messages])
         if kind < 0.85 or not self._events.sent:
             return Predict(self._message(catalogue, now_us, chance.choice([1, 10])))
-        return Delete([self._key(catalogue) for _ in range(chance.choice([1, 3, 10 * self._scale]))])
+        return Delete([self._key(catalogue) for _ in range(chance.choice([1, 3, self._scale // 2]))])
 
     def _message(self, catalogue: Catalogue, now_us: int, count: int) -> list[EventDict]:
         return list(self._events.message(catalogue, now_us, count))
