@@ -202,6 +202,7 @@ def _line(
         charge=state.pools.charges.index[definition.product_contract_id],
         cell_id=definition.cells[cell].id,
         period_start_us=billing_start_us,
+        period_end_us=billing_end_us,
         currency=definition.currency,
         half_even=definition.half_even,
         tax_rule=tax_rule,

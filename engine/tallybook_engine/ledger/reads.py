@@ -279,7 +279,7 @@ def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us
 
     Only the first billing period of an accumulation period has a value without events.
     """
-    there = {(line.contract_path[-1], line.cell_id, line.period_start_us) for line in opened}
+    there = {(line.contract_path[-1], line.cell_id, line.period_start_us, line.period_end_us) for line in opened}
     found = []
     for index in state.current.current_definitions.values():
         definition = state.pools.definitions[index]
@@ -296,7 +296,7 @@ def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us
             )
             for cell, priced in enumerate(definition.cells):
                 exact = exact_price(priced.price, 0)
-                place = (definition.product_contract_id, priced.id, billing[0])
+                place = (definition.product_contract_id, priced.id, *billing)
                 if exact == 0 or place in there or not _touches(*billing, start_us, end_us):
                     continue
                 _, amount = round_to_minor(*to_limbs(exact, 3), definition.minor_digits, definition.half_even)

@@ -34,6 +34,8 @@ class LineIdentity:
     charge: int
     cell_id: str
     period_start_us: int
+    period_end_us: int
+    """A month and a week that begin together are two billing periods."""
     currency: str
     half_even: bool
     tax_rule: int
