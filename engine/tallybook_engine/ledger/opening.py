@@ -383,8 +383,8 @@ def close_after(state: State, earlier: Mark) -> None:
         state.cell_slots.arrays.account[slot] = -1
     for period in range(len(state.periods) - 1, earlier.periods - 1, -1):
         _unlink_period(state, period)
-    for identity in list(state.line_by_identity)[earlier.lines :]:
-        del state.line_by_identity[identity]
+    while len(state.line_by_identity) > earlier.lines:
+        state.line_by_identity.popitem()
     for origin in state.line_origins[earlier.lines :]:
         state.lines_of_customer[state.pools.definitions[origin.definition].customer_id].pop()
     del state.line_origins[earlier.lines :]
