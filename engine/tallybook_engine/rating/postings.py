@@ -16,7 +16,7 @@ from tallybook_engine.aggregation.count import count_after
 from tallybook_engine.aggregation.max import max_after
 from tallybook_engine.aggregation.sum import sum_after
 from tallybook_engine.decimals import amount_fits, quantity_fits
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import add192, neg128, sub192
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.matching import AccountTable, Pairs, PartTable
@@ -69,13 +69,13 @@ POSTING_LIMBS = {"exact": 3, "quantity_before": 2, "quantity_after": 2}
 """Width of the posting columns that hold several limbs."""
 
 
-@kernel
+@inlined_kernel
 def move_fits(after: np.int64, before: np.int64) -> bool:
     """Whether `after` less `before`, two int64, is one too."""
     return bool(((after ^ before) & (after ^ (after - before))) >= 0)
 
 
-@kernel
+@inlined_kernel
 def repriced(
     part: int,
     low: np.uint64,
@@ -143,7 +143,7 @@ def repriced(
     return FITS, end_low, end_middle, end_high
 
 
-@kernel
+@inlined_kernel
 def set_base(parts: PartTable, part: int, low: np.uint64, middle: np.uint64, high: np.uint64) -> None:
     """Sets the price at a part's start."""
     parts.base[part, 0] = low
@@ -200,7 +200,7 @@ def rebase_after(part: int, accounts: AccountTable, parts: PartTable, prices: Pr
         set_base(parts, later, low, middle, high)
 
 
-@kernel
+@inlined_kernel
 def move_part(
     part: int,
     sign: int,
@@ -246,7 +246,7 @@ def move_part(
     return FITS, at
 
 
-@kernel
+@inlined_kernel
 def chain_length(parts: PartTable, part: int) -> int:
     """Number of parts from `part` to the end of its accumulation period."""
     length = 0
