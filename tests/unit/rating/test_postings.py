@@ -29,6 +29,7 @@ from tallybook_engine.rating.postings import (
     LineTable,
     PostingTable,
     chain_length,
+    move_fits,
     move_part,
     post_rows,
     take_back,
@@ -41,6 +42,7 @@ from tallybook_oracle.tax import tax_minor_units
 
 UNIT = 10**12
 LARGEST = 10**27 - 1
+LEAST_MINOR, LARGEST_MINOR = -(2**63), 2**63 - 1
 PRICES = (
     Price(Graduated((Tier(10 * UNIT, UNIT // 3, UNIT), Tier(None, UNIT // 8)))),
     Price(Volume((Tier(3 * UNIT, 2 * UNIT), Tier(None, UNIT // 200))), IncludedQuantity(UNIT)),
@@ -387,3 +389,26 @@ def test_a_row_without_room_waits(capacity: int, done: int):
 @pytest.mark.parametrize(("part", "length"), [(2, 3), (1, 2), (0, 1), (3, 1), (4, 2), (5, 1), (-1, 0)])
 def test_parts_to_the_end_of_the_period(part: int, length: int):
     assert chain_length(State().parts, part) == length
+
+
+@pytest.mark.parametrize(
+    ("after", "before"),
+    [
+        (0, 0),
+        (LARGEST_MINOR, 0),
+        (LARGEST_MINOR, -1),
+        (LARGEST_MINOR, 1),
+        (LEAST_MINOR, 0),
+        (LEAST_MINOR, 1),
+        (LEAST_MINOR, -1),
+        (-1, LARGEST_MINOR),
+        (-2, LARGEST_MINOR),
+        (-1, LEAST_MINOR),
+        (0, LEAST_MINOR),
+        (LARGEST_MINOR, LARGEST_MINOR),
+        (LEAST_MINOR, LARGEST_MINOR),
+        (LARGEST_MINOR, LEAST_MINOR),
+    ],
+)
+def test_a_move_fits_as_long_as_the_difference_is_an_int64(after: int, before: int):
+    assert move_fits(np.int64(after), np.int64(before)) == (LEAST_MINOR <= after - before <= LARGEST_MINOR)
