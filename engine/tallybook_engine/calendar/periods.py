@@ -86,6 +86,22 @@ def period_at(frequency: Frequency, anchor: date, zone: str, instant_us: int) ->
     return start, end
 
 
+class RecentPeriods:
+    """`period_at` with a memory: what opens next mostly opens in the period that the last one of its kind opened in."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[Frequency, date, str], tuple[int, int]] = {}
+
+    def at(self, frequency: Frequency, contract_start: date, zone: str, instant_us: int) -> tuple[int, int]:
+        """The period that holds an instant, in a contract that starts on a date."""
+        calendar = (frequency, contract_start, zone)
+        known = self._last.get(calendar)
+        if known is None or not known[0] <= instant_us < known[1]:
+            known = period_at(frequency, anchor_date(frequency, contract_start), zone, instant_us)
+            self._last[calendar] = known
+        return known
+
+
 def boundaries(frequency: Frequency, anchor: date, zone: str, first_us: int, last_us: int) -> NDArray[np.int64]:
     """Every boundary from the start of the period of `first_us` to the end of the period of `last_us`.
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tallybook_engine.aggregation.max import NO_EVENT
-from tallybook_engine.calendar.periods import period_at
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, Definition
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.decimals import AMOUNT_LIMIT
@@ -24,7 +23,11 @@ from tallybook_engine.pricing.price import price
 from tallybook_engine.rating.rounding import round_to_minor
 from tallybook_engine.rating.tax import tax_of
 
-ZERO = to_limbs(0, 2)
+EMPTY_QUANTITIES = {
+    aggregation: np.array(to_limbs(NO_EVENT if aggregation is Aggregation.MAX else 0, 2), dtype=np.uint64)
+    for aggregation in Aggregation
+}
+"""[2] quantity of a part without events, scale 12."""
 
 
 class OpeningDoesNotFit(Exception):
@@ -57,7 +60,7 @@ def open_part(state: State, definition_index: int, cell: int, time_us: int, vers
     if account < 0:
         account = _open_account(state, period, cell)
         first_us = max(int(state.periods.arrays.start_us[period]), definition.start_us)
-        if price_at(state, account, 0) != 0:
+        if _price_of_nothing(state, int(state.accounts.arrays.price[account])) != 0:
             try:
                 made.append(_open_part(state, account, first_us, value_at_open=True))
             except OverflowError as error:
@@ -73,7 +76,7 @@ def opens_with_value(state: State, definition_index: int, cell: int, time_us: in
     period = _period(state, int(state.pools.definition_table.charge[definition_index]), time_us)
     if period >= 0 and _account(state, period, cell) >= 0:
         return False
-    return _price(state, _price_index(state, definition_index, cell), 0) != 0
+    return _price_of_nothing(state, _price_index(state, definition_index, cell)) != 0
 
 
 def price_at(state: State, account: int, quantity: int) -> int:
@@ -86,6 +89,13 @@ def _price(state: State, price_index: int, quantity: int) -> int:
     if not ok:
         raise OverflowError(f"price {price_index} at {quantity} does not fit")
     return from_limbs(*exact)
+
+
+def _price_of_nothing(state: State, price_index: int) -> int:
+    """F at quantity 0; scale 24."""
+    if price_index not in state.prices_of_nothing:
+        state.prices_of_nothing[price_index] = _price(state, price_index, 0)
+    return state.prices_of_nothing[price_index]
 
 
 def _price_index(state: State, definition_index: int, cell: int) -> int:
@@ -103,8 +113,8 @@ def _period(state: State, charge: int, time_us: int) -> int:
 def _open_period(
     state: State, charge: int, definition_index: int, definition: Definition, time_us: int, version: int
 ) -> int:
-    start_us, end_us = period_at(
-        definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, time_us
+    start_us, end_us = state.recent_periods.at(
+        definition.accumulation_frequency, definition.anchor, definition.time_zone, time_us
     )
     later, earlier = _neighbours(state, charge, time_us)
     periods = state.periods.arrays
@@ -161,13 +171,13 @@ def _open_part(state: State, account: int, time_us: int, *, value_at_open: bool)
     period, cell = int(state.accounts.arrays.period[account]), int(state.accounts.arrays.cell[account])
     definition_index = int(state.periods.arrays.definition[period])
     definition = state.pools.definitions[definition_index]
-    billing_start_us, billing_end_us = period_at(
-        definition.billing_frequency, definition.billing_anchor(), definition.time_zone, time_us
+    billing_start_us, billing_end_us = state.recent_periods.at(
+        definition.billing_frequency, definition.anchor, definition.time_zone, time_us
     )
     version = int(state.periods.arrays.version[period])
     line = _line(state, definition_index, definition, cell, billing_start_us, billing_end_us, version)
-    exact = price_at(state, account, 0) if value_at_open else 0
-    amount, tax = _moved(state, line, exact)
+    exact = _price_of_nothing(state, int(state.accounts.arrays.price[account])) if value_at_open else 0
+    amount, tax = _moved(state, line, exact) if exact else (0, 0)
     opening = Opening(
         part=len(state.parts),
         line=line,
@@ -250,23 +260,23 @@ def add_part(state: State, opening: Opening) -> None:
     later, earlier = -1, last
     while earlier >= 0 and parts.start_us[earlier] > start_us:
         later, earlier = earlier, int(parts.earlier[earlier])
-    empty = NO_EVENT if definition.aggregation is Aggregation.MAX else 0
-    quantity = parts.quantity[earlier] if earlier >= 0 else np.array(to_limbs(empty, 2), dtype=np.uint64)
-    base = 0 if earlier < 0 else price_at(state, opening.account, from_limbs(*quantity))
+    quantity = parts.quantity[earlier] if earlier >= 0 else EMPTY_QUANTITIES[definition.aggregation]
+    base = price_at(state, opening.account, from_limbs(*quantity)) if earlier >= 0 else 0
     part = state.parts.append(
         opening.account,
         opening.line,
         start_us,
         end_us,
         quantity,
-        to_limbs(base, 3),
-        to_limbs(opening.exact, 3),
+        to_limbs(base, 3) if base else 0,
+        to_limbs(opening.exact, 3) if opening.exact else 0,
         earlier,
         later,
     )
     assert part == opening.part
     _relink(state, opening.account, earlier, later, part, part)
-    _post_opening(state, opening, +1)
+    if opening.exact:
+        _post_opening(state, opening, +1)
     state.openings.append(opening)
     state.parts_of_line[opening.line].append(part)
 
@@ -372,7 +382,8 @@ def close_after(state: State, earlier: Mark) -> None:
     while len(state.openings) > earlier.parts:
         opening = state.openings.pop()
         state.parts_of_line[opening.line].pop()
-        _post_opening(state, opening, -1)
+        if opening.exact:
+            _post_opening(state, opening, -1)
         parts = state.parts.arrays
         before, after = int(parts.earlier[opening.part]), int(parts.later[opening.part])
         _relink(state, opening.account, before, after, after, before)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.calendar.periods import RecentPeriods
 from tallybook_engine.catalog.compile import CompiledCatalog, Definition, Pools, compile_catalog
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.kernels.growing import GrowingTable
@@ -100,6 +101,9 @@ class State:
         self.parts_of_line: list[list[int]] = []
         self.retirements: list[tuple[int, Opening]] = []
         """Retired periods, each with how many parts had opened before."""
+        self.recent_periods = RecentPeriods()
+        self.prices_of_nothing: dict[int, int] = {}
+        """Price index -> F(0), scale 24, as far as it was asked for."""
         self.current = self.adopt(Catalog())
         self.receipt_time_us = 0
         """Of the last batch: receipt times never decrease."""
