@@ -15,10 +15,13 @@ def lines(book) -> list[tuple[str, str, int]]:
     """(first day, last day, amount) of each line that is worth something, in order."""
     found = []
     for key, line in lines_of(book.state).items():
-        days = [datetime.fromtimestamp(at // 10**6, UTC).strftime("%m-%d") for at in (key.start_us, key.end_us - 1)]
         if line.amount:
-            found.append((*days, line.amount))
+            found.append((_day(key.start_us), _day(key.end_us - 1), line.amount))
     return sorted(found)
+
+
+def _day(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us // 10**6, UTC).strftime("%m-%d")
 
 
 def dearer(put: dict, **changes) -> dict:
