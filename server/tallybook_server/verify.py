@@ -23,7 +23,6 @@ from tallybook_engine.decimals import AMOUNT_SCALE, UNIT
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.ledger.delete import own_parts
 from tallybook_engine.ledger.outcomes import Status
-from tallybook_engine.ledger.reads import is_retired
 from tallybook_engine.ledger.references import locations_of
 from tallybook_engine.ledger.segments import PROPERTY_PREFIX, VALUE_PREFIX, Decoded, limbs_of
 from tallybook_engine.ledger.state import State
@@ -190,15 +189,17 @@ def _line_difference(
     origin = state.line_origins[line]
     exact = Fraction(0)
     meaning = None
+    retired = state.retired_periods()
     for account in accounts:
         meaning, cell = meanings.of_account(account)
-        if is_retired(state, account):
+        if int(state.accounts.arrays.period[account]) in retired:
             continue
         start_us = int(state.periods.arrays.start_us[state.accounts.arrays.period[account]])
         brought = oracle.parts(meaning, start_us, cell, members.get(account, ()))
         if brought is None:
             return f"line {line + 1}: the oracle says that it does not fit"
-        exact += sum((value for key, value in brought.items() if key.start_us == origin.period_start_us), Fraction(0))
+        bounds = (origin.period_start_us, origin.period_end_us)
+        exact += sum((value for key, value in brought.items() if (key.start_us, key.end_us) == bounds), Fraction(0))
     assert meaning is not None
     computed = oracle.line_value(meaning, exact)
     lines = state.lines.arrays

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from tests.support.faulty_journal import FaultyJournal, Outcome, random_plan
-from tests.support.ledger_view import difference, fold_view, journal_lines, lines_of, moves_of
+from tests.support.faulty_journal import FaultyJournal, random_plan
+from tests.support.ledger_view import AMOUNT_UNIT, difference, fold_view, journal_lines, lines_of, moves_of
 from tests.support.live_book import LiveBook
 from tests.support.random_catalogue import RandomCatalogue
 from tests.support.random_events import RandomEvents
 
 from tallybook_engine.catalog.faults import CatalogInvalidError
+from tallybook_engine.decimals import UNIT
 from tallybook_engine.ledger.faults import RowFault
-from tallybook_engine.ledger.outcomes import DeleteStatus, EventSelector, Match, StageOutcome, Status
+from tallybook_engine.ledger.outcomes import (
+    Cause,
+    DeleteStatus,
+    EventSelector,
+    Match,
+    StageOutcome,
+    Status,
+    StoredEvent,
+)
+from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.verify import verify
-from tallybook_oracle.catalog import Catalogue
-from tallybook_oracle.ledger import NOTHING, DoesNotFit, LineKey, LineValue, OracleBook, RowResult
+from tallybook_oracle.catalog import Catalogue, Meaning, meanings
+from tallybook_oracle.ledger import NOTHING, DoesNotFit, LineKey, LineValue, OracleBook, RowResult, UsageKey
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.journal.memory import MemoryJournal
 
@@ -53,6 +65,10 @@ def unequal(mine: Mapping[LineKey, LineValue], theirs: Mapping[LineKey, LineValu
     }
 
 
+def _name(event: StoredEvent) -> tuple[str, str, int]:
+    return event.payload.customer_reference, event.payload.reference, event.generation
+
+
 class Lockstep:
     """One random world. Every step changes both books and compares what they answer; `check` compares what they are."""
 
@@ -65,6 +81,10 @@ class Lockstep:
         plan = random_plan(self.chance.randrange(2**32), fault_probability)
         self.live = LiveBook(FaultyJournal(self.memory, plan) if fault_probability else self.memory, START_US)
         self.oracle = OracleBook()
+        self._lines_at: dict[int, tuple[Mapping[LineKey, LineValue], Mapping[UsageKey, Fraction]]] = {}
+        """What the oracle said at a sequence."""
+        self._meanings: dict[str, Meaning] = {}
+        """Of every product contract that any version has had."""
         self.done: Counter[str] = Counter()
         """What was done, and what came of it: so that a test can tell that its cases happened."""
         self.change_catalogue(self.catalogues.first())
@@ -173,6 +193,7 @@ class Lockstep:
             self.done["refused change"] += 1
             return
         assert applied.version == self.oracle.apply_catalog(put, remove)
+        self._meanings |= meanings(self.catalogue)
         self.done["change"] += 1
 
     def reprocess(self) -> None:
@@ -217,6 +238,77 @@ class Lockstep:
 
     # --- What must hold -----------------------------------------------------------------------------------------------
 
+    def check_reads(self) -> None:
+        """Everything that can be read says what the oracle says, now and as of an earlier sequence."""
+        self._check_events()
+        sequence = self.live.state.sequence
+        self._lines_at[sequence] = (self.oracle.lines(), self.oracle.usage())
+        for customer in self.catalogue["customers"]:
+            for at in {sequence, self.chance.choice(list(self._lines_at))}:
+                self._check_charges(customer, at)
+                self._check_usage(customer, at)
+
+    def _check_charges(self, customer: str, sequence: int) -> None:
+        lines, _ = self._lines_at[sequence]
+        charged, _ = self.live.run(self.live.book.charges(customer, True, None, None, sequence, False))
+        for charge in charged:
+            assert sum(line.amount for line in charge.lines) == charge.exact_amount
+        mine: dict[tuple, LineValue] = defaultdict(lambda: NOTHING)
+        theirs: dict[tuple, LineValue] = defaultdict(lambda: NOTHING)
+        for charge in charged:
+            place = (charge.contract_path[-1], charge.cell_id, charge.period_start_us, charge.period_end_us)
+            value = LineValue(Fraction(charge.exact_amount, AMOUNT_UNIT), charge.amount, charge.tax)
+            mine[*place, charge.currency] = mine[*place, charge.currency].plus(value)
+        for key, value in lines.items():
+            place = (key.product_contract, key.cell_id, key.start_us, key.end_us)
+            if key.product_contract in self._charges_of(customer):
+                theirs[*place, key.currency] = theirs[*place, key.currency].plus(value)
+        assert {key: value for key, value in mine.items() if value != NOTHING} == {
+            key: value for key, value in theirs.items() if value != NOTHING
+        }
+
+    def _check_usage(self, customer: str, sequence: int) -> None:
+        _, usage = self._lines_at[sequence]
+        totals, _ = self.live.run(self.live.book.usage(customer, True, None, None, sequence))
+        charges = self._charges_of(customer)
+        mine = {
+            UsageKey(total.contract_path[-1], total.cell_id, total.period_start_us, total.period_end_us): Fraction(
+                total.quantity, UNIT
+            )
+            for total in totals
+        }
+        assert mine == {key: quantity for key, quantity in usage.items() if key.product_contract in charges}, sequence
+
+    def _charges_of(self, customer: str) -> set[str]:
+        return {name for name, meaning in self._meanings.items() if meaning.customer == customer}
+
+    def _check_events(self) -> None:
+        page = self.live.run(self.live.book.list_events(EventFilter(show_deleted=True), None, None, 10**6))
+        mine = [(*_name(each), each.status.name, each.match.name, each.deleted) for each in page.events]
+        theirs = [
+            (entry.customer, entry.reference, entry.generation, entry.status, entry.match, entry.deleted)
+            for entry in self.oracle.events()
+        ]
+        assert sorted(mine) == sorted(theirs)
+        assert [each.event_id for each in page.events] == sorted(each.event_id for each in page.events)
+        if page.events:
+            self._check_history(self.chance.choice(page.events))
+
+    def _check_history(self, listed: StoredEvent) -> None:
+        event = self.live.run(self.live.book.get_event(EventSelector(event_id=listed.event_id)))
+        assert event is not None
+        assert replace(event, history=()) == listed
+        (entry,) = (
+            entry
+            for entry in self.oracle.events()
+            if (entry.customer, entry.reference, entry.generation) == _name(event)
+        )
+        moves = {Cause.EVENT: entry.first_moves, Cause.DELETE: entry.delete_moves, Cause.RERATE: {}}
+        for step in event.history:
+            for posting in step.postings:
+                assert sum(line.amount for line in posting.lines) == posting.exact_amount
+            assert sum(posting.amount for posting in step.postings) == sum(m.amount for m in moves[step.cause].values())
+
     def check_lines(self) -> None:
         """The lines are those of the oracle."""
         assert not (found := unequal(lines_of(self.live.state), self.oracle.lines())), found
@@ -233,11 +325,3 @@ class Lockstep:
         for from_snapshot in (False, True):
             folded = fold_view(self.memory, from_snapshot=from_snapshot)
             assert difference(self.live.view(), folded) == [], from_snapshot
-
-
-def with_faults(seed: int) -> Lockstep:
-    """A world whose journal fails now and then."""
-    return Lockstep(seed, fault_probability=0.15)
-
-
-ALL_FAULTS = set(Outcome)

@@ -95,9 +95,11 @@ class RandomCatalogue:
             *[self._other_contract] * 4,
             self._other_product,
             self._other_tax,
+            self._other_meter,
             self._other_customer,
             self._more,
             self._less,
+            self._fewer_customers,
         ]
         return chance.choice(changes)(catalogue)
 
@@ -144,6 +146,13 @@ class RandomCatalogue:
             return {}, {"taxes": [tax["id"]]}
         return {"taxes": [{**self.tax(tax["country_code"]), "id": tax["id"]}]}, {}
 
+    def _other_meter(self, catalogue: Mapping[str, Mapping[str, Objects]]) -> tuple[Put, dict[str, list[str]]]:
+        """Events that were taken before may be wrong from now on, or the other way round."""
+        meter, chance = self._any(catalogue, "meters"), self._chance
+        meter["allow_negative"] = chance.random() < 0.5
+        meter["properties"] = chance.choice([list(PROPERTIES), list(PROPERTIES)[:1]])
+        return {"meters": [meter]}, {}
+
     def _other_customer(self, catalogue: Mapping[str, Mapping[str, Objects]]) -> tuple[Put, dict[str, list[str]]]:
         return {
             "customers": [{**self._any(catalogue, "customers"), "country_code": self._chance.choice(COUNTRIES)}]
@@ -157,6 +166,11 @@ class RandomCatalogue:
 
     def _less(self, catalogue: Mapping[str, Mapping[str, Objects]]) -> tuple[Put, dict[str, list[str]]]:
         return {}, {"contracts": [self._any(catalogue, "contracts")["id"]]}
+
+    def _fewer_customers(self, catalogue: Mapping[str, Mapping[str, Objects]]) -> tuple[Put, dict[str, list[str]]]:
+        customer = self._any(catalogue, "customers")["id"]
+        contracts = [each["id"] for each in catalogue["contracts"].values() if each["customer"] == customer]
+        return {}, {"customers": [customer], "contracts": contracts}
 
     # --- Objects ------------------------------------------------------------------------------------------------------
 

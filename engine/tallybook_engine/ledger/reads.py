@@ -165,6 +165,12 @@ class AsOf:
     """By line, scale 24."""
     amount: dict[int, int]
     tax: dict[int, int]
+    retired: set[int]
+    """Periods that were retired: other periods rate their events."""
+
+    def counts(self, state: State, part: int) -> bool:
+        """Whether a part is priced, and not just there because its line once had it."""
+        return int(state.accounts.arrays.period[state.parts.arrays.account[part]]) not in self.retired
 
 
 def as_of(state: State, customer_id: str, later: Iterable[Decoded], sequence: int) -> AsOf:
@@ -177,6 +183,7 @@ def as_of(state: State, customer_id: str, later: Iterable[Decoded], sequence: in
         exact={line: from_limbs(*money.exact[line]) for line in lines},
         amount={line: int(money.amount[line]) for line in lines},
         tax={line: int(money.tax[line]) for line in lines},
+        retired=state.retired_periods(),
     )
     for decoded in later:
         _roll_back(state, view, decoded, sequence)
@@ -202,9 +209,11 @@ def _roll_back(state: State, view: AsOf, decoded: Decoded, sequence: int) -> Non
             view.exact[line] -= from_limbs(*postings.exact[at])
             view.amount[line] -= int(postings.amount[at])
             view.tax[line] -= int(postings.tax[at])
-    offsets = numpy_of(decoded.tables.openings.column("sequence_offset").combine_chunks())
-    opened = numpy_of(decoded.tables.openings.column("part").combine_chunks())
-    for part in opened[decoded.first_sequence + offsets.astype(np.int64) > sequence].tolist():
+    columns = ("sequence_offset", "part", "period")
+    offsets, opened, periods = (numpy_of(decoded.tables.openings.column(name).combine_chunks()) for name in columns)
+    behind = decoded.first_sequence + offsets.astype(np.int64) > sequence
+    view.retired -= set(periods[behind & (opened < 0)].tolist())
+    for part in opened[behind].tolist():
         if part in view.quantity:
             line = int(state.parts.arrays.line[part])
             made = state.openings[part]
@@ -229,7 +238,11 @@ def charge_lines(
         )
         if not parts:
             continue
-        quantities = [(part, _start_quantity(state, view, part), shown(view.quantity[part])) for part in parts]
+        quantities = [
+            (part, _start_quantity(state, view, part), shown(view.quantity[part]))
+            for part in parts
+            if view.counts(state, part)
+        ]
         found.append(charge_line(state, line, view.exact[line], view.amount[line], view.tax[line], quantities))
     if include_unopened and start_us is not None and end_us is not None:
         found += _unopened(state, customer_id, found, start_us, end_us)
@@ -245,22 +258,12 @@ def usage_totals(state: State, view: AsOf, start_us: int | None, end_us: int | N
             last[account] = part
     found = []
     for account, part in last.items():
-        if is_retired(state, account):
+        if not view.counts(state, part):
             continue
         total = usage_total(state, account, shown(view.quantity[part]))
         if _touches(total.period_start_us, total.period_end_us, start_us, end_us):
             found.append(total)
     return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id))
-
-
-def is_retired(state: State, account: int) -> bool:
-    """Whether an account's period was retired: another version rates its events since."""
-    period = int(state.accounts.arrays.period[account])
-    charge = int(state.pools.definition_table.charge[state.periods.arrays.definition[period]])
-    at = int(state.newest_period[charge])
-    while at >= 0 and at != period:
-        at = int(state.periods.arrays.earlier[at])
-    return at < 0
 
 
 def _start_quantity(state: State, view: AsOf, part: int) -> int:

@@ -135,6 +135,10 @@ class State:
         account = self.parts.arrays.account[part]
         return int(self.periods.arrays.definition[self.accounts.arrays.period[account]])
 
+    def retired_periods(self) -> set[int]:
+        """Periods whose events other periods rate since a reprocess."""
+        return {retirement.period for _, retirement in self.retirements}
+
     def newest_period_of(self, charge: int) -> int:
         """Newest pinned period of a charge; -1: none."""
         self.reserve_charges()

@@ -56,9 +56,22 @@ class LineValue(NamedTuple):
     """Minor units."""
     tax: int
 
+    def plus(self, other: LineValue) -> LineValue:
+        """Both together."""
+        return LineValue(self.exact + other.exact, self.amount + other.amount, self.tax + other.tax)
+
     def minus(self, other: LineValue) -> LineValue:
         """The move from `other` to this value."""
         return LineValue(self.exact - other.exact, self.amount - other.amount, self.tax - other.tax)
+
+
+class UsageKey(NamedTuple):
+    """One cell of a product contract in one accumulation period."""
+
+    product_contract: str
+    cell_id: str
+    start_us: int
+    end_us: int
 
 
 NOTHING = LineValue(Fraction(0), 0, 0)
@@ -534,6 +547,23 @@ class OracleBook:
             found[key] = value
         return found
 
+    def usage(self) -> dict[UsageKey, Fraction]:
+        """The quantity of every account that some event has opened."""
+        members: dict[Account, list[Entry]] = {account: [] for account in self._accounts}
+        for entry in self._surviving():
+            for account in entry.members:
+                members[account].append(entry)
+        found = {}
+        for account, entries in members.items():
+            period = self._periods[account.product_contract][account.period]
+            value = period.meaning.value
+            values = [Fraction(0) if value is None else entry.values[value] for entry in entries]
+            key = UsageKey(
+                account.product_contract, period.meaning.cells[account.cell].id, period.start_us, period.end_us
+            )
+            found[key] = aggregated(period.meaning.aggregation, values)
+        return found
+
     # --- Reprocessing -------------------------------------------------------------------------------------------------
 
     def reprocess(
@@ -612,8 +642,6 @@ class OracleBook:
     def _next(self) -> int:
         self._number += 1
         return self._number
-
-    # --- Reading ------------------------------------------------------------------------------------------------------
 
     def events(self) -> list[Entry]:
         """Every event that was ever stored, deleted ones too."""
