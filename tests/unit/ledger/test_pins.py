@@ -16,7 +16,7 @@ def lines(book) -> list[tuple[str, str, int]]:
     found = []
     for key, line in lines_of(book.state).items():
         if line.amount:
-            found.append((days[0], days[1], line.amount))
+            found.append((_day(key.start_us), _day(key.end_us - 1), line.amount))
     return sorted(found)
 
 
