@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,8 @@ import numpy as np
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.diff import catalog_differences
-from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.catalog.faults import Faults
+from tallybook_engine.catalog.model import Catalog, Customer, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
 from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.columns import EventColumns
@@ -48,7 +49,7 @@ from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.folding import open_book
-from tallybook_server.journal.interface import Journal, JournalError
+from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.maintenance import Maintenance
@@ -169,7 +170,7 @@ class Book:
             outcome = replace(outcome, event_ids=np.where(stored, outcome.event_ids, np.uint64(0)))
             return Predicted(outcome, explained, self._state.sequence)
 
-        return await self._alone(work)
+        return await self._changing(work)
 
     async def delete(self, selectors: Sequence[EventSelector]) -> tuple[list[DeleteOutcome], int]:
         """Deletes events; answers each outcome and the sequence that holds them, 0 where nothing was deleted."""
@@ -181,7 +182,7 @@ class Book:
             self._writer.commit_now(commit)
             return list(piece.outcomes), commit.sequence if commit.stored_count else 0
 
-        return await self._alone(work)
+        return await self._changing(work)
 
     async def get_event(self, selector: EventSelector) -> StoredEvent | None:
         """An event with its history; None where there is none."""
@@ -316,7 +317,7 @@ class Book:
         if done == len(customers):
             yield ReprocessProgress(done, len(customers), 0, 0, (), resume_token, 0, True)
         for customer_id in customers[done:]:
-            step = await self._alone(
+            step = await self._changing(
                 partial(
                     self._reprocess_one,
                     customer_id,
@@ -362,7 +363,7 @@ class Book:
         except DoesNotFit as error:
             raise Fault(
                 ErrorCode.REPROCESS_DOES_NOT_FIT,
-                f"customer {customer_id!r}, event {error}: a line would leave the limits; nothing of it was changed",
+                f"customer {customer_id!r}: {error} would leave the limits; nothing of it was changed",
             ) from error
         if validate_only:
             undo_reprocess(self._state, piece)
@@ -390,7 +391,7 @@ class Book:
         self, change: CatalogChange, expected_version: int | None, validate_only: bool
     ) -> ApplyOutcome:
         """Applies a change, durable on return. Raises CatalogInvalidError, and Fault for a version or object in use."""
-        return await self._alone(lambda: self._apply(change, expected_version, validate_only))
+        return await self._changing(lambda: self._apply(change, expected_version, validate_only))
 
     def _apply(self, change: CatalogChange, expected_version: int | None, validate_only: bool) -> ApplyOutcome:
         before = self._versions.current
@@ -399,27 +400,60 @@ class Book:
                 ErrorCode.CATALOG_VERSION_MISMATCH,
                 f"the catalogue is at version {before.version}, not {expected_version}: read it and change that",
             )
-        after = apply_change(before, change)
+        after = apply_change(before, change, self._other_references(before, change))
         if after is before:
             return ApplyOutcome(before.version, (), (), 0)
         self._refuse_removal_in_use(before, after)
-        if not validate_only:
-            stored = difference(before, after)
-            try:
-                self._journal.put_catalog_version(after.version, before.version, write_difference(stored))
-            except JournalError as error:
-                raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {error}") from error
-            self._versions.add(stored)
-        compiled_before = self._state.current
-        self._state.adopt(after)
-        affected, count = self._affected()
         if validate_only:
-            self._state.current = compiled_before
-            del self._state.compiled[after.version]
+            with self._state.trying(after):
+                affected, count = self._affected()
+        else:
+            stored = difference(before, after)
+            self._store_version(after.version, before.version, write_difference(stored))
+            self._versions.add(stored)
+            self._state.adopt(after)
+            affected, count = self._affected()
         return ApplyOutcome(after.version, catalog_differences(before, after), affected, count)
 
+    def _store_version(self, version: int, parent: int, change: bytes) -> None:
+        """Makes a version of the catalogue durable, or raises Fault."""
+        try:
+            self._journal.put_catalog_version(version, parent, change)
+        except OutcomeUnknown as unknown:
+            try:
+                # Asking for the last sequence settles what was left open; then the list is the truth.
+                self._journal.last_sequence  # noqa: B018
+                stored = {each.version: each.difference for each in self._journal.catalog_versions()}
+            except JournalError as error:
+                raise Fault(ErrorCode.COMMIT_UNKNOWN, str(error)) from error
+            if stored.get(version) != change:
+                raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {unknown}") from unknown
+        except JournalError as error:
+            raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {error}") from error
+        except ValueError as error:
+            # A change whose outcome could never be told was stored after all.
+            raise Fault(ErrorCode.COMMIT_UNKNOWN, f"restart the server, it reads the journal anew: {error}") from error
+
+    def _other_references(self, before: Catalog, change: CatalogChange) -> Faults:
+        """Customers and meters that come back under another reference than they once had, which stored events name."""
+        faults = Faults()
+
+        def compare(
+            kind: str, put: Sequence[Customer | Meter], there: Mapping[str, object], known: Mapping[str, str]
+        ) -> None:
+            for index, each in enumerate(put):
+                reference = known.get(each.id, each.reference)
+                if each.id not in there and each.reference != reference:
+                    faults.add(f"{kind}[{index}].reference", f'was "{reference}" and never changes')
+
+        compare("customers", change.put.customers, before.customers, self._state.pools.customer_references)
+        compare("meters", change.put.meters, before.meters, self._state.pools.meter_references)
+        return faults
+
     def _refuse_removal_in_use(self, before: Catalog, after: Catalog) -> None:
-        """Nothing with open lines is removed: what they were priced by must stay known."""
+        """Nothing with open lines is removed or given to another customer: what they were priced by must stay known."""
+        if after.contracts is not before.contracts:
+            self._refuse_other_customers(after)
         for customer_id in before.customers:
             if customer_id not in after.customers and self._state.lines_of_customer.get(customer_id):
                 raise Fault(ErrorCode.CATALOG_OBJECT_IN_USE, f"customer {customer_id!r} has open charge lines: keep it")
@@ -430,6 +464,23 @@ class Book:
                 raise Fault(
                     ErrorCode.CATALOG_OBJECT_IN_USE,
                     f"contract {root!r} has open charge lines: give it an end_date instead",
+                )
+
+    def _refuse_other_customers(self, after: Catalog) -> None:
+        owners = {
+            each.id: root.customer
+            for root in after.contracts.values()
+            for path in root.levels()
+            for each in path[-1].product_contracts
+        }
+        for index in {origin.definition for origin in self._state.line_origins}:
+            definition = self._state.pools.definitions[index]
+            name = definition.product_contract_id
+            if owners.get(name, definition.customer_id) != definition.customer_id:
+                raise Fault(
+                    ErrorCode.CATALOG_OBJECT_IN_USE,
+                    f"product contract {name!r} has open charge lines of customer {definition.customer_id!r}: "
+                    "give the other customer one of another id",
                 )
 
     def _affected(self) -> tuple[tuple[AffectedLine, ...], int]:
@@ -503,6 +554,9 @@ class Book:
 
     async def _alone(self, work: Callable[[], Answer]) -> Answer:
         return await _done(self._writer.alone(work))
+
+    async def _changing(self, work: Callable[[], Answer]) -> Answer:
+        return await _done(self._writer.alone(work, changes=True))
 
     async def _beside(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

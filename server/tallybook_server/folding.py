@@ -40,7 +40,10 @@ class Folded:
 def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
     """Folds a journal. `from_snapshot=False` reads every segment, which verification does."""
     state = State(journal.hash_key, journal.partition_count)
-    versions = Versions(read_difference(stored.difference) for stored in journal.catalog_versions())
+    changes = [read_difference(stored.difference) for stored in journal.catalog_versions()]
+    versions = Versions(changes)
+    for change in changes:
+        state.pools.remember(change.put.customers, change.put.meters)
     records = JournalRecords(journal, state.hasher)
     sequence = _restore_snapshot(journal, state, versions.catalog) if from_snapshot else 0
     runs = []

@@ -103,7 +103,7 @@ class Maintenance:
                     self.merge_small()
                 if snapshots:
                     self.snapshot()
-            except (JournalError, Fault):
+            except Exception:
                 log.exception("the journal could not be tidied; it is whole, and will be tried again")
                 with self._changed:
                     self._records_since_snapshot = 0

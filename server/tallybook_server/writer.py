@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.catalog.faults import CatalogInvalidError
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.outcomes import StageOutcome
 from tallybook_engine.ledger.references import Hasher
@@ -44,6 +45,9 @@ COMMIT_ROWS_MAX = 262_144
 """Rows after which a commit takes no more, however many wait."""
 QUEUED_ROWS_MAX = 1_048_576
 """Rows that may wait to be staged; more are OVERLOADED."""
+
+EXPECTED_ERRORS = (Fault, JournalError, CatalogInvalidError)
+"""After one of these the ledger is as it was before the work that raised it."""
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -70,6 +74,8 @@ class _Alone:
 
     work: Callable[[], Any]
     answer: Future[Any]
+    changes: bool
+    """Whether it changes the ledger, if only for a moment."""
 
 
 class Writer:
@@ -122,11 +128,15 @@ class Writer:
             self._queued_rows += columns.row_count
         return answer
 
-    def alone(self, work: Callable[[], Answer]) -> Future[Answer]:
-        """Runs work on the staging thread with nothing on its way, and answers what it returns or raises."""
+    def alone(self, work: Callable[[], Answer], *, changes: bool = False) -> Future[Answer]:
+        """Runs work on the staging thread with nothing on its way, and answers what it returns or raises.
+
+        Work that `changes` the ledger leaves it as it was when it raises one of `EXPECTED_ERRORS`. After any other
+        error nobody knows what it left behind: nothing more is stored then.
+        """
         answer: Future[Answer] = _promised()
         with self._changed:
-            self._enqueue(_Alone(work, answer))
+            self._enqueue(_Alone(work, answer, changes))
         return answer
 
     def close(self) -> None:
@@ -191,7 +201,7 @@ class Writer:
             elif isinstance(item, _Events):
                 self._stage(item)
             elif item is not None:
-                _answer_with(item.answer, item.work)
+                _do(item)
 
     def _something_to_do(self) -> bool:
         if self._failure is not None:
@@ -231,15 +241,20 @@ class Writer:
         commit = self._open
         if commit is None:
             commit = self._new_commit()
-        piece = stage_events(
-            self.state,
-            item.columns,
-            commit.receipt_time_us,
-            commit.sequence,
-            commit.row_count,
-            self,
-            self.future_limit_us,
-        )
+        try:
+            piece = stage_events(
+                self.state,
+                item.columns,
+                commit.receipt_time_us,
+                commit.sequence,
+                commit.row_count,
+                self,
+                self.future_limit_us,
+            )
+        except JournalError as error:
+            # An event that the message repeats could not be read; nothing of the message was staged.
+            item.answer.set_exception(error)
+            return
         commit.add(piece)
         commit.row_count += item.columns.row_count
         commit.size += item.columns.row_count
@@ -356,10 +371,12 @@ def _promised() -> Future[Any]:
     return answer
 
 
-def _answer_with(answer: Future[Answer], work: Callable[[], Answer]) -> None:
+def _do(item: _Alone) -> None:
     try:
-        result = work()
+        result = item.work()
     except Exception as error:  # Whatever it raises is its caller's.
-        answer.set_exception(error)
+        item.answer.set_exception(error)
+        if item.changes and not isinstance(error, EXPECTED_ERRORS):
+            raise
     else:
-        answer.set_result(result)
+        item.answer.set_result(result)

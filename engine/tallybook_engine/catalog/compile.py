@@ -21,6 +21,7 @@ from tallybook_engine.catalog.model import (
     Aggregation,
     Catalog,
     Contract,
+    Customer,
     Frequency,
     Matrix,
     Meter,
@@ -190,6 +191,11 @@ class Pools:
         """Their conditions."""
         return self._conditions.arrays
 
+    def remember(self, customers: Iterable[Customer], meters: Iterable[Meter]) -> None:
+        """Keeps what ids refer to, also for when their objects are gone."""
+        self.customer_references.update((each.id, each.reference) for each in customers)
+        self.meter_references.update((each.id, each.reference) for each in meters)
+
     def add_definition(self, definition: Definition) -> int:
         """Index of a definition; equal ones share it."""
         known = self._definition_index.get(definition)
@@ -268,14 +274,15 @@ def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[in
                 index = pools.add_definition(_definition(catalog, taxes, path, product_contract))
                 current[int(pools.definition_table.charge[index])] = index
                 by_customer.setdefault(pools.customers.add(contract.customer), []).append((index, False))
-    met = set(current.values())
+    # A charge is met once, by whichever definition: that of the open period counts.
+    met = set(current)
     for index in earlier_charges:
-        # A charge that this version still has is met by way of its current definition.
-        if index not in met and int(pools.definition_table.charge[index]) not in current:
+        charge = int(pools.definition_table.charge[index])
+        if charge not in met:
+            met.add(charge)
             customer = pools.customers.add(pools.definitions[index].customer_id)
             by_customer.setdefault(customer, []).append((index, True))
-    pools.customer_references.update((c.id, c.reference) for c in catalog.customers.values())
-    pools.meter_references.update((m.id, m.reference) for m in catalog.meters.values())
+    pools.remember(catalog.customers.values(), catalog.meters.values())
     customer_by_id = {key: pools.customers.add(key) for key in catalog.customers}
     meter_by_id = {key: pools.meters.add(key) for key in catalog.meters}
     for meter in catalog.meters.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,7 +60,11 @@ def stage_deletes(
 ) -> DeletePiece:
     """Stages deletes in order. Every earlier commit must be readable by `records`: nothing may be on its way."""
     batch = _Batch(state, records, location(sequence, row_offset))
-    outcomes = tuple(batch.delete(selector) for selector in selectors)
+    try:
+        outcomes = tuple(batch.delete(selector) for selector in selectors)
+    except BaseException:
+        batch.undo()
+        raise
     columns: dict[str, Sequence[int] | int] = {
         "sequence_offset": 0,
         "row": [row_offset + index for index in range(len(batch.deleted))],
@@ -74,15 +78,19 @@ def stage_deletes(
     return DeletePiece(
         records=following_records(places, columns) if places else pa.table({}),
         postings=joined(batch.postings),
-        keys_before=tuple((*found.key, found.location) for found in batch.deleted),
+        keys_before=batch.keys_before(),
         outcomes=outcomes,
     )
 
 
 def undo_deletes(state: State, piece: DeletePiece) -> None:
     """Takes staged deletes back."""
-    undo_postings(state, piece.postings)
-    for low, high, before in reversed(piece.keys_before):
+    _undo(state, piece.postings, piece.keys_before)
+
+
+def _undo(state: State, postings: Postings, keys_before: Sequence[tuple[int, int, int]]) -> None:
+    undo_postings(state, postings)
+    for low, high, before in reversed(keys_before):
         state.references.put(low, high, before)
 
 
@@ -116,13 +124,21 @@ class _Batch:
         if postings is None:
             return _nothing(DeleteStatus.INVALID, found.event_id, found.generation, fault)
         tombstone = self._first_tombstone + len(self.deleted)
-        self._state.references.put(*found.key, tombstone | DELETED_BIT)
         self.deleted.append(found)
         self.postings.append(postings)
+        self._state.references.put(*found.key, tombstone | DELETED_BIT)
         explained = tuple(explain_postings(self._state, postings, 0, len(postings.part), Cause.DELETE))
         outcome = DeleteOutcome(DeleteStatus.DELETED, found.event_id, found.generation, explained, 0)
         self._outcome_of_key[found.key] = outcome
         return outcome
+
+    def keys_before(self) -> tuple[tuple[int, int, int], ...]:
+        """(key low, key high, location before) of each deleted event, in order."""
+        return tuple((*found.key, found.location) for found in self.deleted)
+
+    def undo(self) -> None:
+        """Takes back what was deleted so far."""
+        _undo(self._state, joined(self.postings), self.keys_before())
 
     def _latest(self, key: tuple[int, int] | None, here: DeleteOutcome | None) -> int:
         """Location of a key's latest readable record; 0: none."""
@@ -250,6 +266,12 @@ def _key_of_id(state: State, event_id: int, records: Records) -> tuple[int, int]
 def _withdraw(state: State, found: Found, records: CustomerRecords) -> tuple[Postings | None, int]:
     """The postings that take an event out; None and the fault where the lines would leave the limits without it."""
     parts = own_parts(found.decoded, found.position)
+    # Records are read before anything moves: reading may fail.
+    others = {
+        part: surviving_maxima(state, int(state.parts.arrays.account[part]), found, records)
+        for part in parts
+        if state.definition_of_part(part).aggregation is Aggregation.MAX
+    }
     limit = sum(chain_length(state.parts.arrays, part) for part in parts)
     made = PostingTable(*empty_postings(limit))
     at = 0
@@ -257,7 +279,7 @@ def _withdraw(state: State, found: Found, records: CustomerRecords) -> tuple[Pos
         definition = state.definition_of_part(part)
         value = member_value(definition.aggregation, definition.value, found.decoded, found.position)
         if definition.aggregation is Aggregation.MAX:
-            fault, at = _lower_maximum(state, part, found, records, made, at)
+            fault, at = _lower_maximum(state, part, others[part], made, at)
         else:
             fault, at = move_part(
                 part,
@@ -294,11 +316,9 @@ def member_value(aggregation: Aggregation, value: str | None, decoded: Decoded, 
 
 
 def _lower_maximum(
-    state: State, part: int, found: Found, records: CustomerRecords, made: PostingTable, at: int
+    state: State, part: int, maxima: Mapping[int, int], made: PostingTable, at: int
 ) -> tuple[np.uint8, int]:
-    """Sets the parts of a maximum from `part` on to what the other events come to."""
-    account = int(state.parts.arrays.account[part])
-    maxima = surviving_maxima(state, account, found, records)
+    """Sets the parts of a maximum from `part` on to what the other events come to, whose `maxima` are by part."""
     running = NO_EVENT
     earlier = int(state.parts.arrays.earlier[part])
     if earlier >= 0:

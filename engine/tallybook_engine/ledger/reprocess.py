@@ -79,16 +79,17 @@ def stage_reprocess(
     before = {line: _line_values(state, line) for line in state.lines_of_customer.get(customer_id, [])}
     retired = _retire(state, customer_id, start_us, end_us) if move_pins else []
     gone = np.array([account for _, accounts in retired for account, _ in accounts], dtype=np.int32)
-    down = _bring_down(state, gone)
-    chosen = _chosen(state, customer_id, start_us, end_us, move_pins, gone, records)
+    down = empty_postings(0)
     try:
+        down = _bring_down(state, gone)
+        chosen = _chosen(state, customer_id, start_us, end_us, move_pins, gone, records)
+        if row_offset + len(chosen.places) >= MAXIMUM_ROWS:
+            raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
         again = _rate_again(state, chosen)
-    except DoesNotFit:
+    except BaseException:
         _undo(state, down, open_before, retired)
         raise
     changed = np.flatnonzero(again.changed)
-    if row_offset + len(changed) >= MAXIMUM_ROWS:
-        raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
     standing, standing_counts = _standing(chosen, again, changed)
     moves = _one_posting_a_line(state, joined([down, again.postings]))
     retirements = [opening for _, opening in state.retirements[len(state.retirements) - len(retired) :]]
@@ -264,7 +265,10 @@ def _bring_down(state: State, accounts: NDArray[np.int32]) -> Postings:
             at,
             False,
         )
-        assert fault == FITS
+        if fault != FITS:
+            # What is left of the line may not fit without the part.
+            undo_postings(state, Postings._make(column[:at] for column in made))
+            raise DoesNotFit(f"line {int(state.parts.arrays.line[part]) + 1}")
     return Postings._make(made)
 
 
@@ -315,7 +319,8 @@ def _rate_again(state: State, chosen: _Chosen) -> _Again:
     unfit_and_kept = np.isin(np.flatnonzero(faults), chosen.kept_row)
     if unfit_and_kept.any():
         undo_postings(state, postings)
-        raise DoesNotFit(columns.references[int(np.flatnonzero(faults)[unfit_and_kept][0])].as_py())
+        unfit = columns.references[int(np.flatnonzero(faults)[unfit_and_kept][0])].as_py()
+        raise DoesNotFit(f"event {unfit!r}")
     status = np.where(faults == 0, np.uint8(Status.STORED), np.uint8(Status.UNPRICED))
     fresh_counts = np.where(faults == 0, np.diff(starts), 0)
     changed = chosen.lost | (fresh_counts > 0) | (status != chosen.status) | (match != chosen.match)

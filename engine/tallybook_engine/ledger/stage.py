@@ -27,6 +27,7 @@ from tallybook_engine.ledger.references import (
     DELETED_BIT,
     MAXIMUM_ROWS,
     location,
+    locations_of,
     look_up,
     sequence_and_row,
     stacked,
@@ -120,33 +121,20 @@ def stage_events(
     keys = state.hasher.keys(columns.customers.codes, resolved.customer_references, columns.references)
     fingerprints = state.hasher.fingerprints(columns, resolved.meter_references)
 
-    state.references.reserve(columns.row_count)
-    before = np.zeros(columns.row_count, dtype=np.uint64)
     first = location(sequence, row_offset)
-    state.references.count += look_up(
-        state.references.keys, state.references.payloads, keys, faults == 0, np.uint64(first), before
-    )
-    claimed = (before == 0) & (faults == 0)
-    resent = _resend(state, keys, before, first, records)
-    new = claimed.copy()
-    new[[item.row for item in resent]] = True
-    status = np.where(new, np.uint8(Status.STORED), np.uint8(Status.INVALID))
-    generations = new.astype(np.int32)
-    for item in resent:
-        generations[item.row] = item.generation
-    event_ids = np.where(new, np.uint64(first) + np.arange(columns.row_count, dtype=np.uint64), np.uint64(0))
-    _judge_known(before, new, fingerprints, first, records, status, faults, event_ids, generations)
+    known = _claim(state, keys, fingerprints, faults, columns.faults == 0, first, records)
+    fault_fields = {row: found for row, found in fault_fields.items() if faults[row]}
 
     open_before = mark(state)
-    match, postings, posting_starts = _rate(state, resolved, new, faults)
-    status[new & (faults != 0)] = Status.UNPRICED
+    match, postings, posting_starts = _rate(state, resolved, known.new, faults)
+    known.status[known.new & (faults != 0)] = Status.UNPRICED
     outcome = StageOutcome(
-        status=status,
+        status=known.status,
         match=match,
         faults=faults,
         fault_fields=fault_fields,
-        event_ids=event_ids,
-        generations=generations,
+        event_ids=known.event_ids,
+        generations=known.generations,
         posting_starts=posting_starts,
         postings=postings,
     )
@@ -154,13 +142,13 @@ def stage_events(
         columns=columns,
         receipt_time_us=receipt_time_us,
         row_offset=row_offset,
-        rows=np.flatnonzero(new),
+        rows=np.flatnonzero(known.new),
         customer_references=resolved.customer_references,
         meter_references=resolved.meter_references,
         keys=keys,
         fingerprints=fingerprints,
-        claimed=claimed,
-        resent=resent,
+        claimed=known.claimed,
+        resent=known.resent,
         outcome=outcome,
         postings=postings,
         openings=tuple(state.openings[open_before.parts :]),
@@ -172,10 +160,7 @@ def undo_events(state: State, piece: EventPiece) -> None:
     """Takes a staged piece back; pieces are undone in the reverse order of their staging. O(piece)."""
     undo_postings(state, piece.postings)
     close_after(state, piece.open_before)
-    for item in reversed(piece.resent):
-        low, high = piece.keys[item.row].tolist()
-        state.references.put(low, high, item.location_before)
-    state.references.count -= remove_all(state.references.keys, state.references.payloads, piece.keys, piece.claimed)
+    _release(state, piece.keys, piece.claimed, piece.resent)
 
 
 def undo_postings(state: State, postings: Postings) -> None:
@@ -359,11 +344,93 @@ def _references(names: Names, references: Mapping[str, str]) -> pa.StringArray:
 # --- References -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What became of n rows by their references alone."""
+
+    new: NDArray[np.bool_]
+    """[n] rows to store; all others are judged."""
+    claimed: NDArray[np.bool_]
+    resent: tuple[Resent, ...]
+    status: NDArray[np.uint8]
+    event_ids: NDArray[np.uint64]
+    generations: NDArray[np.int32]
+
+
+def _claim(
+    state: State,
+    keys: NDArray[np.uint64],
+    fingerprints: NDArray[np.uint64],
+    faults: NDArray[np.uint8],
+    sound: NDArray[np.bool_],
+    first: int,
+    records: Records,
+) -> _Known:
+    """Claims unknown references for their rows and judges the others, whose `faults` are brought up to date.
+
+    `sound` rows have no fault in themselves: what they have, the catalogue or the clock found. Raises what `records`
+    raises, and nothing is claimed then.
+    """
+    count = len(faults)
+    state.references.reserve(count)
+    before = np.zeros(count, dtype=np.uint64)
+    state.references.count += look_up(
+        state.references.keys, state.references.payloads, keys, faults == 0, np.uint64(first), before
+    )
+    claimed = (before == 0) & (faults == 0)
+    _look_up_refused(state, keys, (faults != 0) & sound, first, before)
+    resent: list[Resent] = []
+    try:
+        _resend(state, keys, before, first, records, resent)
+        new = claimed.copy()
+        new[[item.row for item in resent]] = True
+        status = np.where(new, np.uint8(Status.STORED), np.uint8(Status.INVALID))
+        generations = new.astype(np.int32)
+        for item in resent:
+            generations[item.row] = item.generation
+        event_ids = np.where(new, np.uint64(first) + np.arange(count, dtype=np.uint64), np.uint64(0))
+        _judge_known(before, new, fingerprints, first, records, status, faults, event_ids, generations)
+    except BaseException:
+        _release(state, keys, claimed, resent)
+        raise
+    return _Known(new, claimed, tuple(resent), status, event_ids, generations)
+
+
+def _release(state: State, keys: NDArray[np.uint64], claimed: NDArray[np.bool_], resent: Sequence[Resent]) -> None:
+    """The reverse of `_claim`."""
+    for item in reversed(resent):
+        low, high = keys[item.row].tolist()
+        state.references.put(low, high, item.location_before)
+    state.references.count -= remove_all(state.references.keys, state.references.payloads, keys, claimed)
+
+
+def _look_up_refused(
+    state: State, keys: NDArray[np.uint64], refused: NDArray[np.bool_], first: int, before: NDArray[np.uint64]
+) -> None:
+    """Finds what is stored under the references of rows that only the present catalogue refuses.
+
+    An event that was stored is a duplicate of itself, whatever the catalogue says of it by now.
+    """
+    rows = np.flatnonzero(refused)
+    found = np.zeros(len(rows), dtype=np.uint64)
+    locations_of(state.references.keys, state.references.payloads, keys[rows], found)
+    # Deleted, or an earlier row of this message, which the same catalogue took.
+    found[found >= np.uint64(first)] = 0
+    before[rows] = found
+
+
 def _resend(
-    state: State, keys: NDArray[np.uint64], before: NDArray[np.uint64], first: int, records: Records
-) -> tuple[Resent, ...]:
-    """Claims deleted references for the rows that send them again; `before` of later rows is brought up to date."""
-    resent = []
+    state: State,
+    keys: NDArray[np.uint64],
+    before: NDArray[np.uint64],
+    first: int,
+    records: Records,
+    resent: list[Resent],
+) -> None:
+    """Claims deleted references for the rows that send them again, and adds these to `resent`.
+
+    `before` of later rows is brought up to date.
+    """
     for row in np.flatnonzero(before >= np.uint64(DELETED_BIT)):
         low, high = keys[row].tolist()
         known = state.references.get(low, high)
@@ -375,7 +442,6 @@ def _resend(
         generation = decoded.column("generation")[int(position)].as_py() + 1
         state.references.put(low, high, first + int(row))
         resent.append(Resent(int(row), known, generation))
-    return tuple(resent)
 
 
 def _judge_known(
@@ -389,9 +455,8 @@ def _judge_known(
     event_ids: NDArray[np.uint64],
     generations: NDArray[np.int32],
 ) -> None:
-    """DUPLICATE or CONFLICT for every row whose reference was known."""
-    known = (before != 0) & ~new & (faults == 0)
-    rows = np.flatnonzero(known)
+    """DUPLICATE or CONFLICT for every row whose reference was known; a refused one is no conflict."""
+    rows = np.flatnonzero((before != 0) & ~new)
     if len(rows) == 0:
         return
     # An earlier row of this very message, or a record of another.
@@ -409,8 +474,11 @@ def _judge_known(
         firsts = decoded.column("first").to_numpy()[positions]
         event_ids[group] = np.where(firsts == 0, before[group], firsts)
         generations[group] = decoded.column("generation").to_numpy()[positions]
-    status[rows] = np.where(same[rows], np.uint8(Status.DUPLICATE), np.uint8(Status.CONFLICT))
-    faults[rows] = np.where(same[rows], np.uint8(0), np.uint8(RowFault.REFERENCE_CONFLICT))
+    refused = rows[~same[rows] & (faults[rows] != 0)]
+    event_ids[refused] = generations[refused] = 0
+    judged = np.setdiff1d(rows, refused, assume_unique=True)
+    status[judged] = np.where(same[judged], np.uint8(Status.DUPLICATE), np.uint8(Status.CONFLICT))
+    faults[judged] = np.where(same[judged], np.uint8(0), np.uint8(RowFault.REFERENCE_CONFLICT))
 
 
 # --- Matching and rating --------------------------------------------------------------------------------------------

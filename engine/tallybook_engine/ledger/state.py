@@ -6,6 +6,8 @@ contract, period) is in `definitions` and in the lists here; what moves is in th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -116,6 +118,19 @@ class State:
         self.current = compile_catalog(catalog, self.pools, pinned)
         self.compiled[catalog.version] = self.current
         return self.current
+
+    @contextmanager
+    def trying(self, catalog: Catalog) -> Iterator[None]:
+        """Makes a version current while the block lasts, and forgets it then."""
+        before, pools = self.current, self.pools
+        references = dict(pools.customer_references), dict(pools.meter_references)
+        try:
+            self.adopt(catalog)
+            yield
+        finally:
+            self.current = before
+            self.compiled.pop(catalog.version, None)
+            pools.customer_references, pools.meter_references = references
 
     def knows(self, catalog: Catalog) -> None:
         """Compiles an earlier version to which recorded periods are pinned, without making it current."""
