@@ -5,7 +5,7 @@ arrays; every answer comes after its commit is flushed to the disk. 1,000 custom
 run, decimal quantities, two properties matched, 1 or 4 charges an event, 32,768 events a message, 15 messages
 unanswered at most. Not timed: starting the server, which compiles or loads the kernels, the catalogue, making the
 events; and, where messages are pre-encoded, their encoding. Otherwise typed rows are made by the Python client from
-one object an event, and Arrow from a Polars frame by `ingest_frame`.
+one object an event, and Arrow from a Polars frame, as `ingest_frame` does.
 
 CPU seconds a million are those of the whole process. `written` is what the server handed to the disk, `raw` the rate
 at which a plain file of as many bytes, flushed every 4 MiB, was written in the same run.
@@ -22,12 +22,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import polars as pl
@@ -40,8 +40,8 @@ from tallybook.v1 import ingest_pb2
 from tallybook_client import Client
 from tallybook_client.channel import open_channel
 from tallybook_client.costs import Costs
-from tallybook_client.frames import ipc_stream
-from tallybook_client.stream import WINDOW_BATCHES
+from tallybook_client.frames import ColumnMap, event_batches, ipc_stream
+from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer
 
 BATCH_ROWS = 32_768
 EVENT_COUNTS = {Size.SMOKE: 2_000, Size.FULL: 4_000_000}
@@ -50,7 +50,16 @@ OBJECT_EVENT_COUNTS = {Size.SMOKE: 2_000, Size.FULL: 500_000}
 RUNS = {Size.SMOKE: 1, Size.FULL: 3}
 METHOD = "/tallybook.v1.IngestService/StreamingIngestEvents"
 
-Answers = list[Costs]
+
+class Answer(NamedTuple):
+    """What became of one batch."""
+
+    costs: Costs
+    stored_count: int
+    duplicate_count: int
+
+
+Send = Callable[[], list[Answer]]
 
 
 @dataclass(frozen=True)
@@ -81,13 +90,16 @@ def _run(case: Case, size: Size) -> Figures:
     with tempfile.TemporaryDirectory() as folder, server_process(Path(folder)) as server:
         with Client(server.address) as client:
             client.apply_catalog(workload.catalog(case.charge_count))
-            figures, written = _timed(case, count, server, client)
-        raw = disk_bytes_per_second(Path(folder), written)
+            send = sender(server.address, case.arrow, count) if case.encoded else _encoding(case.arrow, count, client)
+            figures, answers = timed_stream(str(case), count, server, send)
+        if sum(answer.stored_count for answer in answers) != count:
+            raise AssertionError("events that were not stored")
+        raw = disk_bytes_per_second(Path(folder), int(figures["written_bytes_per_event"] * count))
         return {**figures, "raw_megabytes_per_second": raw / 1e6, "hash": figures["hash"]}
 
 
-def _timed(case: Case, count: int, server: ServerProcess, client: Client) -> tuple[Figures, int]:
-    send = _sender(case, count, client, server)
+def timed_stream(case: str, count: int, server: ServerProcess, send: Send) -> tuple[Figures, list[Answer]]:
+    """The figures of a stream of `count` events."""
     server_before, client_before = Usage.of(server.pid), Usage.of(os.getpid())
     begun = time.perf_counter()
     answers = send()
@@ -95,7 +107,7 @@ def _timed(case: Case, count: int, server: ServerProcess, client: Client) -> tup
     server_used, client_used = Usage.of(server.pid).since(server_before), Usage.of(os.getpid()).since(client_before)
     million = count / 1e6
     figures = {
-        "case": str(case),
+        "case": case,
         "events": count,
         "events_per_second": count / seconds,
         "server_cpu_seconds_per_million": server_used.cpu_seconds / million,
@@ -103,46 +115,48 @@ def _timed(case: Case, count: int, server: ServerProcess, client: Client) -> tup
         "journal_bytes_per_event": float(server.journal_bytes() / count),
         "written_bytes_per_event": server_used.written_bytes / count,
         "written_megabytes_per_second": server_used.written_bytes / 1e6 / seconds,
-        "hash": _hash(answers, count),
+        "hash": _hash([answer.costs for answer in answers], count),
     }
-    return figures, server_used.written_bytes
+    return figures, answers
 
 
-def _hash(answers: Answers, count: int) -> str:
-    if sum(int(costs.rows.max(initial=-1)) + 1 for costs in answers) != count:
+def _hash(every: list[Costs], count: int) -> str:
+    if sum(len(costs.rows) for costs in every) != count:
         raise AssertionError("events without costs")
-    return hash_of(*(array.tobytes() for costs in answers for array in (costs.amount_excluding_tax, costs.tax_amount)))
+    return hash_of(*(array.tobytes() for costs in every for array in (costs.amount_excluding_tax, costs.tax_amount)))
 
 
 # --- Sending --------------------------------------------------------------------------------------------------------
 
 
-def _sender(case: Case, count: int, client: Client, server: ServerProcess) -> Callable[[], Answers]:
-    """What is timed, with all that it needs made beforehand."""
-    if case.encoded:
-        requests = _encoded(case.arrow, count)
-        channel = open_channel(server.address, None)
-        grpc.channel_ready_future(channel).result()
-        call: Any = channel.stream_stream(METHOD, None, ingest_pb2.StreamingIngestEventsResponse.FromString)
-        return lambda: list(_answers(call, requests, count))
+def sender(address: str, arrow: bool, count: int) -> Send:
+    """Sends pre-encoded messages, with nothing else that the client does; connected beforehand."""
+    requests = _encoded(arrow, count)
+    channel = open_channel(address, None)
+    grpc.channel_ready_future(channel).result()
+    call: Any = channel.stream_stream(METHOD, None, ingest_pb2.StreamingIngestEventsResponse.FromString)
+    return lambda: list(_answers(call, requests, count))
+
+
+def _encoding(arrow: bool, count: int, client: Client) -> Send:
+    """Sends by way of the Python client, which makes the messages."""
     client.wait_until_ready()
-    if case.arrow:
+    if arrow:
         frame = _frame(count)
-        return lambda: [
-            costs for _, costs in client.ingest_frame(frame, batch_rows=BATCH_ROWS, return_costs=True).cost_parts
-        ]
+        batches: Iterable[Batch] = event_batches(frame, ColumnMap(), BATCH_ROWS)
+        return lambda: [_read(answer) for answer in client.stream(batches, return_costs=True)]
     events = _objects(count)
-    batches = [events[start : start + BATCH_ROWS] for start in range(0, count, BATCH_ROWS)]
-    return lambda: [_costs(answer.costs) for answer in client.stream(batches, return_costs=True)]
+    lists = [events[start : start + BATCH_ROWS] for start in range(0, count, BATCH_ROWS)]
+    return lambda: [_read(answer) for answer in client.stream(lists, return_costs=True)]
 
 
-def _costs(costs: Costs | None) -> Costs:
-    assert costs is not None
-    return costs
+def _read(answer: BatchAnswer) -> Answer:
+    assert answer.costs is not None
+    return Answer(answer.costs, answer.stored_count, answer.duplicate_count)
 
 
-def _answers(call: Any, requests: list[bytes], count: int) -> Iterator[Costs]:
-    """Keeps the window of the client full, without anything else that the client does."""
+def _answers(call: Any, requests: list[bytes], count: int) -> Iterator[Answer]:
+    """Keeps as many messages unanswered as the client does."""
     outbox: SimpleQueue[bytes | None] = SimpleQueue()
     for request in requests[:WINDOW_BATCHES]:
         outbox.put(request)
@@ -153,7 +167,9 @@ def _answers(call: Any, requests: list[bytes], count: int) -> Iterator[Costs]:
         outbox.put(requests[following] if following < len(requests) else None)
         if response.WhichOneof("outcome") != "result":
             raise RuntimeError(f"batch {number}: {response.status}")
-        yield Costs.read(response.result.costs, min(BATCH_ROWS, count - number * BATCH_ROWS))
+        result = response.result
+        costs = Costs.read(result.costs, min(BATCH_ROWS, count - number * BATCH_ROWS))
+        yield Answer(costs, result.stored_count, result.duplicate_count)
 
 
 @cache

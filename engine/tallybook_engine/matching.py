@@ -87,12 +87,8 @@ class BatchTable(NamedTuple):
     """[columns, n]."""
     property_column: NDArray[np.int32]
     """[property names of the pools] column of the batch; -1."""
-    property_code: NDArray[np.int32]
-    """[columns, n] -1 where absent."""
     property_text: NDArray[np.int32]
-    """Text of each dictionary entry, all columns behind one another; -1: no condition names it."""
-    property_text_start: NDArray[np.int64]
-    """[columns] where each column's dictionary starts in `property_text`."""
+    """[columns, n] text that the row has; -1 where absent or where no condition names it."""
 
 
 class Pairs(NamedTuple):
@@ -118,10 +114,7 @@ def holds(conditions: ConditionTable, start: int, end: int, batch: BatchTable, r
     """Whether a row has every property value that a range of conditions names."""
     for index in range(start, end):
         column = batch.property_column[conditions.name[index]]
-        if column < 0:
-            return False
-        code = batch.property_code[column, row]
-        if code < 0 or batch.property_text[batch.property_text_start[column] + code] != conditions.text[index]:
+        if column < 0 or batch.property_text[column, row] != conditions.text[index]:
             return False
     return True
 

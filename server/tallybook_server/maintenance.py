@@ -25,6 +25,8 @@ from tallybook_server.records import JournalRecords
 
 MERGED_RECORDS_MAX = 262_144
 """Records of a merged segment, at most."""
+SMALL_RECORDS_MAX = 32_768
+"""A segment of so many records is small no more: merging it would cost more than it spares a start."""
 MERGE_RUN = 64
 """Neighbouring segments that are merged at a time."""
 SNAPSHOT_RECORDS = 1_000_000
@@ -147,8 +149,7 @@ class Maintenance:
             runs = [keys for at, keys in self._runs if at <= sequence]
         if not runs:
             return
-        everything = np.concatenate(runs)
-        self._journal.put_snapshot_part(sequence, KEYS_PART, dump_keys(everything[:, :2], everything[:, 2]))
+        self._journal.put_snapshot_part(sequence, KEYS_PART, dump_keys(runs))
         self._journal.put_snapshot_part(sequence, STATE_PART, body)
         # Only now: a snapshot that failed leaves its keys to the next one.
         with self._changed:
@@ -161,16 +162,17 @@ def mergeable(summaries: list[SegmentSummary]) -> list[list[SegmentSummary]]:
     """Runs of neighbouring segments to merge, oldest first.
 
     A run's largest segment is at most half of what the run comes to, so that a record is rewritten a few times in all;
-    where it is more, only what follows it is looked at. No segment over the largest merged size is touched.
+    where it is more, only what follows it is looked at. A segment that is not small is left alone.
     """
     runs: list[list[SegmentSummary]] = [[]]
     total = 0
     for summary in summaries:
         count = summary.header.record_count
-        if total + count > MERGED_RECORDS_MAX:
+        small = count < SMALL_RECORDS_MAX
+        if not small or total + count > MERGED_RECORDS_MAX:
             runs.append([])
             total = 0
-        if count < MERGED_RECORDS_MAX:
+        if small:
             runs[-1].append(summary)
             total += count
     full = runs[:-1]

@@ -41,7 +41,7 @@ from tallybook_server.journal.interface import (
 )
 from tallybook_server.records import JournalRecords
 
-COMMIT_ROWS_MAX = 262_144
+COMMIT_ROWS_MAX = 65_536
 """Rows after which a commit takes no more, however many wait."""
 QUEUED_ROWS_MAX = 1_048_576
 """Rows that may wait to be staged; more are OVERLOADED."""

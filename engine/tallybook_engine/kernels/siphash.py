@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.text import WORD_BYTES, Index, last_word, word_at
 from tallybook_engine.kernels.wide import Limb, Pair
 
 Bytes = NDArray[np.uint8]
@@ -24,6 +25,8 @@ _EIGHT = np.uint64(8)
 _WORD_BITS = np.uint64(64)
 _LENGTH_BITS = np.uint64(56)
 _LENGTH_PREFIX_BYTES = 4
+_PREFIX_BITS = np.uint64(8 * _LENGTH_PREFIX_BYTES)
+_ONE = np.uint64(1)
 
 
 @inlined_kernel
@@ -71,6 +74,31 @@ def _finish(v0: Limb, v1: Limb, v2: Limb, v3: Limb) -> Pair:
     return lo, v0 ^ v1 ^ v2 ^ v3
 
 
+@inlined_kernel
+def _fill(
+    v0: Limb, v1: Limb, v2: Limb, v3: Limb, word: Limb, filled: Limb, more: Limb, bits: Limb
+) -> tuple[Limb, Limb, Limb, Limb, Limb, Limb]:
+    """Puts the low `bits` (at most 64) of `more` behind the `filled` (below 64) bits of a word; absorbs a full one."""
+    word |= more << filled
+    if filled + bits < _WORD_BITS:
+        return v0, v1, v2, v3, word, filled + bits
+    v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word)
+    # In two steps, because a shift by a whole word shifts by nothing.
+    return v0, v1, v2, v3, (more >> _ONE) >> (_WORD_BITS - _ONE - filled), filled + bits - _WORD_BITS
+
+
+@inlined_kernel
+def _absorb_text(
+    v0: Limb, v1: Limb, v2: Limb, v3: Limb, word: Limb, filled: Limb, data: Bytes, start: Index, end: Index
+) -> tuple[Limb, Limb, Limb, Limb, Limb, Limb]:
+    position = start
+    while position + WORD_BYTES <= end:
+        v0, v1, v2, v3, word, filled = _fill(v0, v1, v2, v3, word, filled, word_at(data, position), _WORD_BITS)
+        position += WORD_BYTES
+    rest_bits = np.uint64(end - position) * _EIGHT
+    return _fill(v0, v1, v2, v3, word, filled, last_word(data, position, end), rest_bits)
+
+
 @kernel
 def siphash128(k0: Limb, k1: Limb, data: Bytes, start: int, end: int) -> Pair:
     """(lo, hi) of the bytes ``data[start:end]`` under the 128-bit key (k0, k1), both little-endian words.
@@ -78,19 +106,11 @@ def siphash128(k0: Limb, k1: Limb, data: Bytes, start: int, end: int) -> Pair:
     `data` is ``uint8``; the caller keeps ``0 <= start <= end <= len(data)``.
     """
     v0, v1, v2, v3 = _start(k0, k1)
-    position = start
-    while position + 8 <= end:
-        word = np.uint64(0)
-        for index in range(8):
-            word |= np.uint64(data[position + index]) << np.uint64(8 * index)
-        v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word)
-        position += 8
-    last = np.uint64(end - start) << _LENGTH_BITS
-    shift = np.uint64(0)
-    while position < end:
-        last |= np.uint64(data[position]) << shift
-        shift += _EIGHT
-        position += 1
+    position = np.int64(start)
+    while position + WORD_BYTES <= end:
+        v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word_at(data, position))
+        position += WORD_BYTES
+    last = last_word(data, position, np.int64(end)) | np.uint64(end - start) << _LENGTH_BITS
     v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, last)
     return _finish(v0, v1, v2, v3)
 
@@ -112,31 +132,12 @@ def siphash128_pair(k0: Limb, k1: Limb, a: Bytes, a_start: int, a_end: int, b: B
     The lengths in front keep ("ab", "c") and ("a", "bc") apart. Each text is shorter than 2^32 bytes.
     """
     v0, v1, v2, v3 = _start(k0, k1)
-    # A word is filled from the bottom and absorbed when full; `shift` is how many bits of it are filled.
+    # A word is filled from the bottom and absorbed when full; `filled` is how many bits of it are.
     word = np.uint64(a_end - a_start)
-    shift = np.uint64(8 * _LENGTH_PREFIX_BYTES)
-    for position in range(a_start, a_end):
-        word |= np.uint64(a[position]) << shift
-        shift += _EIGHT
-        if shift == _WORD_BITS:
-            v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word)
-            word = np.uint64(0)
-            shift = np.uint64(0)
-    b_length = np.uint64(b_end - b_start)
-    for index in range(_LENGTH_PREFIX_BYTES):
-        word |= ((b_length >> np.uint64(8 * index)) & np.uint64(0xFF)) << shift
-        shift += _EIGHT
-        if shift == _WORD_BITS:
-            v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word)
-            word = np.uint64(0)
-            shift = np.uint64(0)
-    for position in range(b_start, b_end):
-        word |= np.uint64(b[position]) << shift
-        shift += _EIGHT
-        if shift == _WORD_BITS:
-            v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word)
-            word = np.uint64(0)
-            shift = np.uint64(0)
+    filled = _PREFIX_BITS
+    v0, v1, v2, v3, word, filled = _absorb_text(v0, v1, v2, v3, word, filled, a, np.int64(a_start), np.int64(a_end))
+    v0, v1, v2, v3, word, filled = _fill(v0, v1, v2, v3, word, filled, np.uint64(b_end - b_start), _PREFIX_BITS)
+    v0, v1, v2, v3, word, filled = _absorb_text(v0, v1, v2, v3, word, filled, b, np.int64(b_start), np.int64(b_end))
     total_length = np.uint64(2 * _LENGTH_PREFIX_BYTES + (a_end - a_start) + (b_end - b_start))
     v0, v1, v2, v3 = _absorb(v0, v1, v2, v3, word | (total_length << _LENGTH_BITS))
     return _finish(v0, v1, v2, v3)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.hash_set import EMPTY, find
 from tallybook_engine.kernels.siphash import siphash128, siphash128_pair, siphash128_words
-from tallybook_engine.ledger.columns import EventColumns
+from tallybook_engine.ledger.columns import EventColumns, PropertyColumn
 
 ROW_BITS = 24
 MAXIMUM_ROWS = 1 << ROW_BITS
@@ -27,6 +27,9 @@ MAXIMUM_ROWS = 1 << ROW_BITS
 ROW_MASK = MAXIMUM_ROWS - 1
 DELETED_BIT = 1 << 63
 SEQUENCE_MAXIMUM = (1 << 39) - 1
+
+# What a payload carries, in one word of its fingerprint.
+_TIME_GIVEN, _CONTRACT_GIVEN, _ONE_VALUE = np.uint64(1), np.uint64(2), np.uint64(1 << 8)
 
 
 def location(sequence: int, row: int, deleted: bool = False) -> int:
@@ -97,7 +100,6 @@ def _fingerprints(
     value_names: NDArray[np.uint64],
     numbers: NDArray[np.uint64],
     present: NDArray[np.bool_],
-    property_names: NDArray[np.uint64],
     property_codes: NDArray[np.int32],
     property_hashes: NDArray[np.uint64],
     property_starts: NDArray[np.int64],
@@ -109,14 +111,18 @@ def _fingerprints(
             continue
         words[0] = meter_hashes[meter_codes[row], 0]
         words[1] = meter_hashes[meter_codes[row], 1]
-        words[2] = np.uint64(time_given[row])
-        words[3] = np.uint64(times_us[row]) if time_given[row] else np.uint64(0)
-        words[4] = np.uint64(0)
-        words[5] = np.uint64(0)
+        # What is there: so that no word is ever read as another, all else follows only where it is given.
+        given = np.uint64(0)
+        count = 3
+        if time_given[row]:
+            given |= _TIME_GIVEN
+            words[count] = np.uint64(times_us[row])
+            count += 1
         if contract_codes[row] >= 0:
-            words[4] = contract_hashes[contract_codes[row], 0]
-            words[5] = contract_hashes[contract_codes[row], 1]
-        count = 6
+            given |= _CONTRACT_GIVEN
+            words[count] = contract_hashes[contract_codes[row], 0]
+            words[count + 1] = contract_hashes[contract_codes[row], 1]
+            count += 2
         for column in range(len(value_names)):
             if present[column, row]:
                 words[count] = value_names[column, 0]
@@ -124,19 +130,29 @@ def _fingerprints(
                 words[count + 2] = numbers[column, row, 0]
                 words[count + 3] = numbers[column, row, 1]
                 count += 4
-        # A count between the two lists: a value is never read as a property.
-        words[count] = np.uint64(count)
-        count += 1
-        for column in range(len(property_names)):
+                given += _ONE_VALUE
+        words[2] = given
+        for column in range(len(property_starts)):
             code = property_codes[column, row]
             if code >= 0:
                 entry = property_starts[column] + code
-                words[count] = property_names[column, 0]
-                words[count + 1] = property_names[column, 1]
-                words[count + 2] = property_hashes[entry, 0]
-                words[count + 3] = property_hashes[entry, 1]
-                count += 4
+                words[count] = property_hashes[entry, 0]
+                words[count + 1] = property_hashes[entry, 1]
+                count += 2
         fingerprints[row, 0], fingerprints[row, 1] = siphash128_words(k0, k1, words, count)
+
+
+@kernel
+def _hash_with_name(
+    k0: np.uint64, k1: np.uint64, name: NDArray[np.uint64], words: NDArray[np.uint64], hashes: NDArray[np.uint64]
+) -> None:
+    """Turns the hash of each value into that of (name, value)."""
+    words[0] = name[0]
+    words[1] = name[1]
+    for entry in range(len(hashes)):
+        words[2] = hashes[entry, 0]
+        words[3] = hashes[entry, 1]
+        hashes[entry, 0], hashes[entry, 1] = siphash128_words(k0, k1, words, 4)
 
 
 @kernel
@@ -216,8 +232,8 @@ class Hasher:
         count = columns.row_count
         values = sorted(columns.values, key=lambda column: column.name)
         properties = sorted(columns.properties, key=lambda column: column.name)
-        property_hashes = [self.text_hashes(column.values) for column in properties]
-        words = np.zeros(8 + 4 * (len(values) + len(properties)), dtype=np.uint64)
+        property_hashes = [self._property_hashes(column) for column in properties]
+        words = np.zeros(6 + 4 * len(values) + 2 * len(properties), dtype=np.uint64)
         fingerprints = np.zeros((count, 2), dtype=np.uint64)
         _fingerprints(
             self._k0,
@@ -231,7 +247,6 @@ class Hasher:
             self._name_hashes([column.name for column in values]),
             stacked([column.numbers for column in values], (0, count, 2), np.uint64),
             stacked([column.present for column in values], (0, count), np.bool_),
-            self._name_hashes([column.name for column in properties]),
             stacked([column.codes for column in properties], (0, count), np.int32),
             np.concatenate([*property_hashes, np.zeros((0, 2), dtype=np.uint64)]),
             starts_of([len(hashes) for hashes in property_hashes]),
@@ -239,6 +254,12 @@ class Hasher:
             fingerprints,
         )
         return fingerprints
+
+    def _property_hashes(self, column: PropertyColumn) -> NDArray[np.uint64]:
+        """[k, 2] hash of the property's name with each of its values."""
+        hashes = self.text_hashes(column.values)
+        _hash_with_name(self._k0, self._k1, self._name_hashes([column.name])[0], np.zeros(4, dtype=np.uint64), hashes)
+        return hashes
 
     def _name_hashes(self, names: Sequence[str]) -> NDArray[np.uint64]:
         return self.text_hashes(pa.array(names, type=pa.string()))

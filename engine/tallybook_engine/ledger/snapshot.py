@@ -6,7 +6,7 @@ Arrow file of plain columns, and the state made of it equals the folded one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -68,9 +68,9 @@ def restore_state(state: State, body: bytes, catalog_of: Callable[[int], Catalog
     state.receipt_time_us = int(metadata[_RECEIPT_TIME])
 
 
-def dump_keys(keys: NDArray[np.uint64], locations: NDArray[np.uint64]) -> bytes:
-    """A run of keys [n, 2] and their locations, in the order in which they were given."""
-    return np.ascontiguousarray(np.column_stack([keys, locations])).tobytes()
+def dump_keys(runs: Sequence[NDArray[np.uint64]]) -> bytes:
+    """Runs of [n, 3] keys and their locations, in the order in which they were given."""
+    return b"".join(np.ascontiguousarray(run).data for run in runs)
 
 
 def restore_keys(state: State, body: bytes) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
-from tallybook_engine.ledger.columns import EventColumns, Names
+from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part, opens_with_value
 from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
@@ -31,7 +31,6 @@ from tallybook_engine.ledger.references import (
     look_up,
     sequence_and_row,
     stacked,
-    starts_of,
 )
 from tallybook_engine.ledger.segments import (
     PROPERTY_PREFIX,
@@ -290,7 +289,7 @@ def resolve(state: State, compiled: CompiledCatalog, columns: EventColumns, time
     for index, property_ in enumerate(columns.properties):
         if property_.name in pools.property_names.index:
             property_column[pools.property_names.index[property_.name]] = index
-        texts.append(_text_numbers(pools.texts.index, property_.values))
+        texts.append(_text_numbers(pools.texts.index, property_))
     batch = BatchTable(
         customer=_numbers(compiled.customer_by_id, compiled.customer_by_reference, columns.customers),
         meter=_numbers(compiled.meter_by_id, compiled.meter_by_reference, columns.meters),
@@ -304,9 +303,7 @@ def resolve(state: State, compiled: CompiledCatalog, columns: EventColumns, time
         value_column=value_column,
         present=stacked([column.present for column in columns.values], (0, count), np.bool_),
         property_column=property_column,
-        property_code=stacked([column.codes for column in columns.properties], (0, count), np.int32),
-        property_text=np.concatenate([*texts, np.zeros(0, dtype=np.int32)]),
-        property_text_start=starts_of([len(text) for text in texts]),
+        property_text=stacked(texts, (0, count), np.int32),
     )
     return Resolved(
         batch=batch,
@@ -325,12 +322,14 @@ def _numbers(by_id: Mapping[str, int], by_reference: Mapping[str, int], names: N
     return np.fromiter(known, dtype=np.int32, count=len(texts))
 
 
-def _text_numbers(index: dict[str, int], texts: pa.StringArray) -> NDArray[np.int32]:
-    """Number of each text that some condition names; -1 otherwise."""
+def _text_numbers(index: dict[str, int], column: PropertyColumn) -> NDArray[np.int32]:
+    """[n] number of each row's text where some condition names it; -1 otherwise."""
     if not index:
-        return np.full(len(texts), -1, dtype=np.int32)
-    found = pc.index_in(texts, value_set=pa.array(list(index), type=pa.string()))
-    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return np.full(len(column.codes), -1, dtype=np.int32)
+    found = pc.index_in(column.values, value_set=pa.array(list(index), type=pa.string()))
+    numbers = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    # One more at the end: the code -1 of an absent property finds it.
+    return np.append(numbers, np.int32(-1))[column.codes]
 
 
 def _references(names: Names, references: Mapping[str, str]) -> pa.StringArray:
@@ -471,9 +470,9 @@ def _judge_known(
     for decoded, group in _by_commit(before, others, records):
         positions = decoded.positions(before[group])
         same[group] = (decoded.fingerprints[positions] == fingerprints[group]).all(axis=1)
-        firsts = decoded.column("first").to_numpy()[positions]
+        firsts = decoded.numbers("first")[positions]
         event_ids[group] = np.where(firsts == 0, before[group], firsts)
-        generations[group] = decoded.column("generation").to_numpy()[positions]
+        generations[group] = decoded.numbers("generation")[positions]
     refused = rows[~same[rows] & (faults[rows] != 0)]
     event_ids[refused] = generations[refused] = 0
     judged = np.setdiff1d(rows, refused, assume_unique=True)

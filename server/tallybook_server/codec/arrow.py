@@ -36,7 +36,7 @@ _BROKEN = (pa.ArrowException, OSError, struct.error, ValueError, IndexError, Ove
 """What Arrow and the reading of its headers raise for bytes that are no sound stream."""
 
 
-def decode_events(stream: bytes) -> EventColumns:
+def decode_events(stream: bytes | memoryview) -> EventColumns:
     """The events of a stream; at most 65,536, in one or more record batches."""
     try:
         _check_size(stream)
@@ -50,7 +50,7 @@ def decode_events(stream: bytes) -> EventColumns:
     return judge_frame(_frame(table), message_seed())
 
 
-def _check_size(stream: bytes) -> None:
+def _check_size(stream: bytes | memoryview) -> None:
     total = 0
     for batch_count, size in enumerate(decompressed_sizes(stream), start=1):
         total += size

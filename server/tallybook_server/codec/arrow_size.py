@@ -22,7 +22,7 @@ _NOT_COMPRESSED = -1
 """Instead of a decompressed size: the buffer is stored as it is."""
 
 
-def decompressed_sizes(stream: bytes) -> Iterator[int]:
+def decompressed_sizes(stream: bytes | memoryview) -> Iterator[int]:
     """Bytes of each message of an IPC stream, dictionaries too, decompressed.
 
     Raises pa.ArrowInvalid, struct.error or ValueError where the stream is broken.

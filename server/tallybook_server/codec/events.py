@@ -11,7 +11,7 @@ from tallybook_engine.ledger.pivot import pivot
 from tallybook_server import limits
 from tallybook_server.codec import arrow, wire
 from tallybook_server.codec.checks import check_event_count, check_names, message_seed
-from tallybook_server.codec.envelope import IngestEventsEnvelope, PredictCostsEnvelope, parsed
+from tallybook_server.codec.envelope import IngestEventsEnvelope, PredictCostsEnvelope, StreamRequest, parsed
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 
 
@@ -25,18 +25,18 @@ def decode_predict_request(message: bytes) -> tuple[Any, EventColumns]:
     return parsed(PredictCostsEnvelope, message), decode_rows(message, limits.EVENTS_IN_CALL_MAX)
 
 
-def decode_payload(envelope: Any) -> EventColumns:
-    """The events of a `StreamEnvelope`. At most 65,536 events."""
-    match envelope.WhichOneof("payload"):
+def decode_payload(request: StreamRequest) -> EventColumns:
+    """The events of a request. At most 65,536 events."""
+    match request.payload:
         case "rows":
-            return decode_rows(envelope.rows, limits.EVENTS_IN_BATCH_MAX)
+            return decode_rows(request.content, limits.EVENTS_IN_BATCH_MAX)
         case "arrow":
-            return arrow.decode_events(envelope.arrow)
+            return arrow.decode_events(request.content)
         case _:
             raise field_invalid("payload", "give rows or arrow")
 
 
-def decode_rows(message: bytes, event_count_max: int) -> EventColumns:
+def decode_rows(message: bytes | memoryview, event_count_max: int) -> EventColumns:
     """The events in field 1 of `message`, as every message of typed rows has them; its other fields are skipped."""
     data = np.frombuffer(message, dtype=np.uint8)
     try:

@@ -29,7 +29,7 @@ from tallybook_engine.ledger.outcomes import (
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_server import limits
 from tallybook_server.codec import results
-from tallybook_server.codec.envelope import StreamEnvelope, parsed
+from tallybook_server.codec.envelope import StreamRequest, read_stream_request
 from tallybook_server.codec.events import decode_ingest_request, decode_payload, decode_predict_request
 from tallybook_server.codec.pagination import page_size, read_token, write_token
 from tallybook_server.codec.selectors import (
@@ -151,9 +151,9 @@ class IngestService:
             batch_number = 0
             try:
                 check_size(message)
-                envelope = parsed(StreamEnvelope, message)
-                batch_number = envelope.batch_number
-                return await self._batch(book, envelope, turn)
+                request = read_stream_request(message)
+                batch_number = request.batch_number
+                return await self._batch(book, request, turn)
             except Fault as fault:
                 status = status_message(fault)
             except Exception:
@@ -163,11 +163,11 @@ class IngestService:
         async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
             yield response
 
-    async def _batch(self, book: IngestBook, envelope: Any, turn: Turn) -> bytes:
-        columns = await self._beside(decode_payload, envelope)
-        costed = envelope.return_costs
+    async def _batch(self, book: IngestBook, request: StreamRequest, turn: Turn) -> bytes:
+        columns = await self._beside(decode_payload, request)
+        costed = request.return_costs
         stored = await turn.store(lambda: book.ingest(columns, duplicates_costed=costed))
-        return await self._beside(_encode_batch, envelope.batch_number, book, stored, costed)
+        return await self._beside(_encode_batch, request.batch_number, book, stored, costed)
 
     async def PredictCosts(self, request: bytes, context: Context) -> wire.PredictCostsResponse:
         """What IngestEvents would answer; nothing is written."""
