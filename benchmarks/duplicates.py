@@ -20,6 +20,7 @@ from benchmarks import workload
 from benchmarks.measuring import Figures, Size, median, run_command
 from benchmarks.processes import server_process
 from benchmarks.streaming import Case, sender, timed_stream
+
 from tallybook_client import Client
 
 EVENT_COUNTS = {Size.SMOKE: 2_000, Size.FULL: 1_000_000}
