@@ -42,7 +42,7 @@ def measure(size: Size) -> list[Figures]:
     """One after the other, and many at once."""
     count = WARM_CALLS[size] + CALL_COUNTS[size] + CALLERS * CALLS_EACH[size]
     requests = [
-        ingest_pb2.IngestEventsRequest(events=[event], prediction_view=ingest_pb2.FULL)
+        ingest_pb2.IngestEventsRequest(events=[event], prediction_view=ingest_pb2.CostPrediction.FULL)
         for event in Events(count).messages(range(count))
     ]
     with tempfile.TemporaryDirectory() as folder, server_process(Path(folder)) as server:

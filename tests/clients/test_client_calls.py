@@ -59,7 +59,7 @@ def test_a_prediction_is_exact_money(client, service):
     assert got.cost.details[0].amount_excluding_tax == Money(Decimal("0.07"), "EUR")
     [request] = service.requests
     assert request.events[0].meter_values[0].number == "1"
-    assert request.prediction_view == ingest_pb2.FULL
+    assert request.prediction_view == ingest_pb2.CostPrediction.FULL
 
 
 @pytest.mark.parametrize(

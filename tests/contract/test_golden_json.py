@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import json_format
 from tests.support.outcomes import CENTS_7
 
-from tallybook.v1.ingest_pb2 import FULL, Event, EventResult
+from tallybook.v1.ingest_pb2 import CostPrediction, Event, EventResult
 from tallybook_server.codec import results
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -34,7 +34,7 @@ def test_the_golden_prediction_is_a_result_to_the_letter():
 
 def test_the_server_answers_the_golden_prediction():
     # Given the posting of the golden event
-    result = EventResult(cost_prediction=results.prediction([CENTS_7], FULL))
+    result = EventResult(cost_prediction=results.prediction([CENTS_7], CostPrediction.FULL))
     # Then the answer holds every field of the document, and beside them only what explains
     extra: set[str] = set()
     assert_holds(as_json(result), golden("prediction.json"), extra)

@@ -120,7 +120,9 @@ ROWS = [
 @pytest.mark.parametrize(("what", "bad", "reason", "field"), ROWS)
 def test_a_bad_row_is_refused_alone_and_says_why(caller, what, bad, reason, field):
     # When the row is sent alone
-    response = caller.ingest.IngestEvents(wire.IngestEventsRequest(events=[as_message(bad)], prediction_view=wire.FULL))
+    response = caller.ingest.IngestEvents(
+        wire.IngestEventsRequest(events=[as_message(bad)], prediction_view=wire.CostPrediction.FULL)
+    )
     # Then it is invalid with its reason, its field and a sentence, and nothing is committed
     [result] = response.results
     assert (result.status, result.fault.reason) == (wire.EventResult.INVALID, reason)
@@ -217,7 +219,9 @@ def test_truncated_messages_are_refused_wherever_they_are_cut(caller):
     random_ = random.Random(SEED)
     print(f"seed {SEED}")
     # The event has a fault, so that a cut that leaves a whole message stores nothing either.
-    request = wire.IngestEventsRequest(events=[as_message(event(reference=""))] * 3, prediction_view=wire.FULL)
+    request = wire.IngestEventsRequest(
+        events=[as_message(event(reference=""))] * 3, prediction_view=wire.CostPrediction.FULL
+    )
     serialised = request.SerializeToString()
     for cut in random_.sample(range(1, len(serialised)), 40):
         try:

@@ -101,7 +101,7 @@ def posted(
     service = ingest_pb2_grpc.IngestServiceStub(channel)
     events = [event(case, index, step, "before", step.before)] if step.before else []
     events.append(event(case, index, step, "after", step.after - (step.before or 0)))
-    request = ingest_pb2.IngestEventsRequest(events=events, prediction_view=ingest_pb2.FULL)
+    request = ingest_pb2.IngestEventsRequest(events=events, prediction_view=ingest_pb2.CostPrediction.FULL)
     results = service.IngestEvents(request).results
     assert [result.status for result in results] == [ingest_pb2.EventResult.STORED] * len(events)
     if step.before is not None:

@@ -56,9 +56,9 @@ class View(StrEnum):
     """Amounts, and each period with its tier lines."""
 
     @property
-    def number(self) -> ingest_pb2.PredictionView.ValueType:
+    def number(self) -> ingest_pb2.CostPrediction.View.ValueType:
         """The view on the wire."""
-        return ingest_pb2.PredictionView.Value(self)
+        return ingest_pb2.CostPrediction.View.Value(self)
 
 
 class DeleteStatus(StrEnum):
@@ -163,7 +163,7 @@ class PeriodCost:
             tuple(message.contract_path),
             message.plan_id,
             message.cell_id,
-            Cause(ingest_pb2.Cause.Name(message.cause)),
+            Cause(ingest_pb2.PeriodCost.Cause.Name(message.cause)),
             Decimal(message.amount or 0),
             Decimal(message.exact_amount or 0),
             Decimal(message.tax_amount or 0),
@@ -298,7 +298,7 @@ class EventHistory:
     def read(cls, message: ingest_pb2.EventHistory) -> EventHistory:
         """The value of a message."""
         return cls(
-            Cause(ingest_pb2.Cause.Name(message.cause)),
+            Cause(ingest_pb2.PeriodCost.Cause.Name(message.cause)),
             message.sequence,
             to_datetime(message.receipt_time),
             Status(ingest_pb2.EventResult.Status.Name(message.status)),

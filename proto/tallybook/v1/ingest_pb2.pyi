@@ -23,66 +23,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _PredictionView:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _PredictionViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PredictionView.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    PREDICTION_VIEW_UNSPECIFIED: _PredictionView.ValueType  # 0
-    """Read as NONE."""
-    NONE: _PredictionView.ValueType  # 1
-    """No prediction."""
-    AMOUNTS: _PredictionView.ValueType  # 2
-    """Amounts and tax of each customer and currency."""
-    FULL: _PredictionView.ValueType  # 3
-    """Amounts, and each period with its tier lines."""
-
-class PredictionView(_PredictionView, metaclass=_PredictionViewEnumTypeWrapper):
-    """How much of a cost prediction to answer."""
-
-PREDICTION_VIEW_UNSPECIFIED: PredictionView.ValueType  # 0
-"""Read as NONE."""
-NONE: PredictionView.ValueType  # 1
-"""No prediction."""
-AMOUNTS: PredictionView.ValueType  # 2
-"""Amounts and tax of each customer and currency."""
-FULL: PredictionView.ValueType  # 3
-"""Amounts, and each period with its tier lines."""
-Global___PredictionView: _TypeAlias = PredictionView  # noqa: Y015
-
-class _Cause:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    CAUSE_UNSPECIFIED: _Cause.ValueType  # 0
-    """Never sent."""
-    OPEN: _Cause.ValueType  # 1
-    """The line opened: its value with no events."""
-    EVENT: _Cause.ValueType  # 2
-    """An event was stored."""
-    DELETE: _Cause.ValueType  # 3
-    """An event was deleted."""
-    RERATE: _Cause.ValueType  # 4
-    """The line was rated again under another catalogue version, or with events that matched nothing before."""
-
-class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
-    """Why a charge line moved."""
-
-CAUSE_UNSPECIFIED: Cause.ValueType  # 0
-"""Never sent."""
-OPEN: Cause.ValueType  # 1
-"""The line opened: its value with no events."""
-EVENT: Cause.ValueType  # 2
-"""An event was stored."""
-DELETE: Cause.ValueType  # 3
-"""An event was deleted."""
-RERATE: Cause.ValueType  # 4
-"""The line was rated again under another catalogue version, or with events that matched nothing before."""
-Global___Cause: _TypeAlias = Cause  # noqa: Y015
-
 @_typing.final
 class Event(_message.Message):
     """One usage event."""
@@ -206,7 +146,7 @@ class IngestEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     PREDICTION_VIEW_FIELD_NUMBER: _builtins.int
     PREDICTION_TIMEOUT_FIELD_NUMBER: _builtins.int
-    prediction_view: Global___PredictionView.ValueType
+    prediction_view: Global___CostPrediction.View.ValueType
     """How much of the cost to answer."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -222,7 +162,7 @@ class IngestEventsRequest(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
-        prediction_view: Global___PredictionView.ValueType = ...,
+        prediction_view: Global___CostPrediction.View.ValueType = ...,
         prediction_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prediction_timeout", b"prediction_timeout"]  # noqa: Y015
@@ -387,6 +327,33 @@ class CostPrediction(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _View:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CostPrediction._View.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VIEW_UNSPECIFIED: CostPrediction._View.ValueType  # 0
+        """Read as NONE."""
+        NONE: CostPrediction._View.ValueType  # 1
+        """No prediction."""
+        AMOUNTS: CostPrediction._View.ValueType  # 2
+        """Amounts and tax of each customer and currency."""
+        FULL: CostPrediction._View.ValueType  # 3
+        """Amounts, and each period with its tier lines."""
+
+    class View(_View, metaclass=_ViewEnumTypeWrapper):
+        """How much of a cost prediction to answer."""
+
+    VIEW_UNSPECIFIED: CostPrediction.View.ValueType  # 0
+    """Read as NONE."""
+    NONE: CostPrediction.View.ValueType  # 1
+    """No prediction."""
+    AMOUNTS: CostPrediction.View.ValueType  # 2
+    """Amounts and tax of each customer and currency."""
+    FULL: CostPrediction.View.ValueType  # 3
+    """Amounts, and each period with its tier lines."""
+
     class _Response:
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
@@ -494,6 +461,37 @@ class PeriodCost(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Cause:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PeriodCost._Cause.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CAUSE_UNSPECIFIED: PeriodCost._Cause.ValueType  # 0
+        """Never sent."""
+        OPEN: PeriodCost._Cause.ValueType  # 1
+        """The line opened: its value with no events."""
+        EVENT: PeriodCost._Cause.ValueType  # 2
+        """An event was stored."""
+        DELETE: PeriodCost._Cause.ValueType  # 3
+        """An event was deleted."""
+        RERATE: PeriodCost._Cause.ValueType  # 4
+        """The line was rated again under another catalogue version, or with events that matched nothing before."""
+
+    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+        """Why a charge line moved."""
+
+    CAUSE_UNSPECIFIED: PeriodCost.Cause.ValueType  # 0
+    """Never sent."""
+    OPEN: PeriodCost.Cause.ValueType  # 1
+    """The line opened: its value with no events."""
+    EVENT: PeriodCost.Cause.ValueType  # 2
+    """An event was stored."""
+    DELETE: PeriodCost.Cause.ValueType  # 3
+    """An event was deleted."""
+    RERATE: PeriodCost.Cause.ValueType  # 4
+    """The line was rated again under another catalogue version, or with events that matched nothing before."""
+
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     CONTRACT_PATH_FIELD_NUMBER: _builtins.int
@@ -524,7 +522,7 @@ class PeriodCost(_message.Message):
     """What is left of the included quantity after this event; empty where the plan has none."""
     next_tier_from: _builtins.str
     """Accumulated quantity at which the next tier begins; empty in the last tier."""
-    cause: Global___Cause.ValueType
+    cause: Global___PeriodCost.Cause.ValueType
     """Why the line moved."""
     tax_amount: _builtins.str
     """Move of the line's tax."""
@@ -564,7 +562,7 @@ class PeriodCost(_message.Message):
         quantity_after: _builtins.str = ...,
         included_quantity_left: _builtins.str = ...,
         next_tier_from: _builtins.str = ...,
-        cause: Global___Cause.ValueType = ...,
+        cause: Global___PeriodCost.Cause.ValueType = ...,
         tax_amount: _builtins.str = ...,
         catalog_version: _builtins.int = ...,
         plan_id: _builtins.str = ...,
@@ -842,7 +840,7 @@ class PredictCostsRequest(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     PREDICTION_VIEW_FIELD_NUMBER: _builtins.int
-    prediction_view: Global___PredictionView.ValueType
+    prediction_view: Global___CostPrediction.View.ValueType
     """How much of the cost to answer; UNSPECIFIED is read as FULL here."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -852,7 +850,7 @@ class PredictCostsRequest(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
-        prediction_view: Global___PredictionView.ValueType = ...,
+        prediction_view: Global___CostPrediction.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -936,7 +934,7 @@ class DeleteEventsRequest(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     PREDICTION_VIEW_FIELD_NUMBER: _builtins.int
-    prediction_view: Global___PredictionView.ValueType
+    prediction_view: Global___CostPrediction.View.ValueType
     """How much of the amounts returned to answer."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventSelector]:
@@ -946,7 +944,7 @@ class DeleteEventsRequest(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___EventSelector] | None = ...,
-        prediction_view: Global___PredictionView.ValueType = ...,
+        prediction_view: Global___CostPrediction.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1189,7 +1187,7 @@ class EventHistory(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
-    cause: Global___Cause.ValueType
+    cause: Global___PeriodCost.Cause.ValueType
     """What happened."""
     sequence: _builtins.int
     """The committed sequence."""
@@ -1210,7 +1208,7 @@ class EventHistory(_message.Message):
     def __init__(
         self,
         *,
-        cause: Global___Cause.ValueType = ...,
+        cause: Global___PeriodCost.Cause.ValueType = ...,
         sequence: _builtins.int = ...,
         receipt_time: _timestamp_pb2.Timestamp | None = ...,
         match: Global___EventResult.Match.ValueType = ...,

@@ -28,7 +28,7 @@ from tallybook_engine.ledger.outcomes import (
 from tallybook_engine.pricing.line import PriceLine
 from tallybook_server.errors import ROW_FAULTS
 
-View = ingest_pb2.PredictionView
+View = ingest_pb2.CostPrediction.View
 Prediction = ingest_pb2.CostPrediction
 
 _MICROSECONDS = 1_000_000

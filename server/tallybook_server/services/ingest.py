@@ -134,7 +134,7 @@ class IngestService:
             envelope, columns = await self._beside(decode_ingest_request, request)
             budget_ends = begun + _prediction_budget_seconds(envelope, context.time_remaining())
             view = envelope.prediction_view
-            costed = view in (wire.AMOUNTS, wire.FULL)
+            costed = view in (wire.CostPrediction.AMOUNTS, wire.CostPrediction.FULL)
             book = self._book_of(context)
             stored = await book.ingest(columns, duplicates_costed=costed)
             explained = await _explained(book, stored.outcome, budget_ends) if costed else []
@@ -173,7 +173,7 @@ class IngestService:
         """What IngestEvents would answer; nothing is written."""
         envelope, columns = await self._beside(decode_predict_request, request)
         predicted = await self._book_of(context).predict(columns)
-        view = envelope.prediction_view or wire.FULL
+        view = envelope.prediction_view or wire.CostPrediction.FULL
         each = await self._beside(results.event_results, predicted.outcome, view, predicted.explained)
         for result in each:
             if result.status != wire.EventResult.DUPLICATE:

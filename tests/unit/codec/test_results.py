@@ -42,7 +42,7 @@ def test_one_detail_a_customer_and_currency_with_the_sums_of_its_lines():
     inclusive = replace(CENTS_7, amount=121, tax=21, tax_inclusive=True)
     yen = replace(CENTS_7, currency="JPY", minor_digits=0, amount=-500, tax=-50)
     # When they are summed
-    cost = results.prediction([CENTS_7, inclusive, yen], wire.AMOUNTS)
+    cost = results.prediction([CENTS_7, inclusive, yen], wire.CostPrediction.AMOUNTS)
     # Then each currency has one detail, and AMOUNTS shows no periods
     euros, yens = cost.details
     assert (euros.amount_excluding_tax.quantity, euros.amount_including_tax.quantity) == ("1.07", "1.29")
@@ -52,14 +52,16 @@ def test_one_detail_a_customer_and_currency_with_the_sums_of_its_lines():
 
 
 def test_full_shows_each_line_and_its_steps():
-    [detail] = results.prediction([CENTS_7, replace(CENTS_7, included_quantity_left=5 * 10**12)], wire.FULL).details
+    [detail] = results.prediction(
+        [CENTS_7, replace(CENTS_7, included_quantity_left=5 * 10**12)], wire.CostPrediction.FULL
+    ).details
     first, second = detail.periods
     assert (first.lines[0].rule, first.lines[0].unit_amount) == (AmountLine.TIER, "0.07")
     assert (first.included_quantity_left, second.included_quantity_left) == ("", "5")
 
 
 def test_no_postings_are_a_cost_without_details():
-    assert results.prediction([], wire.FULL) == wire.CostPrediction(response=wire.CostPrediction.OK)
+    assert results.prediction([], wire.CostPrediction.FULL) == wire.CostPrediction(response=wire.CostPrediction.OK)
 
 
 def test_rows_answer_status_match_fault_and_cost():
@@ -73,7 +75,7 @@ def test_rows_answer_status_match_fault_and_cost():
         fault_fields={4: ("meter_values[0].number", "")},
     )
     # When all are explained
-    rows = results.event_results(outcome, wire.AMOUNTS, [[CENTS_7]] * 5)
+    rows = results.event_results(outcome, wire.CostPrediction.AMOUNTS, [[CENTS_7]] * 5)
     # Then only those that hold a cost show one
     assert [row.status for row in rows] == [1, 2, 3, 4, 5]
     assert [row.cost_prediction.response for row in rows] == [1, 1, 0, 2, 0]
@@ -83,11 +85,11 @@ def test_rows_answer_status_match_fault_and_cost():
 
 def test_rows_that_were_not_explained_in_time_have_a_failed_cost():
     outcome = outcome_of(*[(Status.STORED, Match.MATCHED, RowFault.NONE)] * 3)
-    rows = results.event_results(outcome, wire.FULL, [[CENTS_7]])
+    rows = results.event_results(outcome, wire.CostPrediction.FULL, [[CENTS_7]])
     assert [row.cost_prediction.response for row in rows] == [1, 2, 2]
 
 
-@pytest.mark.parametrize("view", [wire.PREDICTION_VIEW_UNSPECIFIED, wire.NONE])
+@pytest.mark.parametrize("view", [wire.CostPrediction.VIEW_UNSPECIFIED, wire.CostPrediction.NONE])
 def test_no_cost_where_none_was_asked_for(view):
     [row] = results.event_results(outcome_of((Status.STORED, Match.MATCHED, RowFault.NONE)), view, [])
     assert not row.HasField("cost_prediction")

@@ -33,7 +33,7 @@ def ingest(request: wire.IngestEventsRequest, books: FakeBooks | None = None, **
 
 
 def test_events_are_stored_and_costed_in_their_order():
-    response = ingest(wire.IngestEventsRequest(events=EVENTS, prediction_view=wire.AMOUNTS))
+    response = ingest(wire.IngestEventsRequest(events=EVENTS, prediction_view=wire.CostPrediction.AMOUNTS))
     assert [row.event_id[-1] for row in response.results] == ["1", "2", "3"]
     assert [row.cost_prediction.details[0].amount_including_tax.quantity for row in response.results] == ["0.08"] * 3
     assert response.sequence == 1
@@ -85,7 +85,9 @@ def test_costs_that_are_not_ready_in_time_fail_while_the_events_are_stored():
     book = asyncio.run(books.open("default"))
     book.before_explain = asyncio.Event().wait
     # When no time is given to it
-    request = wire.IngestEventsRequest(events=EVENTS, prediction_view=wire.FULL, prediction_timeout=Duration())
+    request = wire.IngestEventsRequest(
+        events=EVENTS, prediction_view=wire.CostPrediction.FULL, prediction_timeout=Duration()
+    )
     response = ingest(request, books)
     # Then
     assert [row.status for row in response.results] == [wire.EventResult.STORED] * 3
@@ -104,7 +106,7 @@ def test_rows_that_were_ready_in_time_keep_their_costs():
             await asyncio.Event().wait()
 
     book.before_explain = first_rows_only
-    request = wire.IngestEventsRequest(events=[EVENTS[0]] * 1_100, prediction_view=wire.AMOUNTS)
+    request = wire.IngestEventsRequest(events=[EVENTS[0]] * 1_100, prediction_view=wire.CostPrediction.AMOUNTS)
     request.prediction_timeout.nanos = 500_000_000
     response = ingest(request, books)
     assert [row.cost_prediction.response for row in response.results] == [OK] * 500 + [FAILED] * 600
