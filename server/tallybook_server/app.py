@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,9 @@ KEEPALIVE_MS = 30_000
 """A silent connection is asked for a sign of life after this time, and given up when none comes in as long."""
 CLIENT_PING_MS_MIN = 10_000
 """Clients may ask as often as this."""
+
+THREAD_SWITCH_SECONDS = 0.000_5
+"""How long a thread of Python may keep the others waiting: a call passes through four, one after the other."""
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +152,7 @@ class App:
 
 def serve(settings: Settings, started: Callable[[int], None] = lambda _port: None) -> None:
     """Serves until SIGTERM or SIGINT; `started` is told the port. Raises StartError."""
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     keep_freed_memory()
     asyncio.run(_serve(settings, started))
 

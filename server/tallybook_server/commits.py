@@ -132,8 +132,10 @@ def segment_of(commit: Commit, journal: Journal, hasher: Hasher) -> tuple[Segmen
     """
     tables = commit.tables()
     partitions = record_partitions(tables.records, hasher, journal.partition_count)
-    order = np.argsort(partitions.astype(np.int16), kind="stable")
-    ordered = Tables(tables.records.take(pa.array(order)), tables.postings, tables.openings)
+    ordered = tables
+    if (np.diff(partitions) < 0).any():
+        order = np.argsort(partitions.astype(np.int16), kind="stable")
+        ordered = Tables(tables.records.take(pa.array(order)), tables.postings, tables.openings)
     segment = packed(
         Decoded(commit.sequence, ordered),
         commit.sequence,

@@ -41,6 +41,9 @@ UNANSWERED_BATCHES_MAX = 16
 UNANSWERED_BYTES_MAX = 512 * 1024 * 1024
 """Bytes of all messages that are read and not yet answered; then streams wait and other calls are OVERLOADED."""
 
+GATHERED_BYTES_MAX = 128 * 1024
+"""Bytes of the small IngestEvents calls that are staged together; a larger call goes alone."""
+
 CALLS_MAX = 1_000
 """Calls at work at once; more are OVERLOADED."""
 

@@ -148,10 +148,10 @@ class Writer:
             thread.join()
 
     def _enqueue(self, item: _Events | _Alone) -> None:
-        if self._closing:
-            raise Fault(ErrorCode.SHUTTING_DOWN, "the book is being closed")
         if self._fenced is not None:
             raise self._fenced
+        if self._closing:
+            raise Fault(ErrorCode.SHUTTING_DOWN, "the book is being closed")
         self._queue.append(item)
         self._changed.notify_all()
 
@@ -349,10 +349,13 @@ class Writer:
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
             loop()
-        except BaseException:
+        except BaseException as error:
             log.exception("the writer broke")
             with self._changed:
                 self._fenced = Fault(ErrorCode.INTERNAL, "the writer broke; restart the server")
+                if isinstance(self._staging, _Alone) and not self._staging.answer.done():
+                    # Only now that nothing more is taken, for its caller may try again at once.
+                    self._staging.answer.set_exception(error)
                 waiting = [item.answer for item in (self._staging, *self._queue) if item is not None]
                 for commit in (self._open, self._appending):
                     waiting += [answer for answer, _ in commit.waiting] if commit is not None else []
@@ -375,8 +378,8 @@ def _do(item: _Alone) -> None:
     try:
         result = item.work()
     except Exception as error:  # Whatever it raises is its caller's.
-        item.answer.set_exception(error)
         if item.changes and not isinstance(error, EXPECTED_ERRORS):
             raise
+        item.answer.set_exception(error)
     else:
         item.answer.set_result(result)

@@ -31,18 +31,22 @@ class Stored:
     explained: list[list[Explained]] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeBook:
     """Stores every sound event, at EUR 0.07, and notes what it was asked."""
 
     name: str = "default"
+    queued: list[EventColumns] = field(default_factory=list)
+    """What `ingest` was asked, in the order of its asking."""
     ingested: list[EventColumns] = field(default_factory=list)
+    """What of it was stored."""
     before_ingest: Callable[[], Awaitable[object]] | None = None
-    """Awaited by `ingest` first; may raise."""
+    """Awaited before events are stored; may raise."""
     before_explain: Callable[[], Awaitable[object]] | None = None
     deleted: list[Sequence[EventSelector]] = field(default_factory=list)
 
     async def ingest(self, columns: EventColumns, *, duplicates_costed: bool) -> Stored:
+        self.queued.append(columns)
         if self.before_ingest is not None:
             await self.before_ingest()
         self.ingested.append(columns)

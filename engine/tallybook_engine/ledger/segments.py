@@ -30,6 +30,8 @@ VALUE_PREFIX = "value:"
 PROPERTY_PREFIX = "property:"
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
 NUMBER = pa.decimal128(38, 12)
+COMPRESSED_BYTES_MIN = 16_384
+"""A smaller table is kept as it is: to set a compressor up costs more than writing it, and merges compress it later."""
 _LENGTHS = struct.Struct("<QQQ")
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -166,7 +168,8 @@ def _encode_table(table: pa.Table) -> tuple[bytes, bytes | memoryview]:
     if table.num_rows == 0:
         return schema, b""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if table.nbytes >= COMPRESSED_BYTES_MIN else None)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     stream = sink.getvalue()
     return schema, memoryview(stream)[len(schema) : len(stream) - len(_END_OF_STREAM)]
@@ -215,6 +218,8 @@ def postings_of(table: pa.Table) -> Postings:
 
 def opening_table(openings: Sequence[Opening], charge_names: Sequence[str]) -> pa.Table:
     """Openings as Arrow."""
+    if not openings:
+        return _NO_OPENINGS
     names = OPENINGS_SCHEMA.names[1:]
     columns: list[list[object]] = [[0] * len(openings), *([getattr(o, name) for o in openings] for name in names)]
     columns[OPENINGS_SCHEMA.get_field_index("charge")] = [charge_names[o.charge] for o in openings]
@@ -224,6 +229,9 @@ def opening_table(openings: Sequence[Opening], charge_names: Sequence[str]) -> p
     return pa.table(
         [pa.array(c, type=f.type) for c, f in zip(columns, OPENINGS_SCHEMA, strict=True)], schema=OPENINGS_SCHEMA
     )
+
+
+_NO_OPENINGS = OPENINGS_SCHEMA.empty_table()
 
 
 def openings_of(table: pa.Table, charge_numbers: dict[str, int]) -> list[Opening]:
@@ -362,4 +370,6 @@ def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
 
 def one_chunk(table: pa.Table) -> pa.Table:
     """The table in one chunk, so that it is one record batch."""
+    if table.num_rows and all(column.num_chunks == 1 for column in table.itercolumns()):
+        return table
     return table.unify_dictionaries().combine_chunks()

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tallybook_engine.catalog.compile import CompiledCatalog
@@ -324,12 +323,9 @@ def _numbers(by_id: Mapping[str, int], by_reference: Mapping[str, int], names: N
 
 def _text_numbers(index: dict[str, int], column: PropertyColumn) -> NDArray[np.int32]:
     """[n] number of each row's text where some condition names it; -1 otherwise."""
-    if not index:
-        return np.full(len(column.codes), -1, dtype=np.int32)
-    found = pc.index_in(column.values, value_set=pa.array(list(index), type=pa.string()))
-    numbers = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     # One more at the end: the code -1 of an absent property finds it.
-    return np.append(numbers, np.int32(-1))[column.codes]
+    numbers = [*(index.get(text, -1) for text in column.values.to_pylist()), -1]
+    return np.array(numbers, dtype=np.int32)[column.codes]
 
 
 def _references(names: Names, references: Mapping[str, str]) -> pa.StringArray:

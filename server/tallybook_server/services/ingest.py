@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import grpc
 from grpc.aio import ServicerContext
@@ -29,8 +30,8 @@ from tallybook_engine.ledger.outcomes import (
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_server import limits
 from tallybook_server.codec import results
-from tallybook_server.codec.envelope import StreamRequest, read_stream_request
-from tallybook_server.codec.events import decode_ingest_request, decode_payload, decode_predict_request
+from tallybook_server.codec.envelope import IngestEventsEnvelope, StreamRequest, parsed, read_stream_request
+from tallybook_server.codec.events import decode_payload, decode_predict_request
 from tallybook_server.codec.pagination import page_size, read_token, write_token
 from tallybook_server.codec.selectors import (
     read_customer,
@@ -41,11 +42,12 @@ from tallybook_server.codec.selectors import (
 )
 from tallybook_server.errors import ErrorCode, Fault, field_invalid, status_message
 from tallybook_server.interceptors import check_size, internal_fault
+from tallybook_server.services.gathering import Gathering, Stored
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
 
-EXPLAINED_ROWS = 500
-"""Rows that are explained between two looks at the clock."""
+SMALL_ROWS = 8
+"""So many results are encoded at once: to hand them to another thread and back would take longer."""
 
 SERVICE = "tallybook.v1.IngestService"
 RAW_METHODS = ("IngestEvents", "StreamingIngestEvents", "PredictCosts")
@@ -55,13 +57,6 @@ RAW_ANSWERS = ("StreamingIngestEvents",)
 
 Context = ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
-
-
-class Stored(Protocol):
-    """What became of events."""
-
-    outcome: StageOutcome
-    sequence: int
 
 
 class Predicted(Stored, Protocol):
@@ -124,6 +119,7 @@ class IngestService:
         self._book_of = book_of
         self._executor = executor
         self._unanswered = UnansweredBytes(limits.UNANSWERED_BYTES_MAX)
+        self._gatherings: WeakKeyDictionary[IngestBook, Gathering] = WeakKeyDictionary()
 
     async def IngestEvents(self, request: bytes, context: Context) -> wire.IngestEventsResponse:
         """Stores events; their costs may take as long as the prediction budget."""
@@ -131,14 +127,17 @@ class IngestService:
         if not self._unanswered.take(len(request)):
             raise Fault(ErrorCode.OVERLOADED, f"{limits.UNANSWERED_BYTES_MAX} bytes of requests are unanswered.")
         try:
-            envelope, columns = await self._beside(decode_ingest_request, request)
+            envelope = parsed(IngestEventsEnvelope, request)
             budget_ends = begun + _prediction_budget_seconds(envelope, context.time_remaining())
             view = envelope.prediction_view
             costed = view in (wire.CostPrediction.AMOUNTS, wire.CostPrediction.FULL)
             book = self._book_of(context)
-            stored = await book.ingest(columns, duplicates_costed=costed)
-            explained = await _explained(book, stored.outcome, budget_ends) if costed else []
-            each = await self._beside(results.event_results, stored.outcome, view, explained)
+            stored = await self._gathering(book).ingest(request, costed)
+            explained = await stored.explained(budget_ends - time.monotonic())
+            if len(stored.outcome.status) <= SMALL_ROWS:
+                each = results.event_results(stored.outcome, view, explained)
+            else:
+                each = await self._beside(results.event_results, stored.outcome, view, explained)
             return wire.IngestEventsResponse(results=each, sequence=stored.sequence)
         finally:
             self._unanswered.give_back(len(request))
@@ -248,6 +247,11 @@ class IngestService:
             charges=[results.charge_line(each) for each in shown], next_page_token=token, sequence=sequence
         )
 
+    def _gathering(self, book: IngestBook) -> Gathering:
+        if book not in self._gatherings:
+            self._gatherings[book] = Gathering(book, self._beside)
+        return self._gatherings[book]
+
     async def _beside(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
         """Runs work on one of the executor's threads, so that other calls go on."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *arguments))
@@ -277,19 +281,6 @@ def _prediction_budget_seconds(envelope: Any, deadline_seconds: float | None) ->
     if deadline_seconds is not None:
         seconds = min(seconds, deadline_seconds * limits.PREDICTION_DEADLINE_PERCENT / 100)
     return seconds
-
-
-async def _explained(book: IngestBook, outcome: StageOutcome, budget_ends: float) -> list[list[Explained]]:
-    """The postings of as many rows, from the first on, as can be explained until the budget ends."""
-    row_count = len(outcome.status)
-    explained: list[list[Explained]] = []
-    while len(explained) < row_count:
-        rows = range(len(explained), min(len(explained) + EXPLAINED_ROWS, row_count))
-        try:
-            explained += await asyncio.wait_for(book.explain(outcome, rows), budget_ends - time.monotonic())
-        except TimeoutError:
-            break
-    return explained
 
 
 def _encode_batch(batch_number: int, book: IngestBook, stored: Stored, costed: bool) -> bytes:
