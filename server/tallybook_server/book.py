@@ -52,6 +52,7 @@ from tallybook_server.folding import open_book
 from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.keys import check_book_name
 from tallybook_server.maintenance import Maintenance
 from tallybook_server.writer import Ingested, Writer
 
@@ -572,7 +573,7 @@ class Books:
         self._opening: dict[str, asyncio.Task[Book]] = {}
 
     async def open(self, name: str) -> Book:
-        """The book of a name, opened at its first use and created where it is new."""
+        """The book of a name, opened at its first use and created where it is new; ValueError for no name of one."""
         task = self._opening.get(name)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.ensure_future(self._open(name))
@@ -583,6 +584,7 @@ class Books:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._opened, name)
 
     def _opened(self, name: str) -> Book:
+        check_book_name(name)
         if self._directory is None:
             return Book(name, MemoryJournal(), self._executor)
         self._directory.mkdir(parents=True, exist_ok=True)

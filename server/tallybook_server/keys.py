@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable
@@ -29,6 +30,7 @@ TOKEN_PREFIX = "tb_"
 TOKEN_RANDOM_BYTES = 32
 KEY_ID_RANDOM_BYTES = 8
 LOCK_WAIT_MS = 5_000
+_BOOK_NAME = re.compile("(?!keys$)[a-z0-9][a-z0-9_-]{0,62}")
 
 TABLES = """
 CREATE TABLE api_keys (
@@ -39,6 +41,12 @@ CREATE TABLE api_keys (
     revoked_time_us INTEGER
 ) STRICT;
 """
+
+
+def check_book_name(name: str) -> None:
+    """ValueError for what is no name of a book: its journal is a file of this name, beside the file of keys."""
+    if not _BOOK_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a book: up to 63 of a-z, 0-9, - and _, but not `keys`")
 
 
 class KeysError(Exception):
@@ -81,7 +89,11 @@ class ApiKeys:
         self._connection = self._open()
 
     def create(self, book: str) -> tuple[ApiKey, str]:
-        """A new key to `book` and its token, which is shown this once and stored nowhere."""
+        """A new key to `book` and its token, which is shown this once and stored nowhere.
+
+        Raises ValueError for what is no name of a book.
+        """
+        check_book_name(book)
         token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_RANDOM_BYTES)
         key = ApiKey(f"key_{secrets.token_hex(KEY_ID_RANDOM_BYTES)}", book, self._now_us(), None)
         values = (key.key_id, book, _sha256(token), key.created_time_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallybook.v1 import catalog_pb2, common_pb2, ingest_pb2
+from tallybook.v1 import catalog_pb2, ingest_pb2
 from tallybook_engine.catalog.check_price import check_matrix, check_price
 from tallybook_engine.catalog.faults import CatalogFault, Faults
 from tallybook_engine.catalog.model import Catalog, Matrix, Plan
@@ -16,13 +16,13 @@ from tallybook_engine.decimals import (
     format_money,
     parse_decimal,
 )
-from tallybook_engine.pricing.line import PriceLine
 from tallybook_engine.pricing.lines import exact_price, included_left, marginal_lines, next_tier_from, price_lines
 from tallybook_engine.pricing.model import Price
 from tallybook_engine.rating.rounding import rounded_to_minor
 from tallybook_server.catalog_file import check_catalog_file, read_message_file
 from tallybook_server.codec.catalog import read_objects
 from tallybook_server.codec.catalog import read_plan as read_plan_message
+from tallybook_server.codec.results import amount_line, optional_quantity
 
 
 class PlanFileError(ValueError):
@@ -109,8 +109,8 @@ def quote(plan: Plan, cell_id: str, quantity_from: str | None, quantity_to: str)
             exact_amount=format_decimal(sum(line.amount for line in lines), AMOUNT_SCALE),
             amount=format_money(moved, minor_digits(plan.currency)),
             lines=map(amount_line, lines),
-            included_quantity_left=_optional(included_left(price, to) if price.included is not None else None),
-            next_tier_from=_optional(next_tier_from(price, to)),
+            included_quantity_left=optional_quantity(included_left(price, to) if price.included is not None else None),
+            next_tier_from=optional_quantity(next_tier_from(price, to)),
         )
     except DoesNotFit as error:
         raise QuoteError(str(error)) from None
@@ -127,19 +127,3 @@ def _quantity(text: str) -> int:
 def _rounded(plan: Plan, price: Price, quantity: int) -> int:
     """The charge line of a quantity, minor units."""
     return rounded_to_minor(exact_price(price, quantity), minor_digits(plan.currency), plan.rounding)
-
-
-def amount_line(line: PriceLine) -> common_pb2.AmountLine:
-    """A line of an explained price on the wire."""
-    return common_pb2.AmountLine(
-        rule=common_pb2.AmountLine.Rule.Value(line.kind.value),
-        tier=line.tier,
-        quantity=format_decimal(line.quantity, QUANTITY_SCALE),
-        unit_amount=_optional(line.unit_amount),
-        flat_amount=format_decimal(line.flat_fee, QUANTITY_SCALE) if line.flat_fee else "",
-        amount=format_decimal(line.amount, AMOUNT_SCALE),
-    )
-
-
-def _optional(scaled: int | None) -> str:
-    return "" if scaled is None else format_decimal(scaled, QUANTITY_SCALE)

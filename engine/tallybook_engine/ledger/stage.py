@@ -126,6 +126,7 @@ def stage_events(
     open_before = mark(state)
     match, postings, posting_starts = _rate(state, resolved, known.new, faults)
     known.status[known.new & (faults != 0)] = Status.UNPRICED
+    _answer_as_stored(known, match, faults)
     outcome = StageOutcome(
         status=known.status,
         match=match,
@@ -350,6 +351,10 @@ class _Known:
     status: NDArray[np.uint8]
     event_ids: NDArray[np.uint64]
     generations: NDArray[np.int32]
+    match: NDArray[np.uint8]
+    """[n] what the stored event of a duplicate matched; 0 in all other rows."""
+    earlier: NDArray[np.int64]
+    """[n] the row of this message that a duplicate repeats; -1 in all other rows."""
 
 
 def _claim(
@@ -384,11 +389,13 @@ def _claim(
         for item in resent:
             generations[item.row] = item.generation
         event_ids = np.where(new, np.uint64(first) + np.arange(count, dtype=np.uint64), np.uint64(0))
-        _judge_known(before, new, fingerprints, first, records, status, faults, event_ids, generations)
+        match, earlier = np.zeros(count, dtype=np.uint8), np.full(count, -1, dtype=np.int64)
+        known = _Known(new, claimed, tuple(resent), status, event_ids, generations, match, earlier)
+        _judge_known(known, before, fingerprints, first, records, faults)
     except BaseException:
         _release(state, keys, claimed, resent)
         raise
-    return _Known(new, claimed, tuple(resent), status, event_ids, generations)
+    return known
 
 
 def _release(state: State, keys: NDArray[np.uint64], claimed: NDArray[np.bool_], resent: Sequence[Resent]) -> None:
@@ -440,40 +447,50 @@ def _resend(
 
 
 def _judge_known(
+    known: _Known,
     before: NDArray[np.uint64],
-    new: NDArray[np.bool_],
     fingerprints: NDArray[np.uint64],
     first: int,
     records: Records,
-    status: NDArray[np.uint8],
     faults: NDArray[np.uint8],
-    event_ids: NDArray[np.uint64],
-    generations: NDArray[np.int32],
 ) -> None:
     """DUPLICATE or CONFLICT for every row whose reference was known; a refused one is no conflict."""
-    rows = np.flatnonzero((before != 0) & ~new)
+    rows = np.flatnonzero((before != 0) & ~known.new)
     if len(rows) == 0:
         return
     # An earlier row of this very message, or a record of another.
     here = before[rows] >= np.uint64(first)
     here &= before[rows] < np.uint64(first + len(before))
     same = np.zeros(len(before), dtype=np.bool_)
+    stored_faults = np.zeros(len(before), dtype=np.uint8)
     local, others = rows[here], rows[~here]
     earlier = (before[local] - np.uint64(first)).astype(np.int64)
     same[local] = (fingerprints[local] == fingerprints[earlier]).all(axis=1)
-    event_ids[local] = before[local]
-    generations[local] = generations[earlier]
+    known.event_ids[local] = before[local]
+    known.generations[local] = known.generations[earlier]
+    known.earlier[local] = np.where(same[local], earlier, -1)
     for decoded, group in _by_commit(before, others, records):
         positions = decoded.positions(before[group])
         same[group] = (decoded.fingerprints[positions] == fingerprints[group]).all(axis=1)
         firsts = decoded.numbers("first")[positions]
-        event_ids[group] = np.where(firsts == 0, before[group], firsts)
-        generations[group] = decoded.numbers("generation")[positions]
+        known.event_ids[group] = np.where(firsts == 0, before[group], firsts)
+        known.generations[group] = decoded.numbers("generation")[positions]
+        known.match[group] = np.where(same[group], decoded.numbers("match")[positions], 0)
+        stored_faults[group] = decoded.numbers("fault")[positions]
     refused = rows[~same[rows] & (faults[rows] != 0)]
-    event_ids[refused] = generations[refused] = 0
+    known.event_ids[refused] = known.generations[refused] = 0
     judged = np.setdiff1d(rows, refused, assume_unique=True)
-    status[judged] = np.where(same[judged], np.uint8(Status.DUPLICATE), np.uint8(Status.CONFLICT))
-    faults[judged] = np.where(same[judged], np.uint8(0), np.uint8(RowFault.REFERENCE_CONFLICT))
+    known.status[judged] = np.where(same[judged], np.uint8(Status.DUPLICATE), np.uint8(Status.CONFLICT))
+    faults[judged] = np.where(same[judged], stored_faults[judged], np.uint8(RowFault.REFERENCE_CONFLICT))
+
+
+def _answer_as_stored(known: _Known, match: NDArray[np.uint8], faults: NDArray[np.uint8]) -> None:
+    """Duplicates are answered what their stored event matched, and why it has no price where it has none."""
+    stored = known.match != 0
+    match[stored] = known.match[stored]
+    repeated = np.flatnonzero(known.earlier >= 0)
+    match[repeated] = match[known.earlier[repeated]]
+    faults[repeated] = faults[known.earlier[repeated]]
 
 
 # --- Matching and rating --------------------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ class EventResult(_message.Message):
     status: Global___EventResult.Status.ValueType
     """Whether it was stored."""
     match: Global___EventResult.Match.ValueType
-    """What it matched."""
+    """What it matched; for a DUPLICATE what the stored event matches."""
     event_id: _builtins.str
     """The server's name of the event; empty where nothing is stored under the reference."""
     generation: _builtins.int
@@ -301,7 +301,7 @@ class EventResult(_message.Message):
 
     @_builtins.property
     def fault(self) -> _common_pb2.RowFault:
-        """Why the event is INVALID, CONFLICT or UNPRICED."""
+        """Why the event is INVALID, CONFLICT or UNPRICED; also in a DUPLICATE of an event that has no price."""
 
     def __init__(
         self,

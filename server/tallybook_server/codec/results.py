@@ -128,12 +128,12 @@ def _period_cost(each: Explained) -> ingest_pb2.PeriodCost:
         contract_path=each.contract_path,
         amount=format_money(each.amount, each.minor_digits),
         exact_amount=format_decimal(each.exact_amount, AMOUNT_SCALE),
-        lines=[_amount_line(line) for line in each.lines],
+        lines=[amount_line(line) for line in each.lines],
         cell_id=each.cell_id,
         quantity_before=format_decimal(each.quantity_before, QUANTITY_SCALE),
         quantity_after=format_decimal(each.quantity_after, QUANTITY_SCALE),
-        included_quantity_left=_optional_quantity(each.included_quantity_left),
-        next_tier_from=_optional_quantity(each.next_tier_from),
+        included_quantity_left=optional_quantity(each.included_quantity_left),
+        next_tier_from=optional_quantity(each.next_tier_from),
         cause=int(each.cause),  # type: ignore[arg-type]
         tax_amount=format_money(each.tax, each.minor_digits),
         catalog_version=each.catalog_version,
@@ -142,15 +142,17 @@ def _period_cost(each: Explained) -> ingest_pb2.PeriodCost:
     )
 
 
-def _optional_quantity(quantity: int | None) -> str:
+def optional_quantity(quantity: int | None) -> str:
+    """A quantity; empty where there is none."""
     return "" if quantity is None else format_decimal(quantity, QUANTITY_SCALE)
 
 
-def _amount_line(line: PriceLine) -> common_pb2.AmountLine:
+def amount_line(line: PriceLine) -> common_pb2.AmountLine:
+    """A line of an explained price."""
     return common_pb2.AmountLine(
         tier=line.tier,
         quantity=format_decimal(line.quantity, QUANTITY_SCALE),
-        unit_amount=_optional_quantity(line.unit_amount),
+        unit_amount=optional_quantity(line.unit_amount),
         amount=format_decimal(line.amount, AMOUNT_SCALE),
         rule=common_pb2.AmountLine.Rule.Value(line.kind.value),
         flat_amount=format_decimal(line.flat_fee, QUANTITY_SCALE) if line.flat_fee else "",
@@ -323,7 +325,7 @@ def charge_line(line: ChargeLine) -> ingest_pb2.ChargeLine:
     """A charge line, with the closing line that rounding makes."""
     excluding = _excluding_tax(line.amount, line.tax, line.tax_inclusive)
     summary = _tax_summary(excluding, line.tax, line.currency, line.minor_digits, line.country_code)
-    lines = [_amount_line(each) for each in line.lines]
+    lines = [amount_line(each) for each in line.lines]
     rounding = line.amount * UNIT * UNIT // 10**line.minor_digits - line.exact_amount
     if rounding:
         rule = common_pb2.AmountLine.ROUNDING
@@ -355,8 +357,8 @@ def usage_total(total: UsageTotal) -> ingest_pb2.UsageTotal:
         cell_id=total.cell_id,
         period=_period(total.period_start_us, total.period_end_us),
         quantity=format_decimal(total.quantity, QUANTITY_SCALE),
-        included_quantity_left=_optional_quantity(total.included_quantity_left),
-        next_tier_from=_optional_quantity(total.next_tier_from),
+        included_quantity_left=optional_quantity(total.included_quantity_left),
+        next_tier_from=optional_quantity(total.next_tier_from),
         catalog_version=total.catalog_version,
     )
 

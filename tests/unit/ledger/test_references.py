@@ -7,7 +7,7 @@ from tests.support.ledger_view import lines_of
 from tests.support.small_catalogue import catalogue, per_unit, used
 
 from tallybook_engine.ledger.faults import RowFault
-from tallybook_engine.ledger.outcomes import Status
+from tallybook_engine.ledger.outcomes import Match, Status
 
 TWO_VALUES = [{"reference": "units", "number": "1.5"}, {"reference": "more", "number": "2"}]
 TWO_PROPERTIES = [{"reference": "kind", "value": "a"}, {"reference": "size", "value": "b"}]
@@ -168,3 +168,21 @@ def test_a_dry_run_of_a_catalogue_leaves_no_customer_behind(open_book):
     book.restart()
     assert told(book.store([event(customer_reference=None, customer_id="eve")]).outcome) == [("DUPLICATE", 1)]
     assert told(book.store([event(customer_reference="Eve")]).outcome) == [("STORED", 1)]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one message", "later"])
+def test_a_duplicate_is_answered_what_the_stored_event_matched_and_why_it_has_no_price(open_book, together):
+    book = open_book(put())
+    dear = [{"reference": "units", "number": "999999999999999"}]
+    events = [event(), event(reference="b", customer_reference="Nobody"), event(reference="c", meter_values=dear)]
+    answers = [book.store(events * 2).outcome] if together else [book.store(events).outcome for _ in range(2)]
+    told_twice = [
+        (Match(int(match)).name, RowFault(int(fault)).name)
+        for outcome in answers
+        for match, fault in zip(outcome.match, outcome.faults, strict=True)
+    ]
+    assert told_twice[3:] == told_twice[:3]
+    assert told_twice[:3] == [("MATCHED", "NONE"), ("NO_CUSTOMER", "NONE"), ("MATCHED", "QUANTITY_OVERFLOW")]
+    # Another payload is answered nothing of the stored one
+    other = book.store([event(reference="b", customer_reference="Nobody", meter_values=dear)]).outcome
+    assert (Match(int(other.match[0])).name, told(other)) == ("NOT_STORED", [("CONFLICT", 1)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,8 @@ from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import data_option, json_option
 from tallybook_cli.output import console, print_json, print_table
-from tallybook_server.keys import ApiKey, ApiKeys, KeysError
+from tallybook_server.keys import ApiKey, ApiKeys, KeysError, check_book_name
 from tallybook_server.settings import Settings
-
-BOOK_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
-"""A book's journal is a file of this name, beside the file of keys."""
 
 
 @click.group()
@@ -49,8 +45,10 @@ def create(book: str, data: Path, as_json: bool) -> ExitCode:
     Example:
       tallybook keys create --book acme
     """
-    if not BOOK_NAME.fullmatch(book) or book == "keys":
-        raise CommandError(f"{book!r} is no name of a book: up to 63 of a-z, 0-9, - and _, but not `keys`")
+    try:
+        check_book_name(book)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     with _keys(data, must_exist=False) as keys:
         key, token = keys.create(book)
     if as_json:
