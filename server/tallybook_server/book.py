@@ -225,10 +225,9 @@ class Book:
             reference = self._state.pools.customer_references.get(reference, reference)
         first = location(*after) if after is not None else -1
         found: list[Position] = []
-        for summary in self._journal.headers(after_sequence=after[0] - 1 if after is not None else 0):
-            if summary.first_sequence > upto:
+        for decoded in self._records.behind(after[0] - 1 if after is not None else 0):
+            if decoded.first_sequence > upto:
                 break
-            decoded = self._records.decoded(summary.first_sequence)
             for position in reads.first_records(decoded, wanted, reference):
                 at = int(decoded.locations[position])
                 if first < at < location(upto + 1, 0):
@@ -278,10 +277,7 @@ class Book:
             return reads.as_of(self._state, customer_id, (), last), last
         if sequence > last:
             raise Fault(ErrorCode.SEQUENCE_NOT_COMMITTED, f"the book ends at sequence {last}, before {sequence}")
-        later = [
-            self._records.decoded(summary.first_sequence)
-            for summary in reversed(self._journal.headers(after_sequence=sequence))
-        ]
+        later = list(self._records.behind(sequence))[::-1]
         return reads.as_of(self._state, customer_id, later, sequence), sequence
 
     def _customer_id(self, name: str, is_id: bool) -> str:

@@ -31,12 +31,18 @@ class JournalRecords:
 
     def decoded(self, sequence: int) -> Decoded:
         """The segment that holds a committed sequence."""
-        with self._lock:
-            for (first, last), decoded in self._decoded.items():
-                if first <= sequence <= last:
-                    self._decoded.move_to_end((first, last))
-                    return decoded
-        return self._keep(self._journal.segment_of(sequence))
+        return self._holding(sequence)[0]
+
+    def behind(self, sequence: int) -> Iterator[Decoded]:
+        """Every segment with a sequence behind one, in order; the first may hold earlier ones too.
+
+        Each record comes once, whatever is merged meanwhile.
+        """
+        done = sequence
+        while done < self._journal.last_sequence:
+            decoded, last = self._holding(done + 1)
+            yield decoded if done == sequence else decoded.behind(done)
+            done = last
 
     def segments(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Decoded]:
         """Every segment with a sequence in (after_sequence, upto], in order."""
@@ -55,8 +61,9 @@ class JournalRecords:
             if start == end:
                 continue
             decoded = self.decoded(summary.first_sequence)
-            # Where a merge came between, the segment is another one than the header says: look through all of it.
             positions = customer_positions(decoded, reference)
+            # Where a merge came between, the segment holds its neighbours too, which have headers of their own.
+            positions = positions[decoded.within(positions, summary.first_sequence, summary.last_sequence)]
             if len(positions):
                 yield decoded, positions
 
@@ -66,6 +73,16 @@ class JournalRecords:
             for first, last in list(self._decoded):
                 if first >= first_sequence and last <= last_sequence:
                     del self._decoded[first, last]
+
+    def _holding(self, sequence: int) -> tuple[Decoded, int]:
+        """(the segment that holds a committed sequence, its last sequence)."""
+        with self._lock:
+            for (first, last), decoded in self._decoded.items():
+                if first <= sequence <= last:
+                    self._decoded.move_to_end((first, last))
+                    return decoded, last
+        segment = self._journal.segment_of(sequence)
+        return self._keep(segment), segment.last_sequence
 
     def _keep(self, segment: Segment) -> Decoded:
         decoded = self.opened(segment)

@@ -52,7 +52,9 @@ def described(outcome: StageOutcome, row: int) -> tuple[str, str, int, str]:
 
 def expected(result: RowResult, found: tuple[str, str, int, str]) -> tuple[str, str, int, str]:
     """The oracle's answer; it does not say which limit an event left that is UNPRICED."""
-    fault = found[3] if result.status == "UNPRICED" else result.fault or "NONE"
+    fault = result.fault or "NONE"
+    if "UNPRICED" in (result.status, result.status_of_stored):
+        fault = found[3] if found[3] in ("QUANTITY_OVERFLOW", "AMOUNT_OVERFLOW") else "an overflow"
     return result.status, result.match, result.generation, fault
 
 

@@ -272,6 +272,11 @@ class Decoded:
         sequences = np.uint64(self.first_sequence) + self.numbers("sequence_offset").astype(np.uint64)
         return (sequences << np.uint64(ROW_BITS)) | self.numbers("row").astype(np.uint64)
 
+    def within(self, positions: NDArray[np.int64], first: int, last: int) -> NDArray[np.bool_]:
+        """[m] whether the records at m positions are of the sequences from `first` to `last`."""
+        sequences = self.locations[positions] >> np.uint64(ROW_BITS)
+        return (sequences >= np.uint64(first)) & (sequences <= np.uint64(last))
+
     @cached_property
     def _order(self) -> NDArray[np.int64]:
         return np.argsort(self.locations, kind="stable")

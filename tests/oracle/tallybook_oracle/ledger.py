@@ -220,6 +220,8 @@ class RowResult:
     moves: Moves = field(default_factory=dict)
     """What the event moved; a duplicate repeats what was moved first."""
     fault: str = ""
+    status_of_stored: str = ""
+    """Of the event that a duplicate repeats."""
 
 
 class DoesNotFit(Exception):
@@ -308,7 +310,9 @@ class OracleBook:
         latest = known[-1] if known and not known[-1].deleted else None
         # A reference that was stored is never judged again: its payload alone decides.
         if latest is not None and latest.payload == payload:
-            return RowResult("DUPLICATE", "", latest.generation, latest.first_moves)
+            return RowResult(
+                "DUPLICATE", latest.match, latest.generation, latest.first_moves, status_of_stored=latest.status
+            )
         fault = self._meter_fault(event, values, properties)
         if fault:
             return RowResult("INVALID", fault=fault)
