@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -102,6 +104,7 @@ class _Batch:
         self._records = records
         self._first_tombstone = first_tombstone
         self._outcome_of_key: dict[tuple[int, int], DeleteOutcome] = {}
+        self._survivors = _Survivors(state, records)
         self.deleted: list[Found] = []
         self.postings: list[Postings] = []
 
@@ -120,7 +123,7 @@ class _Batch:
         if found.deleted:
             explained = self._explained(found.decoded.postings, found)
             return DeleteOutcome(DeleteStatus.ALREADY_DELETED, found.event_id, found.generation, explained, 0)
-        postings, fault = _withdraw(self._state, found, self._records)
+        postings, fault = _withdraw(self._state, found, self._survivors)
         if postings is None:
             return _nothing(DeleteStatus.INVALID, found.event_id, found.generation, fault)
         tombstone = self._first_tombstone + len(self.deleted)
@@ -263,23 +266,63 @@ def _key_of_id(state: State, event_id: int, records: Records) -> tuple[int, int]
 # --- Taking an event out of its lines -------------------------------------------------------------------------------
 
 
-def _withdraw(state: State, found: Found, records: CustomerRecords) -> tuple[Postings | None, int]:
+class _Survivors:
+    """Values of the events that count in accounts of maxima, read once an account and kept while a call deletes."""
+
+    def __init__(self, state: State, records: CustomerRecords) -> None:
+        self._state = state
+        self._records = records
+        self._accounts: dict[int, dict[int, list[int]]] = {}
+        """Account -> part -> values in ascending order, scale 12."""
+
+    def read(self, account: int, customer: str) -> None:
+        """Reads a customer's history, if it was not read for this account before."""
+        if account not in self._accounts:
+            self._accounts[account] = surviving_values(self._state, account, customer, self._records)
+
+    def remove(self, part: int, value: int) -> None:
+        """One event less, where its account was read."""
+        values = self._of_part(part)
+        if values is not None:
+            del values[bisect_left(values, value)]
+
+    def put_back(self, part: int, value: int) -> None:
+        """The reverse of `remove`."""
+        values = self._of_part(part)
+        if values is not None:
+            insort(values, value)
+
+    def maxima(self, part: int) -> dict[int, int]:
+        """Largest value in each part of the account that a part is in; the account was read before."""
+        by_part = self._accounts[int(self._state.parts.arrays.account[part])]
+        return {each: values[-1] for each, values in by_part.items() if values}
+
+    def _of_part(self, part: int) -> list[int] | None:
+        by_part = self._accounts.get(int(self._state.parts.arrays.account[part]))
+        return None if by_part is None else by_part[part]
+
+
+def _withdraw(state: State, found: Found, survivors: _Survivors) -> tuple[Postings | None, int]:
     """The postings that take an event out; None and the fault where the lines would leave the limits without it."""
-    parts = own_parts(found.decoded, found.position)
+    values: dict[int, int] = {}
+    for part in own_parts(found.decoded, found.position):
+        definition = state.definition_of_part(part)
+        values[part] = member_value(definition.aggregation, definition.value, found.decoded, found.position)
+    maxima = {part for part in values if state.definition_of_part(part).aggregation is Aggregation.MAX}
+    lowering = {part for part in maxima if _may_lower(state, part, values[part])}
     # Records are read before anything moves: reading may fail.
-    others = {
-        part: surviving_maxima(state, int(state.parts.arrays.account[part]), found, records)
-        for part in parts
-        if state.definition_of_part(part).aggregation is Aggregation.MAX
-    }
-    limit = sum(chain_length(state.parts.arrays, part) for part in parts)
+    for part in lowering:
+        customer = found.decoded.column("customer")[found.position].as_py()
+        survivors.read(int(state.parts.arrays.account[part]), customer)
+    for part in maxima:
+        survivors.remove(part, values[part])
+    limit = sum(chain_length(state.parts.arrays, part) for part in values)
     made = PostingTable(*empty_postings(limit))
     at = 0
-    for part in parts:
-        definition = state.definition_of_part(part)
-        value = member_value(definition.aggregation, definition.value, found.decoded, found.position)
-        if definition.aggregation is Aggregation.MAX:
-            fault, at = _lower_maximum(state, part, others[part], made, at)
+    for part, value in values.items():
+        if part in maxima:
+            left = survivors.maxima(part) if part in lowering else None
+            fault, at = _lower_maximum(state, part, left, made, at)
         else:
             fault, at = move_part(
                 part,
@@ -295,8 +338,22 @@ def _withdraw(state: State, found: Found, records: CustomerRecords) -> tuple[Pos
             )
         if fault != FITS:
             undo_postings(state, Postings._make(column[:at] for column in made))
+            for each in maxima:
+                survivors.put_back(each, values[each])
             return None, int(fault)
     return Postings._make(column[:at] for column in made), 0
+
+
+def _may_lower(state: State, part: int, value: int) -> bool:
+    """Whether a maximum may fall without an event of this value: nothing else is known to be as large.
+
+    A part has run as far as the parts before it at least.
+    """
+    parts = state.parts.arrays
+    earlier = int(parts.earlier[part])
+    if earlier >= 0 and value <= from_limbs(*parts.quantity[earlier]):
+        return False
+    return value >= from_limbs(*parts.quantity[part])
 
 
 def own_parts(decoded: Decoded, position: int) -> list[int]:
@@ -316,16 +373,20 @@ def member_value(aggregation: Aggregation, value: str | None, decoded: Decoded, 
 
 
 def _lower_maximum(
-    state: State, part: int, maxima: Mapping[int, int], made: PostingTable, at: int
+    state: State, part: int, maxima: Mapping[int, int] | None, made: PostingTable, at: int
 ) -> tuple[np.uint8, int]:
-    """Sets the parts of a maximum from `part` on to what the other events come to, whose `maxima` are by part."""
+    """Sets the parts of a maximum from `part` on to what the other events come to, whose `maxima` are by part.
+
+    None: to what they are already.
+    """
     running = NO_EVENT
     earlier = int(state.parts.arrays.earlier[part])
     if earlier >= 0:
         running = from_limbs(*state.parts.arrays.quantity[earlier])
     carried = False
     while part >= 0:
-        running = max(running, maxima.get(part, NO_EVENT))
+        left = from_limbs(*state.parts.arrays.quantity[part]) if maxima is None else maxima.get(part, NO_EVENT)
+        running = max(running, left)
         fault, low, middle, high = repriced(
             part,
             *to_limbs(running, 2),
@@ -348,13 +409,11 @@ def _lower_maximum(
     return FITS, at
 
 
-def surviving_maxima(state: State, account: int, without: Found, records: CustomerRecords) -> dict[int, int]:
-    """Largest value in each part of an account, over the events that are in it and are not `without`."""
-    customer = without.decoded.column("customer")[without.position].as_py()
-    maxima: dict[int, int] = {}
+def surviving_values(state: State, account: int, customer: str, records: CustomerRecords) -> dict[int, list[int]]:
+    """The values of the customer's events in each part of an account, ascending."""
+    by_part: dict[int, list[int]] = defaultdict(list)
     for decoded, positions in surviving(state, customer, records):
-        counting = positions[decoded.locations[positions] != np.uint64(without.location)]
-        counting = counting[decoded.numbers("status")[counting] == Status.STORED]
+        counting = positions[decoded.numbers("status")[positions] == Status.STORED]
         begin, end = decoded.posting_ranges
         at = ranges(begin[counting], end[counting])
         places = np.repeat(counting, (end - begin)[counting])
@@ -362,9 +421,10 @@ def surviving_maxima(state: State, account: int, without: Found, records: Custom
         inside &= state.parts.arrays.account[decoded.postings.part[at]] == account
         for part, position in zip(decoded.postings.part[at][inside].tolist(), places[inside].tolist(), strict=True):
             definition = state.definition_of_part(part)
-            value = member_value(definition.aggregation, definition.value, decoded, position)
-            maxima[part] = max(maxima.get(part, NO_EVENT), value)
-    return maxima
+            by_part[part].append(member_value(definition.aggregation, definition.value, decoded, position))
+    for values in by_part.values():
+        values.sort()
+    return by_part
 
 
 def surviving(state: State, customer: str, records: CustomerRecords) -> Iterator[tuple[Decoded, NDArray[np.int64]]]:

@@ -77,7 +77,7 @@ def test_after_an_error_that_nobody_expects_nothing_more_is_stored(book, monkeyp
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tallybook_engine.ledger.delete.surviving_maxima", broken)
+    monkeypatch.setattr("tallybook_engine.ledger.delete.surviving_values", broken)
     with pytest.raises(ZeroDivisionError):
         book.delete(select("c"))
     with pytest.raises(Fault) as refused:

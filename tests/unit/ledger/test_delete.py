@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from tests.support.ledger_view import lines_of
 from tests.support.small_catalogue import YEARLY, catalogue, per_unit, tiers, used
@@ -95,6 +97,48 @@ def test_a_maximum_of_many_digits_falls_in_the_months_behind_it_too(open_book):
     book.store([used("c", "7", day=40)])
     deleted(book, "a")
     assert amounts(book) == [88888888889, 0]
+
+
+def deleted_with_reads(book, *references: str) -> tuple[list[tuple[str, int]], int]:
+    """What `deleted` answers for one call, and how often a customer's history was read for it."""
+    records = book.book._records
+    with patch.object(records, "of_customer", wraps=records.of_customer) as of_customer:
+        return deleted(book, *references), of_customer.call_count
+
+
+def test_deletes_below_the_maximum_read_no_history(open_book):
+    """In February all but the new maximum were below January's already."""
+    book = open_book(catalogue(per_unit("1"), aggregation="MAX", accumulation=YEARLY))
+    book.store([used("low", "5", day=1), used("high", "9", day=2), used("twin", "9", day=3)])
+    book.store([used("middle", "2", day=40), used("same", "9", day=41), used("top", "12", day=42)])
+    assert deleted_with_reads(book, "low", "middle", "same") == ([("DELETED", 0)] * 3, 0)
+    assert amounts(book) == [900, 300]
+
+
+def test_deletes_of_maxima_read_the_history_once_a_call(open_book):
+    book = open_book(catalogue(per_unit("1"), per_unit("2"), aggregation="MAX", accumulation=YEARLY))
+    for month in range(3):
+        book.store([used(f"{month}-{n}", str(10 * month + n), day=31 * month + n) for n in range(1, 9)])
+    descending = [f"{month}-{n}" for month in (2, 1) for n in range(8, 0, -1)]
+    moves, read_count = deleted_with_reads(book, *descending, "0-8")
+    # A unit less at the prices of both charges; where a month's last event goes, as far as the month before.
+    assert moves == [("DELETED", -300 * fall) for fall in [1] * 7 + [3] + [1] * 7 + [3] + [1]]
+    assert read_count == 2, "an account each"
+    assert amounts(book)[:2] in ([700, 1400], [1400, 700])
+    assert not any(amounts(book)[2:])
+
+
+def test_a_maximum_whose_delete_was_refused_counts_on(open_book):
+    """Without it the sum of the other charge would leave the limits, until one of the negative ones is gone too."""
+    put = catalogue(per_unit("1"), per_unit("1"), allow_negative=True)
+    put["products"].append({"id": "largest", "meter": "meter", "aggregation": "MAX", "value": "units"})
+    put["plans"][0]["product"] = "largest"
+    book = open_book(put)
+    book.store([used("top", "600000000000000"), used("down", "-500000000000000")])
+    book.store([used("deeper", "-700000000000000"), used("small", "5")])
+    outcomes = book.delete_references("ann", "top", "down", "top")
+    assert [each.status.name for each in outcomes] == ["INVALID", "DELETED", "DELETED"]
+    assert sorted(amounts(book)) == [0, 500]
 
 
 def test_a_delete_that_would_leave_the_limits_is_refused(open_book):
