@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,8 +21,9 @@ import numpy as np
 
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
+from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.catalog.diff import catalog_differences
-from tallybook_engine.catalog.faults import Faults
+from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Catalog, Customer, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
 from tallybook_engine.ledger import reads
@@ -44,6 +46,7 @@ from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.references import location, sequence_and_row
 from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
 from tallybook_engine.ledger.snapshot import dump_state
+from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
 from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
@@ -391,7 +394,7 @@ class Book:
         return await self._changing(lambda: self._apply(change, expected_version, validate_only))
 
     def _apply(self, change: CatalogChange, expected_version: int | None, validate_only: bool) -> ApplyOutcome:
-        before = self._versions.current
+        before, compiled = self._versions.current, self._state.current
         if expected_version is not None and expected_version != before.version:
             raise Fault(
                 ErrorCode.CATALOG_VERSION_MISMATCH,
@@ -401,16 +404,36 @@ class Book:
         if after is before:
             return ApplyOutcome(before.version, (), (), 0)
         self._refuse_removal_in_use(before, after)
-        if validate_only:
+        from_us = change.effective_from_us
+        if validate_only or from_us is not None:
             with self._state.trying(after):
-                affected, count = self._affected()
-        else:
-            stored = difference(before, after)
+                if from_us is not None:
+                    self._refuse_split(compiled, from_us, change)
+                affected, count = self._affected() if validate_only else ((), 0)
+        if not validate_only:
+            stored = replace(difference(before, after), effective_from_us=from_us)
             self._store_version(after.version, before.version, write_difference(stored))
             self._versions.add(stored)
             self._state.adopt(after)
+            if from_us is not None:
+                cut_periods(self._state, note_splits(self._state, from_us, compiled, self._state.current))
             affected, count = self._affected()
         return ApplyOutcome(after.version, catalog_differences(before, after), affected, count)
+
+    def _refuse_split(self, before: CompiledCatalog, from_us: int, change: CatalogChange) -> None:
+        """Raises CatalogInvalidError where running periods cannot go on under the current version from an instant."""
+        faults = Faults()
+        latest_us = self._writer.next_commit().receipt_time_us + self._writer.future_limit_us
+        if from_us > latest_us:
+            faults.add("effective_from", f"is after {_written(latest_us)}: apply the change when it is nearer")
+        check = SplitCheck(self._state, from_us, before, self._state.current)
+        if check.asks_events:
+            for summary in self._journal.headers():
+                if summary.header.maximum_time_us >= from_us:
+                    check.look_through(self._records.decoded(summary.first_sequence))
+        check.note(faults, change, _written(max(check.last_us, 0)))
+        if found := faults.ordered():
+            raise CatalogInvalidError(found)
 
     def _store_version(self, version: int, parent: int, change: bytes) -> None:
         """Makes a version of the catalogue durable, or raises Fault."""
@@ -533,7 +556,7 @@ class Book:
             contract_path=definition.contract_path,
             cell_id=definition.cells[origin.cell].id,
             start_us=origin.period_start_us,
-            end_us=origin.period_end_us,
+            end_us=self._state.line_end(line),
             currency=definition.currency,
             amount_minor=self._excluding_tax(line),
             reprocess_amount_minor=None if moves is None else moves[line],
@@ -596,6 +619,10 @@ class Books:
 async def _done(answer: Future[Answer]) -> Answer:
     """Waits for a future that goes on where its caller stops waiting."""
     return await asyncio.shield(asyncio.wrap_future(answer))
+
+
+def _written(instant_us: int) -> str:
+    return f"{datetime.fromtimestamp(instant_us // 1_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{instant_us % 1_000_000:06d}Z"
 
 
 def _resume_token(customer_id: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.catalog.versions import Versions
 from tallybook_engine.ledger.fold import fold, pinned_versions, settle
 from tallybook_engine.ledger.snapshot import restore_keys, restore_state
+from tallybook_engine.ledger.split import note_splits
 from tallybook_engine.ledger.state import State
 from tallybook_server.codec.catalog import read_difference
 from tallybook_server.commits import key_run
@@ -44,6 +46,7 @@ def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
     versions = Versions(changes)
     for change in changes:
         state.pools.remember(change.put.customers, change.put.meters)
+    _note_splits(state, versions, changes)
     records = JournalRecords(journal, state.hasher)
     sequence = _restore_snapshot(journal, state, versions.catalog) if from_snapshot else 0
     runs = []
@@ -58,6 +61,15 @@ def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
     settle(state)
     state.adopt(versions.current)
     return Folded(state, versions, records, sequence, runs)
+
+
+def _note_splits(state: State, versions: Versions, changes: Sequence[CatalogChange]) -> None:
+    """Tells the state where versions split running periods, which it must know before it opens them again."""
+    for version, change in enumerate(changes, 1):
+        if change.effective_from_us is not None:
+            state.knows(versions.catalog(version - 1))
+            state.knows(versions.catalog(version))
+            note_splits(state, change.effective_from_us, state.compiled[version - 1], state.compiled[version])
 
 
 def _restore_snapshot(journal: Journal, state: State, catalog_of: Callable[[int], Catalog]) -> int:

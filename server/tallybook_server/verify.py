@@ -90,6 +90,7 @@ def _by_oracle(folded: Folded, lines: Sequence[int]) -> tuple[int, list[str]]:
     """(surviving events, differences) of lines computed by the oracle from the events' payloads."""
     state = folded.state
     wanted = {int(state.parts.arrays.account[part]) for line in lines for part in state.parts_of_line[line]}
+    wanted |= {earlier for account in wanted for earlier in _accounts_before(state, account)}
     meanings = _Meanings(folded)
     members: dict[int, list[tuple[int, Fraction]]] = defaultdict(list)
     differences: list[str] = []
@@ -181,6 +182,23 @@ def member_name(decoded: Decoded, position: int) -> str:
     return f"event {reference!r} of {customer!r}"
 
 
+def _accounts_before(state: State, account: int) -> list[int]:
+    """The accounts of the stretches before, whose quantity one goes on from."""
+    parts, found = state.parts.arrays, dict[int, None]()
+    part = int(state.accounts.arrays.last_part[account])
+    while part >= 0:
+        found[int(parts.account[part])] = None
+        part = int(parts.earlier[part])
+    return [each for each in found if each != account]
+
+
+def _split_instants(state: State, period: int) -> list[int]:
+    """Instants that the lines of a period do not reach over."""
+    charge = int(state.pools.definition_table.charge[state.periods.arrays.definition[period]])
+    version = int(state.periods.arrays.version[period])
+    return [split.from_us for split in state.splits.get(charge, ()) if split.version <= version]
+
+
 def _line_difference(
     state: State, meanings: _Meanings, members: Mapping[int, Sequence[tuple[int, Fraction]]], line: int
 ) -> str | None:
@@ -194,8 +212,16 @@ def _line_difference(
         meaning, cell = meanings.of_account(account)
         if int(state.accounts.arrays.period[account]) in retired:
             continue
-        start_us = int(state.periods.arrays.start_us[state.accounts.arrays.period[account]])
-        brought = oracle.parts(meaning, start_us, cell, members.get(account, ()))
+        period = int(state.accounts.arrays.period[account])
+        earlier = _accounts_before(state, account)
+        brought = oracle.parts(
+            meaning,
+            int(state.periods.arrays.start_us[period]),
+            cell,
+            members.get(account, ()),
+            [value for each in earlier for _, value in members.get(each, ())] if earlier else None,
+            _split_instants(state, period),
+        )
         if brought is None:
             return f"line {line + 1}: the oracle says that it does not fit"
         bounds = (origin.period_start_us, origin.period_end_us)

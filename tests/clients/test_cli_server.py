@@ -129,6 +129,26 @@ def test_a_lost_update_is_refused(applied, told):
     assert "CATALOG_VERSION_MISMATCH" in told("apply", file, "--expected-version", 0, expected=ExitCode.REFUSED)
 
 
+def test_a_running_month_goes_on_under_other_prices(stored, tallybook, told):
+    file = stored / "dearer.yaml"
+    file.write_text(CATALOG.replace("unit_price: 0.0333", "unit_price: 1"))
+    refused = told("apply", file, "--effective-from", "2024-01-06T00:00:00Z", expected=ExitCode.REFUSED)
+    assert "effective_from" in refused
+    assert "2024-01-06T00:00:00.000000Z" in refused
+    tallybook("apply", file, "--effective-from", "2024-01-15T00:00:00+01:00")
+    more = stored / "more.csv"
+    more.write_text(USAGE.splitlines()[0] + "\nm1,acme,api,2024-01-20T00:00:00Z,10,eu\n")
+    tallybook("ingest", more)
+    charges = tallybook("charges", "--customer", "acme")
+    periods = [(each["period"]["start_time"], each["period"]["end_time"]) for each in charges]
+    assert periods == [
+        ("2023-12-31T23:00:00Z", "2024-01-14T23:00:00Z"),
+        ("2024-01-14T23:00:00Z", "2024-01-31T23:00:00Z"),
+    ]
+    # 135.5 less 10 included are in the second tier of both versions.
+    assert charges[1]["amount_excluding_tax"]["quantity"] == "0.20"
+
+
 def test_a_prediction_stores_nothing(applied, tallybook):
     [predicted] = tallybook(
         "predict",

@@ -179,6 +179,7 @@ def test_no_expected_version_is_absent_not_zero(client, service):
     service.answers.append(catalog_pb2.ApplyCatalogResponse(version=1))
     assert client.apply_catalog(catalog_pb2.Catalog()).version == 1
     assert not service.requests[0].HasField("expected_version")
+    assert not service.requests[0].HasField("effective_from")
 
 
 def test_a_large_change_goes_in_parts(client, service):
@@ -192,7 +193,8 @@ def test_a_large_change_goes_in_parts(client, service):
     service.answers.append(
         catalog_pb2.StreamingApplyCatalogResponse(version=3, difference_count=12_001, affected_line_count=2)
     )
-    change = client.apply_catalog(put, prune=True, expected_version=2)
+    instant = datetime(2026, 3, 15, tzinfo=UTC)
+    change = client.apply_catalog(put, prune=True, expected_version=2, effective_from=instant)
 
     # Then the parts together are the change, and only the first one has its flags
     [parts] = service.requests
@@ -203,6 +205,8 @@ def test_a_large_change_goes_in_parts(client, service):
     assert together == put
     assert [part.prune for part in parts] == [True, False, False]
     assert [part.HasField("expected_version") for part in parts] == [True, False, False]
+    assert [part.HasField("effective_from") for part in parts] == [True, False, False]
+    assert parts[0].effective_from.ToJsonString() == "2026-03-15T00:00:00Z"
     assert (change.version, change.difference_count, change.affected_line_count) == (3, 12_001, 2)
 
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -111,12 +112,16 @@ class World:
 
     def _change(self, client: Client, put: Mapping[str, Any], remove: Mapping[str, Any]) -> None:
         messages = ParseDict(dict(put), catalog_pb2.Catalog()), ParseDict(dict(remove), catalog_pb2.CatalogIds())
+        # Events lie up to a day ahead, and few so far.
+        ahead = timedelta(hours=self._chance.uniform(12, 23.9))
+        effective_from = datetime.now(UTC) + ahead if self._chance.random() < 0.5 else None
         try:
-            applied = client.apply_catalog(messages[0], remove=messages[1])
+            applied = client.apply_catalog(messages[0], remove=messages[1], effective_from=effective_from)
         except TallybookError as error:
             assert error.reason in ("CATALOG_INVALID", "CATALOG_OBJECT_IN_USE"), error
             self.counts["refused change"] += 1
             return
+        self.counts["change from an instant"] += effective_from is not None
         assert applied.version == self._oracle.apply_catalog(put, remove)
         self.counts["change"] += 1
 

@@ -117,6 +117,12 @@ def view_of(state: State) -> StateView:
             for charge, period in enumerate(state.newest_period[: len(charges)])
             if period >= 0
         },
+        "whole periods": state.whole,
+        "stretches": state.continues,
+        "splits": {
+            charges[charge]: [(each.version, each.from_us, definitions[each.definition]) for each in found]
+            for charge, found in state.splits.items()
+        },
         "slots": state.cell_slots.rows().account.tolist(),
         "accounts": [
             (period, cell, prices[price], *rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -139,6 +140,7 @@ class LiveBook:
         *,
         prune: bool = False,
         validate_only: bool = False,
+        effective_from_us: int | None = None,
     ) -> ApplyOutcome:
         """Applies a catalogue as its file says it."""
         faults = Faults()
@@ -149,6 +151,7 @@ class LiveBook:
             faults,
         )
         assert not faults.ordered(), faults.ordered()
+        change = replace(change, effective_from_us=effective_from_us)
         return self.run(self.book.apply_catalog(change, None, validate_only))
 
     def reprocess(

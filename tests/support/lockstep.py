@@ -108,6 +108,7 @@ class Lockstep:
             self.predict: 8,
             self.delete: 16,
             self.random_change: 7,
+            self.split: 7,
             self.reprocess: 5,
             self.restart: 4,
             self.merge: 3,
@@ -181,22 +182,46 @@ class Lockstep:
             self.done[status] += 1
 
     def random_change(self) -> None:
-        self.change_catalogue(*self.catalogues.change(self.catalogue))
+        times_us = [entry.time_us for entry in self.oracle.events()] or [START_US]
+        from_us = self.chance.choice(times_us) + 1 if self.chance.random() < 0.3 else None
+        self.change_catalogue(*self.catalogues.change(self.catalogue), from_us)
 
-    def change_catalogue(self, put: Mapping[str, Any], remove: Mapping[str, Any] | None = None) -> None:
+    def change_catalogue(
+        self, put: Mapping[str, Any], remove: Mapping[str, Any] | None = None, from_us: int | None = None
+    ) -> None:
         """Changes the catalogue, if the book takes it; sometimes asks first what that would do."""
         try:
             if self.chance.random() < 0.3:
                 before = self.live.view()
-                self.live.apply(put, remove, validate_only=True)
+                self.live.apply(put, remove, validate_only=True, effective_from_us=from_us)
                 assert not difference(before, self.live.view())
-            applied = self.live.apply(put, remove)
+            split_count = len(self.live.state.whole)
+            applied = self.live.apply(put, remove, effective_from_us=from_us)
         except (CatalogInvalidError, Fault):
-            self.done["refused change"] += 1
+            self.done["refused change" if from_us is None else "refused split"] += 1
             return
-        assert applied.version == self.oracle.apply_catalog(put, remove)
+        self.done["split"] += len(self.live.state.whole) - split_count
+        assert applied.version == self.oracle.apply_catalog(put, remove, effective_from_us=from_us)
         self._meanings |= meanings(self.catalogue)
         self.done["change"] += 1
+
+    def split(self) -> None:
+        """Other prices for a plan whose period is running, from an instant in it on."""
+        running = self.oracle.running()
+        plan = self.catalogue["plans"].get(self.chance.choice(running)[0].meaning.plan) if running else None
+        if plan is None:
+            return
+        last_us = max(last_us for period, last_us in running if period.meaning.plan == plan["id"])
+        product = self.catalogue["products"][plan["product"]]
+        other = {**self.catalogues.plan(product, plan["currency"]), "id": plan["id"]}
+        if "matrix" in plan and self.chance.random() < 0.7:
+            rules = [
+                {"match": rule["match"], **self.catalogues.pricing()} if self.chance.random() < 0.7 else rule
+                for rule in plan["matrix"]["rules"]
+            ]
+            other = {**plan, "matrix": {"rules": rules}}
+        from_us = last_us + self.chance.choice([0, 1, 1, self.chance.randrange(10**9), self.chance.randrange(10**12)])
+        self.change_catalogue({"plans": [other]}, None, from_us)
 
     def reprocess(self) -> None:
         """One customer or all, all of the time or some, with or without the pins; and once more, which does nothing."""
@@ -258,11 +283,12 @@ class Lockstep:
         mine: dict[tuple, LineValue] = defaultdict(lambda: NOTHING)
         theirs: dict[tuple, LineValue] = defaultdict(lambda: NOTHING)
         for charge in charged:
-            place = (charge.contract_path[-1], charge.cell_id, charge.period_start_us, charge.period_end_us)
+            # Where a split cut it since, a line ends earlier than it did.
+            place = (charge.contract_path[-1], charge.cell_id, charge.period_start_us)
             value = LineValue(Fraction(charge.exact_amount, AMOUNT_UNIT), charge.amount, charge.tax)
             mine[*place, charge.currency] = mine[*place, charge.currency].plus(value)
         for key, value in lines.items():
-            place = (key.product_contract, key.cell_id, key.start_us, key.end_us)
+            place = (key.product_contract, key.cell_id, key.start_us)
             if key.product_contract in self._charges_of(customer):
                 theirs[*place, key.currency] = theirs[*place, key.currency].plus(value)
         assert {key: value for key, value in mine.items() if value != NOTHING} == {
@@ -319,6 +345,7 @@ class Lockstep:
         """The law, in every way it can be looked at."""
         self.check_lines()
         state = self.live.state
+        self.done["stretch"] = max(self.done["stretch"], len(state.continues))
         posted = journal_lines(self.memory, state)
         assert not (found := unequal(posted, lines_of(state))), found
         verified = verify(state, self.live.book._records.segments())

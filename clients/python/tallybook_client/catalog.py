@@ -61,6 +61,8 @@ def parts_of(request: catalog_pb2.ApplyCatalogRequest) -> Iterator[catalog_pb2.S
     )
     if request.HasField("expected_version"):
         part.expected_version = request.expected_version
+    if request.HasField("effective_from"):
+        part.effective_from.CopyFrom(request.effective_from)
     size = 0
     for descriptor, objects in request.put.ListFields():
         for each in objects:

@@ -229,12 +229,19 @@ class Client:
         prune: bool = False,
         expected_version: int | None = None,
         validate_only: bool = False,
+        effective_from: datetime | None = None,
     ) -> CatalogChange:
         """Put objects and remove ids as one change, of any size. InvalidArgumentError carries all the faults in its
-        `fields`; AbortedError: the book is not at `expected_version`.
+        `fields`; AbortedError: the book is not at `expected_version`. From `effective_from` on, accumulation periods
+        that are running go on under the change; without it they keep the version that they opened under.
         """
         request = catalog_pb2.ApplyCatalogRequest(
-            put=put, remove=remove, prune=prune, expected_version=expected_version, validate_only=validate_only
+            put=put,
+            remove=remove,
+            prune=prune,
+            expected_version=expected_version,
+            validate_only=validate_only,
+            effective_from=None if effective_from is None else to_timestamp(effective_from),
         )
         if request.ByteSize() <= PART_BYTES:
             return change_of(self._call(self._catalog.ApplyCatalog, request))

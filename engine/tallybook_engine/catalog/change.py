@@ -59,3 +59,5 @@ class CatalogChange:
     remove: CatalogIds = field(default_factory=CatalogIds)
     prune: bool = False
     """Also remove everything that is not put."""
+    effective_from_us: int | None = None
+    """Instant from which running accumulation periods go on under the change; None: they stay as they are."""

@@ -37,6 +37,11 @@ from tallybook_engine.pricing.model import NoPrice, Price, Rounding
 from tallybook_engine.pricing.tables import PricePool
 from tallybook_engine.rating.tax import TaxPool
 
+KEPT_WHILE_RUNNING = (
+    *("meter_id", "aggregation", "value", "currency", "time_zone", "anchor"),
+    *("billing_frequency", "accumulation_frequency"),
+)
+"""Fields of a definition that all stretches of one accumulation period have in common."""
 AGGREGATION_CODES: Mapping[Aggregation, int] = {Aggregation.SUM: 0, Aggregation.COUNT: 1, Aggregation.MAX: 2}
 """What the kernels call each aggregation."""
 FOREVER_US = np.iinfo(np.int64).max
@@ -94,6 +99,10 @@ class Definition:
     def tax_inclusive(self) -> bool:
         """Whether a line contains its tax."""
         return self.tax is not None and self.tax.mode is TaxMode.INCLUSIVE
+
+    def goes_on_from(self, earlier: Definition) -> bool:
+        """Whether an accumulation period that ran under an earlier definition can go on under this one."""
+        return all(getattr(self, field) == getattr(earlier, field) for field in KEPT_WHILE_RUNNING)
 
     def billing_anchor(self) -> date:
         """Boundary 0 of the billing periods."""

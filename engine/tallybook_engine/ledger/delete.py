@@ -31,7 +31,16 @@ from tallybook_engine.ledger.replay import following_records
 from tallybook_engine.ledger.segments import VALUE_PREFIX, Decoded, RecordKind, limbs_of
 from tallybook_engine.ledger.stage import Records, empty_postings, joined, ranges, undo_postings
 from tallybook_engine.ledger.state import State
-from tallybook_engine.rating.postings import FITS, PostingTable, chain_length, move_part, repriced, set_base
+from tallybook_engine.rating.postings import (
+    AMOUNT_OVERFLOW,
+    FITS,
+    PostingTable,
+    chain_length,
+    move_part,
+    rebase_after,
+    repriced,
+    set_base,
+)
 
 
 class CustomerRecords(Records, Protocol):
@@ -293,9 +302,10 @@ class _Survivors:
             insort(values, value)
 
     def maxima(self, part: int) -> dict[int, int]:
-        """Largest value in each part of the account that a part is in; the account was read before."""
-        by_part = self._accounts[int(self._state.parts.arrays.account[part])]
-        return {each: values[-1] for each, values in by_part.items() if values}
+        """Largest value in each part of the accounts from a part's on, which were read before."""
+        accounts = _accounts_from(self._state, part)
+        of_parts = (each for account in accounts for each in self._accounts[account].items())
+        return {each: values[-1] for each, values in of_parts if values}
 
     def _of_part(self, part: int) -> list[int] | None:
         by_part = self._accounts.get(int(self._state.parts.arrays.account[part]))
@@ -313,7 +323,8 @@ def _withdraw(state: State, found: Found, survivors: _Survivors) -> tuple[Postin
     # Records are read before anything moves: reading may fail.
     for part in lowering:
         customer = found.decoded.column("customer")[found.position].as_py()
-        survivors.read(int(state.parts.arrays.account[part]), customer)
+        for account in _accounts_from(state, part):
+            survivors.read(account, customer)
     for part in maxima:
         survivors.remove(part, values[part])
     limit = sum(chain_length(state.parts.arrays, part) for part in values)
@@ -342,6 +353,15 @@ def _withdraw(state: State, found: Found, survivors: _Survivors) -> tuple[Postin
                 survivors.put_back(each, values[each])
             return None, int(fault)
     return Postings._make(column[:at] for column in made), 0
+
+
+def _accounts_from(state: State, part: int) -> list[int]:
+    """The account of a part, and those that go on from it where its accumulation period was split."""
+    accounts: dict[int, None] = {}
+    while part >= 0:
+        accounts[int(state.parts.arrays.account[part])] = None
+        part = int(state.parts.arrays.later[part])
+    return list(accounts)
 
 
 def _may_lower(state: State, part: int, value: int) -> bool:
@@ -402,10 +422,14 @@ def _lower_maximum(
         if fault != FITS:
             return fault, at
         at += 1
-        part = int(state.parts.arrays.later[part])
-        if part >= 0:
-            set_base(state.parts.arrays, part, *map(np.uint64, (low, middle, high)))
+        later = int(state.parts.arrays.later[part])
+        if later >= 0:
+            if state.parts.arrays.account[later] == state.parts.arrays.account[part]:
+                set_base(state.parts.arrays, later, *map(np.uint64, (low, middle, high)))
+            elif not rebase_after(part, state.accounts.arrays, state.parts.arrays, state.pools.prices.tables):
+                return AMOUNT_OVERFLOW, at
             carried = True
+        part = later
     return FITS, at
 
 

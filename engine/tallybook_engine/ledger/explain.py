@@ -126,7 +126,7 @@ def _explained(
         catalog_version=origin.version,
         line_number=line + 1,
         period_start_us=origin.period_start_us,
-        period_end_us=origin.period_end_us,
+        period_end_us=state.line_end(line),
         cause=cause,
         amount=amount,
         tax=tax,
@@ -152,7 +152,7 @@ def charge_line(
         steps = [(+1, end)] if state.parts.arrays.earlier[part] < 0 else [(+1, end), (-1, start)]
         lines = combined([*((+1, line_) for line_ in lines), *((+1, line_) for line_ in lines_between(price, steps))])
         quantity = _line_quantity(definition, quantity, start, end)
-    return _charge_line(line + 1, origin, definition, exact, amount, tax, quantity, lines)
+    return _charge_line(line + 1, origin, state.line_end(line), definition, exact, amount, tax, quantity, lines)
 
 
 def _line_quantity(definition: Definition, quantity: int, start: int, end: int) -> int:
@@ -168,12 +168,13 @@ def unopened_line(
     definition = state.pools.definitions[definition_index]
     lines = price_lines(definition.cells[cell].price, 0)
     origin = LineOrigin(definition_index, cell, period[0], period[1], state.current.version)
-    return _charge_line(0, origin, definition, exact, amount, tax, 0, lines)
+    return _charge_line(0, origin, period[1], definition, exact, amount, tax, 0, lines)
 
 
 def _charge_line(
     line_number: int,
     origin: LineOrigin,
+    end_us: int,
     definition: Definition,
     exact: int,
     amount: int,
@@ -194,7 +195,7 @@ def _charge_line(
         cell_id=definition.cells[origin.cell].id,
         catalog_version=origin.version,
         period_start_us=origin.period_start_us,
-        period_end_us=origin.period_end_us,
+        period_end_us=end_us,
         quantity=quantity,
         exact_amount=exact,
         amount=amount,
@@ -206,6 +207,7 @@ def _charge_line(
 def usage_total(state: State, account: int, quantity: int) -> UsageTotal:
     """The running total of an account."""
     period = int(state.accounts.arrays.period[account])
+    period_start_us, period_end_us = state.whole_period(period)
     definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
     cell = definition.cells[int(state.accounts.arrays.cell[account])]
     return UsageTotal(
@@ -214,8 +216,8 @@ def usage_total(state: State, account: int, quantity: int) -> UsageTotal:
         product_id=definition.product_id,
         cell_id=cell.id,
         catalog_version=int(state.periods.arrays.version[period]),
-        period_start_us=int(state.periods.arrays.start_us[period]),
-        period_end_us=int(state.periods.arrays.end_us[period]),
+        period_start_us=period_start_us,
+        period_end_us=period_end_us,
         quantity=quantity,
         included_quantity_left=None if cell.price.included is None else included_left(cell.price, quantity),
         next_tier_from=next_tier_from(cell.price, quantity),

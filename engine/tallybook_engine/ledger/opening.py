@@ -1,7 +1,8 @@
 """Opening what an event falls into: its accumulation period (pinned), account, part and charge line.
 
 A (product contract, accumulation period) is pinned to the catalogue version in force at its opening. A period never
-reaches into one that an earlier version opened. The first part of an account opens with the account where the plan
+reaches into one that an earlier version opened. Where a version splits it (`ledger/split`), its next stretch opens like
+a period and takes its quantity on. The first part of an account opens with the account where the plan
 costs something at quantity 0, so that the line's OPEN posting stands in the first billing period.
 """
 
@@ -55,27 +56,78 @@ def open_part(state: State, definition_index: int, cell: int, time_us: int, vers
     period = _period(state, charge, time_us)
     if period < 0:
         period = _open_period(state, charge, definition_index, definition, time_us, version)
-    account = _account(state, period, cell)
     made: list[Opening] = []
-    if account < 0:
-        account = _open_account(state, period, cell)
-        first_us = max(int(state.periods.arrays.start_us[period]), definition.start_us)
-        if _price_of_nothing(state, int(state.accounts.arrays.price[account])) != 0:
-            try:
-                made.append(_open_part(state, account, first_us, value_at_open=True))
-            except OverflowError as error:
-                close_after(state, before)
-                raise OpeningDoesNotFit(str(error)) from error
-    if _part(state, account, time_us) < 0:
-        made.append(_open_part(state, account, time_us, value_at_open=False))
+    try:
+        account = _opened_account(state, period, cell, made)
+        if _part(state, account, time_us) < 0:
+            made.append(_open_part(state, account, time_us, value_at_open=False))
+    except OverflowError as error:
+        close_after(state, before)
+        raise OpeningDoesNotFit(str(error)) from error
     return made
+
+
+def _opened_account(state: State, period: int, cell: int, made: list[Opening]) -> int:
+    """The account of a cell, opened where it is not open; where it goes on from a stretch before, that one's first.
+
+    An account that another goes on from has a part, so that there is a quantity to go on from.
+    """
+    account = _account(state, period, cell)
+    if account >= 0:
+        return account
+    before = _cell_before(state, period, _cell_id(state, period, cell))
+    if before is not None:
+        earlier = _opened_account(state, *before, made)
+        if state.accounts.arrays.last_part[earlier] < 0:
+            made.append(_open_part(state, earlier, _first_instant(state, before[0]), value_at_open=False))
+    account = _open_account(state, period, cell)
+    if before is None and _price_of_nothing(state, int(state.accounts.arrays.price[account])) != 0:
+        made.append(_open_part(state, account, _first_instant(state, period), value_at_open=True))
+    return account
+
+
+def _first_instant(state: State, period: int) -> int:
+    """The first instant at which a period's charge is active."""
+    definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
+    return max(int(state.periods.arrays.start_us[period]), definition.start_us)
+
+
+def _cell_id(state: State, period: int, cell: int) -> str:
+    return state.pools.definitions[int(state.periods.arrays.definition[period])].cells[cell].id
+
+
+def _cell_before(state: State, period: int, cell_id: str) -> tuple[int, int] | None:
+    """(period, cell) of the same cell in the last stretch before a period that bills it."""
+    before = state.continues.get(period)
+    return None if before is None else _cell_in(state, before, cell_id)
+
+
+def _cell_in(state: State, period: int, cell_id: str) -> tuple[int, int] | None:
+    """(period, cell) of a cell in a period, or else in the last stretch before it that bills the cell."""
+    definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
+    for index, cell in enumerate(definition.cells):
+        if cell.id == cell_id and cell.billed:
+            return period, index
+    return _cell_before(state, period, cell_id)
 
 
 def opens_with_value(state: State, definition_index: int, cell: int, time_us: int) -> bool:
     """Whether `open_part` would open an account that is worth something without events, so that it moves its line."""
-    period = _period(state, int(state.pools.definition_table.charge[definition_index]), time_us)
+    charge = int(state.pools.definition_table.charge[definition_index])
+    definition = state.pools.definitions[definition_index]
+    period = _period(state, charge, time_us)
     if period >= 0 and _account(state, period, cell) >= 0:
         return False
+    earlier = _stretch_before(state, charge, definition, time_us) if period < 0 else state.continues.get(period, -1)
+    while earlier >= 0:
+        before = _cell_in(state, earlier, definition.cells[cell].id)
+        if before is None:
+            break
+        if _account(state, *before) >= 0:
+            return False
+        definition_index = int(state.periods.arrays.definition[before[0]])
+        definition, cell = state.pools.definitions[definition_index], before[1]
+        earlier = state.continues.get(before[0], -1)
     return _price_of_nothing(state, _price_index(state, definition_index, cell)) != 0
 
 
@@ -113,6 +165,9 @@ def _period(state: State, charge: int, time_us: int) -> int:
 def _open_period(
     state: State, charge: int, definition_index: int, definition: Definition, time_us: int, version: int
 ) -> int:
+    before = _stretch_before(state, charge, definition, time_us)
+    if before >= 0:
+        return _append_period(state, charge, definition_index, version, *state.whole_period(before))
     start_us, end_us = state.recent_periods.at(
         definition.accumulation_frequency, definition.anchor, definition.time_zone, time_us
     )
@@ -122,10 +177,41 @@ def _open_period(
         start_us = max(start_us, int(periods.end_us[earlier]))
     if later >= 0:
         end_us = min(end_us, int(periods.start_us[later]))
+    return _append_period(state, charge, definition_index, version, start_us, end_us)
+
+
+def _stretch_before(state: State, charge: int, definition: Definition, time_us: int) -> int:
+    """The last stretch of the accumulation period that was split before an instant, if what a charge means by now can
+    go on from it; -1 otherwise."""
+    _, earlier = _neighbours(state, charge, time_us)
+    if earlier < 0 or time_us >= state.whole_period(earlier)[1]:
+        return -1
+    pinned = state.pools.definitions[int(state.periods.arrays.definition[earlier])]
+    return earlier if definition.goes_on_from(pinned) else -1
+
+
+def _append_period(state: State, charge: int, definition_index: int, version: int, start_us: int, end_us: int) -> int:
+    """Opens an accumulation period, or its next stretch where there is one already."""
+    periods = state.periods.arrays
+    before = state.newest_period_of(charge)
+    while before >= 0 and state.whole_period(before)[0] > start_us:
+        before = int(periods.earlier[before])
+    whole = start_us, end_us
+    goes_on = before >= 0 and state.whole_period(before)[0] == start_us
+    if goes_on:
+        start_us = int(periods.end_us[before])
+    later, earlier = _neighbours(state, charge, start_us)
+    end_us = state.stretch_end(version, definition_index, start_us, end_us)
+    if later >= 0:
+        end_us = min(end_us, int(periods.start_us[later]))
     slots = len(state.cell_slots)
-    for _ in definition.cells:
+    for _ in state.pools.definitions[definition_index].cells:
         state.cell_slots.append(-1)
     period = state.periods.append(definition_index, start_us, end_us, earlier, version, slots)
+    if goes_on:
+        state.continues[period] = before
+    if (start_us, end_us) != whole:
+        state.whole[period] = whole
     link_period(state, charge, period, later)
     return period
 
@@ -175,26 +261,30 @@ def _open_part(state: State, account: int, time_us: int, *, value_at_open: bool)
         definition.billing_frequency, definition.anchor, definition.time_zone, time_us
     )
     version = int(state.periods.arrays.version[period])
+    charge = state.pools.charges.index[definition.product_contract_id]
+    start_us = max(int(state.periods.arrays.start_us[period]), billing_start_us)
+    billing_start_us = state.line_start(version, charge, start_us, billing_start_us)
     line = _line(state, definition_index, definition, cell, billing_start_us, billing_end_us, version)
     exact = _price_of_nothing(state, int(state.accounts.arrays.price[account])) if value_at_open else 0
     amount, tax = _moved(state, line, exact) if exact else (0, 0)
+    whole_start_us, whole_end_us = state.whole_period(period)
     opening = Opening(
         part=len(state.parts),
         line=line,
         account=account,
         period=period,
-        charge=state.pools.charges.index[definition.product_contract_id],
+        charge=charge,
         cell=cell,
         version=version,
-        period_start_us=int(state.periods.arrays.start_us[period]),
-        period_end_us=int(state.periods.arrays.end_us[period]),
+        period_start_us=whole_start_us,
+        period_end_us=whole_end_us,
         billing_start_us=billing_start_us,
         billing_end_us=billing_end_us,
         amount=amount,
         exact=exact,
         tax=tax,
     )
-    add_part(state, opening)
+    add_part(state, opening, priced=True)
     return opening
 
 
@@ -251,17 +341,24 @@ def _moved(state: State, line: int, exact: int) -> tuple[int, int]:
     return moved, moved_tax
 
 
-def add_part(state: State, opening: Opening) -> None:
-    """Puts an opened part into its account's chain and its OPEN posting on its line."""
+def add_part(state: State, opening: Opening, *, priced: bool) -> None:
+    """Puts an opened part into its account's chain and its OPEN posting on its line.
+
+    `priced`: the price at its start is computed; else that is left to `fold.settle`. Raises OverflowError where that
+    price does not fit; nothing has changed then.
+    """
     definition = state.pools.definitions[int(state.periods.arrays.definition[opening.period])]
-    start_us = max(opening.period_start_us, opening.billing_start_us)
-    end_us = min(opening.period_end_us, opening.billing_end_us)
-    parts, last = state.parts.arrays, int(state.accounts.arrays.last_part[opening.account])
-    later, earlier = -1, last
+    start_us = max(int(state.periods.arrays.start_us[opening.period]), opening.billing_start_us)
+    end_us = min(int(state.periods.arrays.end_us[opening.period]), opening.billing_end_us)
+    parts, earlier = state.parts.arrays, int(state.accounts.arrays.last_part[opening.account])
+    before = _cell_before(state, opening.period, _cell_id(state, opening.period, opening.cell))
+    if earlier < 0 and before is not None:
+        earlier = int(state.accounts.arrays.last_part[_account(state, *before)])
+    later = int(parts.later[earlier]) if earlier >= 0 else -1
     while earlier >= 0 and parts.start_us[earlier] > start_us:
         later, earlier = earlier, int(parts.earlier[earlier])
     quantity = parts.quantity[earlier] if earlier >= 0 else EMPTY_QUANTITIES[definition.aggregation]
-    base = price_at(state, opening.account, from_limbs(*quantity)) if earlier >= 0 else 0
+    base = price_at(state, opening.account, from_limbs(*quantity)) if priced and earlier >= 0 else 0
     part = state.parts.append(
         opening.account,
         opening.line,
@@ -286,8 +383,10 @@ def _relink(state: State, account: int, earlier: int, later: int, part_of_earlie
         state.parts.arrays.later[earlier] = part_of_earlier
     if later >= 0:
         state.parts.arrays.earlier[later] = part_of_later
-    else:
-        state.accounts.arrays.last_part[account] = part_of_later
+    if later < 0 or state.parts.arrays.account[later] != account:
+        # The stretch before may end the chain, but not this account.
+        mine = part_of_later >= 0 and state.parts.arrays.account[part_of_later] == account
+        state.accounts.arrays.last_part[account] = part_of_later if mine else -1
 
 
 def _post_opening(state: State, opening: Opening, sign: int) -> None:
@@ -301,14 +400,8 @@ def restore_around(state: State, opening: Opening) -> None:
     """Opens again what a recorded part stands on, with the numbers that were recorded."""
     if opening.period == len(state.periods):
         definition_index = state.definition_of_charge(opening.version, opening.charge)
-        later, earlier = _neighbours(state, opening.charge, opening.period_start_us)
-        slots = len(state.cell_slots)
-        for _ in state.pools.definitions[definition_index].cells:
-            state.cell_slots.append(-1)
-        state.periods.append(
-            definition_index, opening.period_start_us, opening.period_end_us, earlier, opening.version, slots
-        )
-        link_period(state, opening.charge, opening.period, later)
+        bounds = opening.period_start_us, opening.period_end_us
+        _append_period(state, opening.charge, definition_index, opening.version, *bounds)
     if opening.account == len(state.accounts):
         _open_account(state, opening.period, opening.cell)
     if opening.line == len(state.lines):
@@ -357,7 +450,7 @@ def _retirement(state: State, period: int) -> Opening:
     """The journal's word for a retired period: an opening of no part."""
     periods = state.periods.arrays
     charge = int(state.pools.definition_table.charge[periods.definition[period]])
-    start_us, end_us = int(periods.start_us[period]), int(periods.end_us[period])
+    start_us, end_us = state.whole_period(period)
     version = int(periods.version[period])
     return Opening(-1, -1, -1, period, charge, -1, version, start_us, end_us, start_us, end_us, 0, 0, 0)
 
@@ -369,7 +462,7 @@ def restore_openings(state: State, openings: Iterable[Opening]) -> None:
             retire_period(state, opening.period)
             continue
         restore_around(state, opening)
-        add_part(state, opening)
+        add_part(state, opening, priced=False)
 
 
 def mark(state: State) -> Mark:
@@ -394,6 +487,8 @@ def close_after(state: State, earlier: Mark) -> None:
         state.cell_slots.arrays.account[slot] = -1
     for period in range(len(state.periods) - 1, earlier.periods - 1, -1):
         _unlink_period(state, period)
+        state.continues.pop(period, None)
+        state.whole.pop(period, None)
     while len(state.line_by_identity) > earlier.lines:
         state.line_by_identity.popitem()
     for origin in state.line_origins[earlier.lines :]:

@@ -250,7 +250,7 @@ def charge_lines(
 
 
 def usage_totals(state: State, view: AsOf, start_us: int | None, end_us: int | None) -> list[UsageTotal]:
-    """A customer's running totals of accumulation periods that touch [start, end)."""
+    """A customer's running totals of accumulation periods that touch [start, end); a split one has that of its end."""
     last: dict[int, int] = {}
     for part in view.quantity:
         account = int(state.parts.arrays.account[part])
@@ -258,12 +258,20 @@ def usage_totals(state: State, view: AsOf, start_us: int | None, end_us: int | N
             last[account] = part
     found = []
     for account, part in last.items():
-        if not view.counts(state, part):
+        if not view.counts(state, part) or _goes_on(state, view, part):
             continue
         total = usage_total(state, account, shown(view.quantity[part]))
         if _touches(total.period_start_us, total.period_end_us, start_us, end_us):
             found.append(total)
     return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id))
+
+
+def _goes_on(state: State, view: AsOf, part: int) -> bool:
+    """Whether a later part of the accumulation period is there."""
+    later = int(state.parts.arrays.later[part])
+    while later >= 0 and later not in view.quantity:
+        later = int(state.parts.arrays.later[later])
+    return later >= 0
 
 
 def _start_quantity(state: State, view: AsOf, part: int) -> int:
@@ -282,7 +290,10 @@ def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us
 
     Only the first billing period of an accumulation period has a value without events.
     """
-    there = {(line.contract_path[-1], line.cell_id, line.period_start_us, line.period_end_us) for line in opened}
+    there = set()
+    for line in opened:
+        origin = state.line_origins[line.line_number - 1]
+        there.add((line.contract_path[-1], line.cell_id, origin.period_start_us, origin.period_end_us))
     found = []
     for index in state.current.current_definitions.values():
         definition = state.pools.definitions[index]

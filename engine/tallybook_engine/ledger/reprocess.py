@@ -147,16 +147,26 @@ def _rebase(state: State, accounts: list[int]) -> None:
 
 
 def _retire(state: State, customer_id: str, start_us: int, end_us: int) -> list[tuple[int, list[tuple[int, int]]]]:
-    """Retires the periods in the range whose product contract means something else now, or is gone."""
-    found = []
-    for period in sorted({int(p) for p in _periods_of(state, customer_id)}):
+    """Retires the periods in the range whose product contract means something else now, or is gone.
+
+    All stretches of a split period go where one of them does.
+    """
+    linked = [period for period in sorted(set(_periods_of(state, customer_id))) if _is_linked(state, period)]
+    stale = set()
+    for period in linked:
         periods = state.periods.arrays
         definition = int(periods.definition[period])
         charge = int(state.pools.definition_table.charge[definition])
         in_range = periods.end_us[period] > start_us and periods.start_us[period] < end_us
-        if in_range and state.current.current_definitions.get(charge) != definition and _is_linked(state, period):
-            found.append((period, retire_period(state, period)))
-    return found
+        if in_range and state.current.current_definitions.get(charge) != definition:
+            stale.add(_first_stretch(state, period))
+    return [(period, retire_period(state, period)) for period in linked if _first_stretch(state, period) in stale]
+
+
+def _first_stretch(state: State, period: int) -> int:
+    while period in state.continues:
+        period = state.continues[period]
+    return period
 
 
 def _periods_of(state: State, customer_id: str) -> list[int]:
@@ -275,7 +285,7 @@ def _bring_down(state: State, accounts: NDArray[np.int32]) -> Postings:
 def _chain(state: State, account: int) -> list[int]:
     """The parts of an account in the order of time."""
     chain, part = [], int(state.accounts.arrays.last_part[account])
-    while part >= 0:
+    while part >= 0 and state.parts.arrays.account[part] == account:
         chain.append(part)
         part = int(state.parts.arrays.earlier[part])
     return chain[::-1]

@@ -77,6 +77,15 @@ class Opening:
     tax: int
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An instant from which a version means something else by a charge, in the middle of its running periods."""
+
+    version: int
+    from_us: int
+    definition: int
+
+
 class State:
     """One book's ledger in memory. Only its writer changes it; it reads no clock, file or random number."""
 
@@ -92,6 +101,12 @@ class State:
         self.parts = GrowingTable(PartTable, {"quantity": 2, "base": 3, "exact": 3})
         self.lines = GrowingTable(LineTable, {"exact": 3})
         self.cell_slots = GrowingTable(CellSlots)
+        self.splits: dict[int, list[Split]] = {}
+        """By charge, in the order of their versions."""
+        self.whole: dict[int, tuple[int, int]] = {}
+        """Accumulation period (start, end) of the periods that are only a stretch of one."""
+        self.continues: dict[int, int] = {}
+        """Period -> the stretch before it, whose quantity it takes on."""
         self.newest_period = np.full(16, -1, dtype=np.int32)
         """By charge."""
         self.line_by_identity: dict[LineIdentity, int] = {}
@@ -149,6 +164,38 @@ class State:
         """Index of what the part is priced by."""
         account = self.parts.arrays.account[part]
         return int(self.periods.arrays.definition[self.accounts.arrays.period[account]])
+
+    def whole_period(self, period: int) -> tuple[int, int]:
+        """Bounds of the accumulation period that a period is, or is a stretch of."""
+        periods = self.periods.arrays
+        return self.whole.get(period) or (int(periods.start_us[period]), int(periods.end_us[period]))
+
+    def stretch_end(self, version: int, definition: int, start_us: int, end_us: int) -> int:
+        """Where a period that would end at an instant ends: at the first split by a version later than its own."""
+        for split in self.splits.get(int(self.pools.definition_table.charge[definition]), ()):
+            if split.version > version and split.definition != definition and start_us < split.from_us < end_us:
+                end_us = split.from_us
+        return end_us
+
+    def line_start(self, version: int, charge: int, part_start_us: int, billing_start_us: int) -> int:
+        """Where the line of a part starts: with the billing period, or in it at the last split before the part."""
+        for split in self.splits.get(charge, ()):
+            if split.version <= version and billing_start_us < split.from_us <= part_start_us:
+                billing_start_us = split.from_us
+        return billing_start_us
+
+    def line_end(self, line: int) -> int:
+        """Where a line ends: with its billing period, or where all that it has was split off what comes after."""
+        end_us = self.line_origins[line].period_end_us
+        charge = int(self.pools.definition_table.charge[self.line_origins[line].definition])
+        if charge not in self.splits:
+            return end_us
+        parts, periods, ends = self.parts.arrays, self.periods.arrays, []
+        for part in self.parts_of_line[line]:
+            period = self.accounts.arrays.period[parts.account[part]]
+            version, definition = int(periods.version[period]), int(periods.definition[period])
+            ends.append(self.stretch_end(version, definition, int(parts.start_us[part]), end_us))
+        return max(ends, default=end_us)
 
     def retired_periods(self) -> set[int]:
         """Periods whose events other periods rate since a reprocess."""

@@ -178,18 +178,23 @@ def _price_parts(
             continue
         account = parts.account[first]
         maximum = accounts.aggregation[account] == _MAX
+        fits = True
         low, high = own[first, 0], own[first, 1]
         base_low, base_middle, base_high = np.uint64(0), np.uint64(0), np.uint64(0)
         part = first
         while part >= 0:
             if part != first:
+                if parts.account[part] != account:
+                    # The next stretch of a split period: its own price of what the stretches before came to.
+                    account = parts.account[part]
+                    fits, base_low, base_middle, base_high = price(prices, accounts.price[account], low, high)
                 if not maximum:
                     low, high = add128(low, high, own[part, 0], own[part, 1])
                 elif lt128(low, high, own[part, 0], own[part, 1]):
                     low, high = own[part, 0], own[part, 1]
             ok, end_low, end_middle, end_high = price(prices, accounts.price[account], low, high)
             line = parts.line[part]
-            if not ok:
+            if not (ok and fits):
                 unfit[line] = True
             low_move, middle_move, high_move = sub192(end_low, end_middle, end_high, base_low, base_middle, base_high)
             exact[line, 0], exact[line, 1], exact[line, 2] = add192(

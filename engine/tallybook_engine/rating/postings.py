@@ -190,14 +190,16 @@ def take_back(
 
 
 @kernel
-def rebase_after(part: int, accounts: AccountTable, parts: PartTable, prices: PriceTables) -> None:
-    """Sets the base of the part behind `part` to the price at this part's end."""
+def rebase_after(part: int, accounts: AccountTable, parts: PartTable, prices: PriceTables) -> bool:
+    """Sets the base of the part behind `part` to its own price at this part's end; whether that fits."""
     later = parts.later[part]
-    if later >= 0:
-        _, low, middle, high = price(
-            prices, accounts.price[parts.account[part]], parts.quantity[part, 0], parts.quantity[part, 1]
-        )
-        set_base(parts, later, low, middle, high)
+    if later < 0:
+        return True
+    ok, low, middle, high = price(
+        prices, accounts.price[parts.account[later]], parts.quantity[part, 0], parts.quantity[part, 1]
+    )
+    set_base(parts, later, low, middle, high)
+    return bool(ok)
 
 
 @inlined_kernel
@@ -239,10 +241,15 @@ def move_part(
         if fault != FITS:
             return fault, at
         at += 1
-        part = parts.later[part]
-        if part >= 0:
-            set_base(parts, part, end_low, end_middle, end_high)
+        later = parts.later[part]
+        if later >= 0:
+            if parts.account[later] == parts.account[part]:
+                set_base(parts, later, end_low, end_middle, end_high)
+            elif not rebase_after(part, accounts, parts, prices):
+                # The next stretch of a split period has a price of its own at the quantity that it goes on from.
+                return AMOUNT_OVERFLOW, at
             carried = True
+        part = later
     return FITS, at
 
 

@@ -16,6 +16,7 @@ the default that its field names; an empty one is refused.
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallybook.v1 import common_pb2 as _common_pb2
@@ -1245,6 +1246,7 @@ class ApplyCatalogRequest(_message.Message):
     PRUNE_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
     prune: _builtins.bool
     """Also remove everything that is not in `put`, so that the catalogue becomes exactly that."""
     expected_version: _builtins.int
@@ -1259,6 +1261,27 @@ class ApplyCatalogRequest(_message.Message):
     def remove(self) -> Global___CatalogIds:
         """Ids to remove. An id that is not there, or is also put, is a fault."""
 
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """From this instant on, accumulation periods that are running go on under the change. Absent: they keep the version
+        that they are pinned to, and the change holds from the next period on. Finer than microseconds is cut.
+
+        It is about periods of the product contracts whose meaning the change alters, that are open and go on after the
+        instant. Each is split: events before the instant count under the version that the period is pinned to, late ones
+        too; events from it on open a second charge line of the billing period, from the instant to the period's end, and
+        the quantity accumulated goes on: that line is the new price of the quantity at its end less the new price of the
+        quantity at the instant. The second stretch is pinned when its first event comes, to the version current then. A
+        matrix rule goes on as the rule of the same id; one that is new begins at 0. A later split shortens the last
+        stretch. What is not open yet opens under the version current then, whole; after the instant, in a line of its own
+        too. Product contracts that are added or removed are so at once.
+
+        CATALOG_INVALID, with the path of the field: later than 24 hours after the server's clock; or not after everything
+        that counts already in what would be split (what is past is moved by ReprocessEvents, as whole periods, after a
+        change without this field); or the change alters, for a period that would be split, its currency, meter,
+        aggregation, value, time zone, start or frequencies. ReprocessEvents with `move_pins` moves all stretches of a
+        period to the current version, which joins them again.
+        """
+
     def __init__(
         self,
         *,
@@ -1267,10 +1290,11 @@ class ApplyCatalogRequest(_message.Message):
         prune: _builtins.bool = ...,
         expected_version: _builtins.int | None = ...,
         validate_only: _builtins.bool = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "put", b"put", "remove", b"remove"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_from", b"effective_from", "expected_version", b"expected_version", "put", b"put", "remove", b"remove"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "prune", b"prune", "put", b"put", "remove", b"remove", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_from", b"effective_from", "expected_version", b"expected_version", "prune", b"prune", "put", b"put", "remove", b"remove", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -1331,6 +1355,7 @@ class StreamingApplyCatalogRequest(_message.Message):
     PRUNE_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
     prune: _builtins.bool
     """As in ApplyCatalogRequest; only in the first part, refused in a later one."""
     expected_version: _builtins.int
@@ -1345,6 +1370,10 @@ class StreamingApplyCatalogRequest(_message.Message):
     def remove(self) -> Global___CatalogIds:
         """Ids to remove, added to those of the parts before."""
 
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """As in ApplyCatalogRequest; only in the first part, refused in a later one."""
+
     def __init__(
         self,
         *,
@@ -1353,10 +1382,11 @@ class StreamingApplyCatalogRequest(_message.Message):
         prune: _builtins.bool = ...,
         expected_version: _builtins.int | None = ...,
         validate_only: _builtins.bool = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "put", b"put", "remove", b"remove"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_from", b"effective_from", "expected_version", b"expected_version", "put", b"put", "remove", b"remove"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "prune", b"prune", "put", b"put", "remove", b"remove", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_from", b"effective_from", "expected_version", b"expected_version", "prune", b"prune", "put", b"put", "remove", b"remove", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

@@ -41,7 +41,7 @@ class CatalogServiceStub:
 
     The book comes from the credential, as in IngestService. A version is durable before it is answered and before any
     charge is pinned to it. A charge keeps the version that was current when its accumulation period opened; a later
-    version applies from the next period, or when ReprocessEvents moves the pin.
+    version applies from the next period, from `effective_from` on, or when ReprocessEvents moves the pin.
 
     Every method may answer UNAUTHENTICATED (the credential), UNAVAILABLE (retry; with the trailer
     `grpc-retry-pushback-ms` when overloaded, which clients obey) and INVALID_ARGUMENT (do not retry). Reads answer
@@ -99,7 +99,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
 
     The book comes from the credential, as in IngestService. A version is durable before it is answered and before any
     charge is pinned to it. A charge keeps the version that was current when its accumulation period opened; a later
-    version applies from the next period, or when ReprocessEvents moves the pin.
+    version applies from the next period, from `effective_from` on, or when ReprocessEvents moves the pin.
 
     Every method may answer UNAUTHENTICATED (the credential), UNAVAILABLE (retry; with the trailer
     `grpc-retry-pushback-ms` when overloaded, which clients obey) and INVALID_ARGUMENT (do not retry). Reads answer
@@ -153,7 +153,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
 
     The book comes from the credential, as in IngestService. A version is durable before it is answered and before any
     charge is pinned to it. A charge keeps the version that was current when its accumulation period opened; a later
-    version applies from the next period, or when ReprocessEvents moves the pin.
+    version applies from the next period, from `effective_from` on, or when ReprocessEvents moves the pin.
 
     Every method may answer UNAUTHENTICATED (the credential), UNAVAILABLE (retry; with the trailer
     `grpc-retry-pushback-ms` when overloaded, which clients obey) and INVALID_ARGUMENT (do not retry). Reads answer

@@ -1329,7 +1329,9 @@ class ReprocessEventsRequest(_message.Message):
     customer_reference: _builtins.str
     """Only this customer's, by its reference."""
     move_pins: _builtins.bool
-    """Move open periods to the current catalogue version too."""
+    """Move open periods to the current catalogue version too. A period that `effective_from` of a catalogue change split
+    is moved with all its stretches, and is one again.
+    """
     validate_only: _builtins.bool
     """Say what would be posted, write nothing."""
     resume_token: _builtins.str
@@ -1517,20 +1519,20 @@ class UsageTotal(_message.Message):
     cell_id: _builtins.str
     """Id of the matrix rule; empty where the plan has no matrix."""
     quantity: _builtins.str
-    """The aggregated quantity."""
+    """The aggregated quantity; of a split period, over all its stretches."""
     included_quantity_left: _builtins.str
     """What is left of the included quantity; empty where the plan has none."""
     next_tier_from: _builtins.str
     """Quantity at which the next tier begins; empty in the last tier."""
     catalog_version: _builtins.int
-    """Catalogue version that the period is pinned to."""
+    """Catalogue version that the period is pinned to; of a split period, its last stretch that is open."""
     @_builtins.property
     def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids from the root contract down to the product contract."""
 
     @_builtins.property
     def period(self) -> _common_pb2.Period:
-        """The accumulation period."""
+        """The accumulation period; where `effective_from` of a catalogue change split it, the whole of it."""
 
     def __init__(
         self,
@@ -1683,7 +1685,9 @@ class ChargeLine(_message.Message):
 
     @_builtins.property
     def period(self) -> _common_pb2.Period:
-        """The billing period."""
+        """The billing period, or as much of it as lies before or after the instant at which `effective_from` of a catalogue
+        change split it; an `as_of_sequence` does not bring back what is split since.
+        """
 
     @_builtins.property
     def amount_excluding_tax(self) -> _common_pb2.Money:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallybook.v1 import catalog_pb2 as wire
 from tallybook_engine.catalog import limits
@@ -46,6 +47,7 @@ from tallybook_engine.decimals import (
     format_decimal,
     parse_decimal,
 )
+from tallybook_engine.ledger.pivot import NANOSECONDS_END, SECONDS_END
 from tallybook_engine.pricing.model import (
     Graduated,
     IncludedMode,
@@ -92,10 +94,23 @@ _BASES = _words(Basis, wire.Frequency.Basis.items())
 _UNITS = _words(PeriodUnit, wire.Frequency.Unit.items())
 
 
-def read_change(put: wire.Catalog, remove: wire.CatalogIds, prune: bool, faults: Faults) -> CatalogChange:
+def read_change(
+    put: wire.Catalog,
+    remove: wire.CatalogIds,
+    prune: bool,
+    faults: Faults,
+    effective_from: Timestamp | None = None,
+) -> CatalogChange:
     """A change as it was sent; what cannot be read is noted in `faults`."""
     ids = {kind: tuple(getattr(remove, kind)) for kind in KINDS}
-    return CatalogChange(read_objects(put, faults), CatalogIds(**ids), prune)
+    effective_from_us = None if effective_from is None else _instant_us(effective_from, "effective_from", faults)
+    return CatalogChange(read_objects(put, faults), CatalogIds(**ids), prune, effective_from_us)
+
+
+def _instant_us(instant: Timestamp, path: str, faults: Faults) -> int:
+    if not (0 <= instant.seconds < SECONDS_END and 0 <= instant.nanos < NANOSECONDS_END):
+        faults.add(path, "is no instant from 1970 to 9999")
+    return instant.seconds * 1_000_000 + instant.nanos // 1_000
 
 
 def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
@@ -132,7 +147,8 @@ def read_difference(stored: bytes) -> CatalogChange:
     except DecodeError as error:
         raise ValueError("the stored bytes are no catalogue difference") from error
     faults = Faults()
-    change = read_change(request.put, request.remove, request.prune, faults)
+    effective_from = request.effective_from if request.HasField("effective_from") else None
+    change = read_change(request.put, request.remove, request.prune, faults, effective_from)
     if found := faults.ordered():
         raise CatalogInvalidError(found)
     return change
@@ -143,6 +159,9 @@ def write_difference(difference: CatalogChange) -> bytes:
     request = wire.ApplyCatalogRequest(put=write_objects(difference.put), prune=difference.prune)
     for kind in KINDS:
         getattr(request.remove, kind).extend(difference.remove.of_kind(kind))
+    if difference.effective_from_us is not None:
+        seconds, microseconds = divmod(difference.effective_from_us, 1_000_000)
+        request.effective_from.CopyFrom(Timestamp(seconds=seconds, nanos=microseconds * 1_000))
     return request.SerializeToString(deterministic=True)
 
 

@@ -182,7 +182,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
 async def _apply(book: CatalogBook, request: wire.ApplyCatalogRequest) -> ApplyOutcome:
     faults = Faults()
     # A large catalogue takes seconds, in which other calls go on.
-    change = await asyncio.to_thread(codec.read_change, request.put, request.remove, request.prune, faults)
+    effective_from = request.effective_from if request.HasField("effective_from") else None
+    change = await asyncio.to_thread(
+        codec.read_change, request.put, request.remove, request.prune, faults, effective_from
+    )
     try:
         if faults.ordered():
             # What cannot be read is never applied: this finds what else is wrong, and raises.
@@ -206,8 +209,10 @@ async def _gathered(parts: AsyncIterator[wire.StreamingApplyCatalogRequest]) -> 
             gathered.prune, gathered.validate_only = part.prune, part.validate_only
             if part.HasField("expected_version"):
                 gathered.expected_version = part.expected_version
-        elif part.prune or part.validate_only or part.HasField("expected_version"):
-            raise field_invalid("prune, expected_version, validate_only", "belong to the first part")
+            if part.HasField("effective_from"):
+                gathered.effective_from.CopyFrom(part.effective_from)
+        elif part.prune or part.validate_only or part.HasField("expected_version") or part.HasField("effective_from"):
+            raise field_invalid("prune, expected_version, validate_only, effective_from", "belong to the first part")
         gathered.put.MergeFrom(part.put)
         gathered.remove.MergeFrom(part.remove)
         first = False

@@ -12,7 +12,7 @@ import copy
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from functools import cache
@@ -78,6 +78,15 @@ NOTHING = LineValue(Fraction(0), 0, 0)
 Moves = Mapping[LineKey, LineValue]
 
 
+KEPT = ("meter", "aggregation", "value", "currency", "time_zone", "contract_start", "billing", "accumulation")
+"""What a running accumulation period cannot change."""
+
+
+def differences(before: Meaning, after: Meaning) -> list[str]:
+    """What keeps a period from going on under another meaning."""
+    return [name for name in KEPT if getattr(before, name) != getattr(after, name)]
+
+
 # --- One line, from the events in it ----------------------------------------------------------------------------------
 
 
@@ -139,24 +148,41 @@ def aggregated(aggregation: str, values: Sequence[Fraction]) -> Fraction:
     return Fraction(len(values)) if aggregation == "COUNT" else sum(values, Fraction(0))
 
 
-def parts(meaning: Meaning, period_start_us: int, cell: int, members: Members) -> dict[LineKey, Fraction] | None:
+def parts(
+    meaning: Meaning,
+    period_start_us: int,
+    cell: int,
+    members: Members,
+    earlier: Sequence[Fraction] | None = None,
+    splits: Iterable[int] = (),
+) -> dict[LineKey, Fraction] | None:
     """What the events of one cell in one accumulation period bring to each line; None where a number does not fit.
 
-    A price that is due without events stands in the first billing period.
+    A price that is due without events stands in the first billing period. Where the period is only a stretch of one,
+    `earlier` are the values of the stretches before: they count, and were paid for there. `splits` are instants that
+    lines do not reach over.
     """
     by_billing: dict[tuple[int, int], list[Fraction]] = defaultdict(list)
-    by_billing[billing_period(meaning, max(period_start_us, meaning.start_us))] = []
+    if earlier is None:
+        by_billing[billing_period(meaning, max(period_start_us, meaning.start_us))] = []
     for time_us, value in members:
         by_billing[billing_period(meaning, time_us)].append(value)
     found = {}
-    values: list[Fraction] = []
+    values: list[Fraction] = list(earlier or ())
     before = Fraction(0)
+    if earlier is not None:
+        paid = exact_price(meaning.cells[cell].price, aggregated(meaning.aggregation, values))
+        if paid is None:
+            return None
+        before = paid
     for billing in sorted(by_billing):
         values += by_billing[billing]
         after = exact_price(meaning.cells[cell].price, aggregated(meaning.aggregation, values))
         if after is None:
             return None
-        found[line_key(meaning, cell, billing)] = after - before
+        first_us = max(billing[0], period_start_us)
+        start_us = max([billing[0], *(each for each in splits if each <= first_us)])
+        found[line_key(meaning, cell, (start_us, billing[1]))] = after - before
         before = after
     return found
 
@@ -166,12 +192,16 @@ def parts(meaning: Meaning, period_start_us: int, cell: int, members: Members) -
 
 @dataclass(frozen=True)
 class Period:
-    """An accumulation period and what it is pinned to."""
+    """An accumulation period, or a stretch of one, and what it is pinned to."""
 
     meaning: Meaning
     version: int
     start_us: int
     end_us: int
+    whole: tuple[int, int]
+    """Bounds of the accumulation period."""
+    after: int | None
+    """Number of the stretch before, whose quantity goes on."""
 
 
 class Account(NamedTuple):
@@ -246,6 +276,8 @@ class OracleBook:
         self._brings: dict[Account, dict[LineKey, Fraction]] = {}
         """What each open account brings to each line, as `parts` says."""
         self._on_line: dict[LineKey, set[Account]] = defaultdict(set)
+        self._splits: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        """Product contract -> (version, instant from which it holds in periods that are running)."""
         self._number = 0
 
     # --- Catalogue ----------------------------------------------------------------------------------------------------
@@ -260,8 +292,12 @@ class OracleBook:
         put: Mapping[str, Iterable[Mapping[str, Any]]],
         remove: Mapping[str, Iterable[str]] | None = None,
         prune: bool = False,
+        effective_from_us: int | None = None,
     ) -> int:
-        """Puts and removes objects of a catalogue file; answers the version, the same one where nothing changes."""
+        """Puts and removes objects of a catalogue file; answers the version, the same one where nothing changes.
+
+        With an instant, running periods of what changes are split there, after all that counts in them.
+        """
         after = {kind: ({} if prune else dict(self.catalogue[kind])) for kind in KINDS}
         for kind in KINDS:
             for name in (remove or {}).get(kind, ()):
@@ -269,10 +305,42 @@ class OracleBook:
             after[kind].update((each["id"], each) for each in put.get(kind, ()))
         if after != self.catalogue:
             self.versions.append(after)
-            self._meanings = meanings(after)
+            before, self._meanings = self._meanings, meanings(after)
+            if effective_from_us is not None:
+                self._split(before, effective_from_us)
             self._customer_references |= {name: reference_of(each) for name, each in after["customers"].items()}
             self._meter_references |= {name: reference_of(each) for name, each in after["meters"].items()}
         return len(self.versions) - 1
+
+    def _split(self, before: Mapping[str, Meaning], from_us: int) -> None:
+        for product_contract, meaning in self._meanings.items():
+            if before.get(product_contract, meaning) == meaning:
+                continue
+            self._splits[product_contract].append((len(self.versions) - 1, from_us))
+            periods = self._periods[product_contract]
+            for number_, period in list(periods.items()):
+                if period.meaning == meaning or period.end_us <= from_us:
+                    continue
+                assert period.start_us < from_us
+                assert not differences(period.meaning, meaning)
+                periods[number_] = replace(period, end_us=from_us)
+                for account, entries in self._accounts.items():
+                    inside = (account.product_contract, account.period) == (product_contract, number_)
+                    assert not inside or all(entry.time_us < from_us for entry in entries)
+
+    def running(self) -> list[tuple[Period, int]]:
+        """The open periods of product contracts that there are still, and the last instant that counts in each."""
+        found = []
+        for product_contract in self._meanings:
+            for number_, period in self._periods[product_contract].items():
+                times_us = [
+                    entry.time_us
+                    for account, entries in self._accounts.items()
+                    if (account.product_contract, account.period) == (product_contract, number_)
+                    for entry in entries
+                ]
+                found.append((period, max(times_us, default=period.start_us)))
+        return found
 
     def _named(self, kind: str, event: Mapping[str, Any], field_name: str) -> Mapping[str, Any] | None:
         """The customer or meter of the current catalogue that an event names."""
@@ -441,12 +509,14 @@ class OracleBook:
             number_ = self._next()
             periods[number_] = self._new_period(product_contract, time_us)
         account = Account(product_contract, number_, cell)
-        if account in self._accounts:
+        # What it goes on from opens first, also where nothing came to it.
+        missing = [each for each in (*self._before(account), account) if each not in self._accounts]
+        for each in missing:
+            self._accounts[each] = []
+        if self._price(missing) is not None:
             return account
-        self._accounts[account] = []
-        if self._price([account]) is not None:
-            return account
-        del self._accounts[account]
+        for each in missing:
+            del self._accounts[each]
         if new:
             del periods[number_]
         return None
@@ -454,11 +524,34 @@ class OracleBook:
     def _new_period(self, product_contract: str, time_us: int) -> Period:
         """Pinned to the current version, and never reaching into what an earlier version opened."""
         meaning = self._meanings[product_contract]
-        start_us, end_us = accumulation_period(meaning, time_us)
         others = self._periods[product_contract].values()
+        next_us = min([FOREVER_US, *(other.start_us for other in others if other.start_us > time_us)])
+        version = len(self.versions) - 1
+        for number_, other in self._periods[product_contract].items():
+            last = all(each.start_us <= other.start_us or each.start_us > time_us for each in others)
+            if last and other.end_us <= time_us < other.whole[1] and not differences(other.meaning, meaning):
+                return Period(meaning, version, other.end_us, min(other.whole[1], next_us), other.whole, number_)
+        start_us, end_us = accumulation_period(meaning, time_us)
         start_us = max([start_us, *(other.end_us for other in others if other.end_us <= time_us)])
-        end_us = min([end_us, *(other.start_us for other in others if other.start_us > time_us)])
-        return Period(meaning, len(self.versions) - 1, start_us, end_us)
+        end_us = min(end_us, next_us)
+        return Period(meaning, version, start_us, end_us, (start_us, end_us), None)
+
+    def _before(self, account: Account) -> list[Account]:
+        """The accounts that one goes on from, oldest first: those of the same cell in the stretches before."""
+        period = self._periods[account.product_contract][account.period]
+        cell_id = period.meaning.cells[account.cell].id
+        found: list[Account] = []
+        while period.after is not None:
+            number_, period = period.after, self._periods[account.product_contract][period.after]
+            for index, cell in enumerate(period.meaning.cells):
+                if cell.id == cell_id and cell.price.model != "none":
+                    found.append(Account(account.product_contract, number_, index))
+        return found[::-1]
+
+    def _behind(self, account: Account) -> list[Account]:
+        """The open accounts that go on from one."""
+        name = account.product_contract
+        return [each for each in self._accounts if each.product_contract == name and account in self._before(each)]
 
     # --- Money --------------------------------------------------------------------------------------------------------
 
@@ -484,10 +577,11 @@ class OracleBook:
 
     def _price(self, accounts: Iterable[Account]) -> Moves | None:
         """Prices accounts anew and answers what moved; None, and nothing has moved, where a number does not fit."""
-        before = {account: self._brings.get(account, {}) for account in accounts}
+        moving = [each for account in accounts for each in (account, *self._behind(account))]
+        before = {account: self._brings.get(account, {}) for account in moving}
         after = {}
         for account in before:
-            priced = self._parts(account, self._accounts[account])
+            priced = self._parts(account, self._accounts)
             if priced is None:
                 return None
             after[account] = priced
@@ -506,11 +600,22 @@ class OracleBook:
                 moves[key] = new.minus(old)
         return moves
 
-    def _parts(self, account: Account, entries: Iterable[Entry]) -> dict[LineKey, Fraction] | None:
+    def _parts(self, account: Account, members: Mapping[Account, list[Entry]]) -> dict[LineKey, Fraction] | None:
         period = self._periods[account.product_contract][account.period]
         value = period.meaning.value
-        members = [(entry.time_us, Fraction(0) if value is None else entry.values[value]) for entry in entries]
-        return parts(period.meaning, period.start_us, account.cell, members)
+
+        def brought(entry: Entry) -> Fraction:
+            return Fraction(0) if value is None else entry.values[value]
+
+        before = self._before(account)
+        return parts(
+            period.meaning,
+            period.start_us,
+            account.cell,
+            [(entry.time_us, brought(entry)) for entry in members[account]],
+            [brought(entry) for each in before for entry in members[each]] if before else None,
+            [at_us for version, at_us in self._splits[account.product_contract] if version <= period.version],
+        )
 
     def _bring(self, brings: Mapping[Account, dict[LineKey, Fraction]]) -> None:
         for account, priced in brings.items():
@@ -538,8 +643,8 @@ class OracleBook:
                 members[account].append(entry)
         exact: dict[LineKey, Fraction] = defaultdict(Fraction)
         meaning_of: dict[LineKey, Meaning] = {}
-        for account, entries in members.items():
-            priced = self._parts(account, entries)
+        for account in members:
+            priced = self._parts(account, members)
             assert priced is not None
             for key, amount in priced.items():
                 exact[key] += amount
@@ -552,19 +657,20 @@ class OracleBook:
         return found
 
     def usage(self) -> dict[UsageKey, Fraction]:
-        """The quantity of every account that some event has opened."""
+        """The quantity of every account that some event has opened; of a split period, that of its last stretch."""
         members: dict[Account, list[Entry]] = {account: [] for account in self._accounts}
         for entry in self._surviving():
             for account in entry.members:
                 members[account].append(entry)
         found = {}
-        for account, entries in members.items():
+        for account in members:
+            if self._behind(account):
+                continue
             period = self._periods[account.product_contract][account.period]
             value = period.meaning.value
+            entries = [entry for each in (*self._before(account), account) for entry in members[each]]
             values = [Fraction(0) if value is None else entry.values[value] for entry in entries]
-            key = UsageKey(
-                account.product_contract, period.meaning.cells[account.cell].id, period.start_us, period.end_us
-            )
+            key = UsageKey(account.product_contract, period.meaning.cells[account.cell].id, *period.whole)
             found[key] = aggregated(period.meaning.aggregation, values)
         return found
 
@@ -610,6 +716,13 @@ class OracleBook:
             and period.end_us > start_us
             and period.start_us < end_us
             and self._meanings.get(product_contract) != period.meaning
+        }
+        # All stretches of a split period go where one of them does.
+        gone = {
+            (product_contract, number_)
+            for product_contract, periods in self._periods.items()
+            for number_, period in periods.items()
+            if any((product_contract, each) in gone and periods[each].whole == period.whole for each in periods)
         }
         accounts = {account for account in self._accounts if (account.product_contract, account.period) in gone}
         chosen = []

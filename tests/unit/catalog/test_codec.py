@@ -89,6 +89,11 @@ class TestStoredDifferences:
         difference = CatalogChange(change(CARDS).put)
         assert codec.read_difference(codec.write_difference(difference)) == difference
 
+    @pytest.mark.parametrize("effective_from_us", [0, 1_773_532_800_000_001])
+    def test_keep_the_instant_from_which_they_are_effective(self, effective_from_us):
+        difference = CatalogChange(change(CARDS).put, effective_from_us=effective_from_us)
+        assert codec.read_difference(codec.write_difference(difference)) == difference
+
     @pytest.mark.parametrize("stored", [b"\xff", b"\x0a\x05"])
     def test_other_bytes_are_refused(self, stored):
         with pytest.raises(ValueError, match="no catalogue difference"):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from tests.support.catalog_files import CARDS, catalog, read
 
 from tallybook.v1 import catalog_pb2 as wire
@@ -28,12 +29,14 @@ class BookInMemory:
     def __init__(self) -> None:
         self.versions = Versions()
         self.expected_version: int | None = None
+        self.effective_from_us: int | None = None
         self.affected: tuple[AffectedLine, ...] = ()
 
     async def apply_catalog(
         self, change: CatalogChange, expected_version: int | None, validate_only: bool
     ) -> ApplyOutcome:
         self.expected_version = expected_version
+        self.effective_from_us = change.effective_from_us
         before = self.versions.current
         after = apply_change(before, change)
         if after is not before and not validate_only:
@@ -101,6 +104,31 @@ class TestApply:
     def test_the_expected_version_is_handed_on(self, run, book, expected):
         run("ApplyCatalog", put(CARDS, expected_version=expected))
         assert book.expected_version == expected
+
+    def test_the_instant_is_handed_on(self, run, book):
+        instant = Timestamp(seconds=1_773_532_800, nanos=1_999)
+        run("ApplyCatalog", put(CARDS, effective_from=instant))
+        assert book.effective_from_us == 1_773_532_800_000_001
+        first = wire.StreamingApplyCatalogRequest(put=customers(1), effective_from=instant)
+        run("StreamingApplyCatalog", parts(first, wire.StreamingApplyCatalogRequest()))
+        assert book.effective_from_us == 1_773_532_800_000_001
+        run("ApplyCatalog", put(CARDS, prune=True))
+        assert book.effective_from_us is None
+
+    @pytest.mark.parametrize(
+        "instant", [Timestamp(seconds=-1), Timestamp(seconds=253_402_300_800), Timestamp(nanos=-1)]
+    )
+    def test_an_instant_that_is_none_is_a_fault(self, run, book, instant):
+        with pytest.raises(Fault) as refused:
+            run("ApplyCatalog", put(CARDS, effective_from=instant))
+        assert [each.field for each in refused.value.fields] == ["effective_from"]
+        assert book.versions.current == Catalog()
+
+    def test_only_the_first_part_has_an_instant(self, run):
+        second = wire.StreamingApplyCatalogRequest(put=customers(1), effective_from=Timestamp(seconds=1))
+        with pytest.raises(Fault) as refused:
+            run("StreamingApplyCatalog", parts(wire.StreamingApplyCatalogRequest(), second))
+        assert refused.value.code is ErrorCode.FIELD_INVALID
 
     def test_prune_and_remove(self, run, book):
         run("ApplyCatalog", put(CARDS))

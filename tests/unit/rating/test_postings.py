@@ -1,6 +1,7 @@
 """Postings of rows, deletions and faults, held against the same rules in plain fractions.
 
-The accounts: a yearly sum whose parts fall into monthly lines, a count, a maximum, and two that share a line.
+The accounts: a yearly sum whose parts fall into monthly lines, a count, a maximum, two that share a line, and two that
+are the stretches of one period, so that the second goes on from the first at a price of its own.
 """
 
 import random
@@ -50,12 +51,15 @@ PRICES = (
     Price(Graduated((Tier(None, 1000 * UNIT),))),
     Price(PerUnit(UNIT)),
     Price(PerUnit(UNIT)),
+    Price(PerUnit(UNIT // 3)),
+    Price(Graduated((Tier(None, 1000 * UNIT),))),
 )
-AGGREGATIONS = (SUM, COUNT, MAX, SUM, SUM)
-PARTS = ((0, 2), (0, 1), (0, 0), (1, 2), (2, 3), (2, 4), (3, 1), (4, 1))
+AGGREGATIONS = (SUM, COUNT, MAX, SUM, SUM, SUM, SUM)
+PARTS = ((0, 2), (0, 1), (0, 0), (1, 2), (2, 3), (2, 4), (3, 1), (4, 1), (5, 2), (6, 0))
 """(account, line) of each part."""
-CHAINS = ((2, 1, 0), (3,), (4, 5), (6,), (7,))
-"""Parts of each account in the order of time; the first account's were opened last first."""
+CHAINS = ((2, 1, 0), (3,), (4, 5), (6,), (7,), (8, 9), (8, 9))
+"""Parts of each account in the order of time, with those of its other stretch; the first account's were opened last
+first."""
 LINES = (
     # minor digits, half even, tax
     (2, False, Tax("exclusive", "NL", 21 * 10**10)),
@@ -107,7 +111,7 @@ class Books:
                 quantity = held.quantity + sign * (value if AGGREGATIONS[account] == SUM else 1)
             if not fits(quantity):
                 return int(QUANTITY_OVERFLOW)
-            end = exact_price(ORACLE_PRICES[account], quantity)
+            end = exact_price(ORACLE_PRICES[PARTS[later][0]], quantity)
             if end is None:
                 return int(AMOUNT_OVERFLOW)
             exact = line.exact + (end - held.base) - held.exact
@@ -135,7 +139,10 @@ class Books:
             self.lines[PARTS[later][1]] = Line(exact, minor, taxed)
             self.parts[later] = Part(quantity, held.base, end - held.base)
             if behind is not None:
-                self.parts[behind].base = end
+                base = exact_price(ORACLE_PRICES[PARTS[behind][0]], quantity)
+                if base is None:
+                    return int(AMOUNT_OVERFLOW)
+                self.parts[behind].base = base
             carried = True
         return int(FITS)
 
@@ -314,6 +321,8 @@ SCENARIOS = {
     "a tax beyond 63 bits": [[(5, 9 * 10**21)], [(5, 93 * 10**20)], [(4, UNIT)]],
     "a line beyond the limit of which no part is": [[(6, 9 * 10**26)], [(7, 10**26)], [(7, 10**26 - 1)], [(7, 1)]],
     "a row whose second pair does not fit moves nothing": [[(2, UNIT)], [(1, 2 * UNIT), (4, 10**24)], [(1, UNIT)]],
+    "a stretch goes on from the one before": [[(8, 4 * UNIT)], [(9, 2 * UNIT)], [(8, UNIT // 7)], [(9, -UNIT)]],
+    "a price at which a stretch cannot go on": [[(8, 10**24 - 1)], [(8, 1)], [(9, 1)], [(9, -UNIT)], [(8, UNIT)]],
     "a fault far down the chain": [[(0, LARGEST - UNIT)], [(2, 2 * UNIT)], [(0, -UNIT)]],
     **{f"random rows {seed}": random_rows(seed, 12) for seed in range(12)},
 }
@@ -386,7 +395,7 @@ def test_a_row_without_room_waits(capacity: int, done: int):
     assert state.as_books() == books
 
 
-@pytest.mark.parametrize(("part", "length"), [(2, 3), (1, 2), (0, 1), (3, 1), (4, 2), (5, 1), (-1, 0)])
+@pytest.mark.parametrize(("part", "length"), [(2, 3), (1, 2), (0, 1), (3, 1), (4, 2), (5, 1), (8, 2), (9, 1), (-1, 0)])
 def test_parts_to_the_end_of_the_period(part: int, length: int):
     assert chain_length(State().parts, part) == length
 

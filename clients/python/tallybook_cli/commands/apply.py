@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import tallybook_client as tb
 from tallybook.v1 import catalog_pb2
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import json_option, server_options
+from tallybook_cli.options import Instant, json_option, server_options
 from tallybook_cli.output import console, path, print_json, print_table
 from tallybook_cli.target import Target
 from tallybook_server.catalog_file import MessageFile, check_catalog_file, read_message_file
@@ -26,6 +27,12 @@ LINES_SHOWN_MAX = 20
 @click.option("--prune", is_flag=True, help="Also remove everything that the file does not have.")
 @click.option("--remove", "removals", multiple=True, metavar="KIND/ID", help="Also remove this: plans/old_plan.")
 @click.option("--expected-version", type=click.IntRange(0), help="Refuse if somebody else changed it since.")
+@click.option(
+    "--effective-from",
+    type=Instant(),
+    metavar="INSTANT",
+    help="Running accumulation periods go on under the change from then: 2026-03-15T00:00:00Z.",
+)
 @server_options
 @json_option
 def command(
@@ -35,6 +42,7 @@ def command(
     prune: bool,
     removals: tuple[str, ...],
     expected_version: int | None,
+    effective_from: datetime | None,
     as_json: bool,
 ) -> ExitCode:
     """Apply a catalogue file, YAML or JSON, as one change. Safe to run again: equal content is the same version.
@@ -43,6 +51,7 @@ def command(
     Example:
       tallybook apply examples/flights/catalog.yaml --dry-run
       tallybook apply examples/flights/catalog.yaml
+      tallybook apply dearer.yaml --effective-from 2026-03-15T00:00:00Z
     """
     catalog = read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog)
     remove = _ids(removals)
@@ -51,7 +60,12 @@ def command(
     with target.connect() as client:
         try:
             change = client.apply_catalog(
-                catalog.message, remove=remove, prune=prune, expected_version=expected_version, validate_only=dry_run
+                catalog.message,
+                remove=remove,
+                prune=prune,
+                expected_version=expected_version,
+                validate_only=dry_run,
+                effective_from=effective_from,
             )
         except tb.InvalidArgumentError as error:
             faults = _faults(client, catalog, remove, prune) if error.fields else []
@@ -126,7 +140,7 @@ def _print(change: tb.CatalogChange, dry_run: bool) -> None:
 
 def _print_affected(change: tb.CatalogChange) -> None:
     console().print(
-        f"{change.affected_line_count:,} open charge lines keep their version until `tallybook reprocess --move-pins`:"
+        f"{change.affected_line_count:,} open charge lines keep what they have until `tallybook reprocess --move-pins`:"
     )
     columns = ["customer", "contract", "cell", "from", "to", "now>", "reprocess posts>"]
     print_table("", columns, map(_affected_row, change.affected_lines[:LINES_SHOWN_MAX]))
