@@ -122,6 +122,27 @@ def meanings(catalogue: Catalogue) -> dict[str, Meaning]:
     return found
 
 
+def spelled_out(catalogue: Catalogue) -> dict[str, Any]:
+    """A catalogue in which each accumulation period says its basis: left out, it is that of the billing frequency."""
+    contracts = {name: _spelled_out(root, {}) for name, root in catalogue["contracts"].items()}
+    return {**catalogue, "contracts": contracts}
+
+
+def _spelled_out(contract: Mapping[str, Any], billing: Mapping[str, Any]) -> dict[str, Any]:
+    billing = contract.get("billing_frequency", billing)
+    made = dict(contract)
+    if "product_contracts" in contract:
+        made["product_contracts"] = [
+            {**each, "accumulation_period": {"basis": billing["basis"], **each["accumulation_period"]}}
+            if "accumulation_period" in each
+            else each
+            for each in contract["product_contracts"]
+        ]
+    if "sub_contracts" in contract:
+        made["sub_contracts"] = [_spelled_out(below, billing) for below in contract["sub_contracts"]]
+    return made
+
+
 _INHERITED = ("customer", "time_zone", "start_date", "end_date", "billing_frequency")
 
 

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tallybook_oracle.calendar import anchor, boundary_date, first_instant
-from tallybook_oracle.catalog import KINDS, Catalogue, Meaning, OracleFrequency, meanings, reference_of
+from tallybook_oracle.catalog import KINDS, Catalogue, Meaning, OracleFrequency, meanings, reference_of, spelled_out
 from tallybook_oracle.numbers import fits, number
 from tallybook_oracle.pricing import exact_price
 from tallybook_oracle.rounding import minor_units
@@ -303,7 +303,7 @@ class OracleBook:
             for name in (remove or {}).get(kind, ()):
                 del after[kind][name]
             after[kind].update((each["id"], each) for each in put.get(kind, ()))
-        if after != self.catalogue:
+        if spelled_out(after) != spelled_out(self.catalogue):
             self.versions.append(after)
             before, self._meanings = self._meanings, meanings(after)
             if effective_from_us is not None:
