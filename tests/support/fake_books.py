@@ -43,6 +43,7 @@ class FakeBook:
     before_ingest: Callable[[], Awaitable[object]] | None = None
     """Awaited before events are stored; may raise."""
     before_explain: Callable[[], Awaitable[object]] | None = None
+    before_predict: Callable[[], Awaitable[object]] | None = None
     deleted: list[Sequence[EventSelector]] = field(default_factory=list)
 
     async def ingest(self, columns: EventColumns, *, duplicates_costed: bool) -> Stored:
@@ -53,6 +54,8 @@ class FakeBook:
         return Stored(_outcome(columns), len(self.ingested))
 
     async def predict(self, columns: EventColumns) -> Stored:
+        if self.before_predict is not None:
+            await self.before_predict()
         return Stored(_outcome(columns), 0, [[CENTS_7]] * columns.row_count)
 
     async def explain(self, outcome: StageOutcome, rows: Iterable[int]) -> list[list[Explained]]:

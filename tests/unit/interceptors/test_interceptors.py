@@ -119,21 +119,21 @@ def test_more_calls_at_once_than_the_limit_are_overload(monkeypatch, more, outco
 
         async with served(books) as channel:
             # Given calls at work
-            book.before_ingest = wait
-            at_work = [asyncio.ensure_future(call(channel, "IngestEvents", REQUEST)) for _ in range(2 + more)]
+            book.before_predict = wait
+            at_work = [asyncio.ensure_future(call(channel, "PredictCosts", REQUEST)) for _ in range(2 + more)]
             for _ in at_work:
                 await entered.acquire()
             # When one more comes
-            book.before_ingest = None
+            book.before_predict = None
             try:
-                await call(channel, "IngestEvents", REQUEST)
+                await call(channel, "PredictCosts", REQUEST)
                 found = "OK"
             except grpc.aio.AioRpcError as error:
                 found = f"{error.code().name} {failed_with(error)}"
             # Then those at work are not disturbed, and calls are taken again
             go_on.set()
             await asyncio.gather(*at_work)
-            await call(channel, "IngestEvents", REQUEST)
+            await call(channel, "PredictCosts", REQUEST)
             return found
 
     assert asyncio.run(run()) == outcome
