@@ -1,8 +1,8 @@
 """Unary calls: one event, durable, with its full prediction, against a call that does nothing.
 
 Timed, each call by itself: IngestEvents with one new event and the prediction FULL, on one channel, one call after the
-other; the health check, which does nothing, on the same channel in turn; and 64 callers at once, each with a channel
-and a thread of its own. Every answer comes after its commit is flushed to the disk. 1,000 customers, one charge an
+other; the health check, which does nothing, on the same channel in turn; and both by 64 callers at once, each with a
+channel and a thread of its own. Every answer comes after its commit is flushed to the disk. 1,000 customers, one charge an
 event. Not timed: starting the server, the catalogue, making the events, and the first calls, in which lines open.
 
     python -m benchmarks.unary
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,13 @@ def measure(size: Size) -> list[Figures]:
             cost = sum((_cost(stub.IngestEvents(request)) for request in warm), Decimal(0))
             sequential, concurrent = rest[: CALL_COUNTS[size]], rest[CALL_COUNTS[size] :]
             nothing, one, paid = _in_turn(channel, stub, sequential)
+        none, none_seconds, _ = _at_once(server.address, [None] * len(concurrent), CALLS_EACH[size])
         many, seconds, paid_by_many = _at_once(server.address, concurrent, CALLS_EACH[size])
     total = hash_of(f"{count} {cost + paid + paid_by_many}".encode())
     return [
         _figures("no-op, one after the other", nothing, sum(nothing), total),
         _figures("one event, one after the other", one, sum(one), total),
+        _figures(f"no-op, {CALLERS} callers at once", none, none_seconds, total),
         _figures(f"one event, {CALLERS} callers at once", many, seconds, total),
     ]
 
@@ -91,21 +93,29 @@ def _in_turn(
 
 
 def _at_once(
-    address: str, requests: list[ingest_pb2.IngestEventsRequest], calls_each: int
+    address: str, requests: Sequence[ingest_pb2.IngestEventsRequest | None], calls_each: int
 ) -> tuple[list[float], float, Decimal]:
-    """(seconds of each call, of all together, what the events cost), each caller in a thread of its own."""
+    """(seconds of each call, of all together, what the events cost), each caller in a thread of its own.
+
+    None instead of a request is a call that does nothing.
+    """
     seconds: list[float] = []
     paid: list[Decimal] = []
     ready = threading.Barrier(CALLERS + 1)
 
-    def call(mine: list[ingest_pb2.IngestEventsRequest]) -> None:
+    def call(mine: Sequence[ingest_pb2.IngestEventsRequest | None]) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(address, options=options) as channel:
             grpc.channel_ready_future(channel).result()
             stub = ingest_pb2_grpc.IngestServiceStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             ready.wait()
             for request in mine:
                 begun = time.perf_counter()
+                if request is None:
+                    health.Check(health_pb2.HealthCheckRequest())
+                    seconds.append(time.perf_counter() - begun)
+                    continue
                 response = stub.IngestEvents(request)
                 seconds.append(time.perf_counter() - begun)
                 paid.append(_cost(response))
