@@ -2,8 +2,8 @@
 
 Timed, each call by itself: IngestEvents with one new event and the prediction FULL, on one channel, one call after the
 other; the health check, which does nothing, on the same channel in turn; and both by 64 callers at once, each with a
-channel and a thread of its own. Every answer comes after its commit is flushed to the disk. 1,000 customers, one charge an
-event. Not timed: starting the server, the catalogue, making the events, and the first calls, in which lines open.
+channel and a thread of its own. Every answer comes after its commit is flushed to the disk. 1,000 customers, one charge
+an event. Not timed: starting the server, the catalogue, making the events, and the first calls, in which lines open.
 
     python -m benchmarks.unary
     python -m benchmarks.unary --smoke --json
