@@ -31,13 +31,13 @@ from benchmarks.measuring import Figures, Size, hash_of, run_command, timed
 from benchmarks.processes import resident_bytes
 from benchmarks.workload import Events
 
-from tallybook.v1 import ingest_pb2
+from tallybook_client.frames import ipc_stream
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.faults import Faults
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_server.book import Book
+from tallybook_server.codec.arrow import decode_events
 from tallybook_server.codec.catalog import read_objects
-from tallybook_server.codec.events import decode_rows
 from tallybook_server.folding import open_book
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.warm_up import warm_up
@@ -46,7 +46,7 @@ BATCH_ROWS = 32_768
 EVENT_COUNTS = {Size.SMOKE: 3_000, Size.FULL: 10_000_000}
 SINGLE_COUNTS = {Size.SMOKE: 200, Size.FULL: 100_000}
 SYNTHETIC_ROWS = 1_000_000
-"""Typed rows are made of this many events at a time."""
+"""Tables are made of this many events at a time."""
 
 
 def measure(size: Size) -> list[Figures]:
@@ -95,9 +95,10 @@ async def _write(path: Path, count: int, batch_rows: int, synchronous: str) -> N
 def _columns(count: int, batch_rows: int) -> Iterator[EventColumns]:
     for first in range(0, count, SYNTHETIC_ROWS):
         events = Events(min(SYNTHETIC_ROWS, count - first), first)
+        table = events.table()
         for rows in events.batches(batch_rows):
-            message = ingest_pb2.EventRows(events=events.messages(rows))
-            yield decode_rows(message.SerializeToString(), batch_rows)
+            (batch,) = table.slice(rows.start, len(rows)).combine_chunks().to_batches()
+            yield decode_events(ipc_stream(batch))
 
 
 # --- Opening, in a process of its own ---------------------------------------------------------------------------------
