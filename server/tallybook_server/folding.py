@@ -12,7 +12,7 @@ from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.catalog.versions import Versions
 from tallybook_engine.ledger.fold import fold, pinned_versions, settle
-from tallybook_engine.ledger.snapshot import restore_keys, restore_state
+from tallybook_engine.ledger.snapshot import key_count, restore_keys, restore_state
 from tallybook_engine.ledger.split import note_splits
 from tallybook_engine.ledger.state import State
 from tallybook_server.codec.catalog import read_difference
@@ -49,6 +49,7 @@ def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
     _note_splits(state, versions, changes)
     records = JournalRecords(journal, state.hasher)
     sequence = _restore_snapshot(journal, state, versions.catalog) if from_snapshot else 0
+    state.references.reserve(sum(each.header.record_count for each in journal.headers(after_sequence=sequence)))
     runs = []
     for segment in records.segments(after_sequence=sequence):
         # A merged segment may reach back over the snapshot.
@@ -79,7 +80,9 @@ def _restore_snapshot(journal: Journal, state: State, catalog_of: Callable[[int]
     if sequence == 0:
         return 0
     restore_state(state, journal.snapshot_part(sequence, STATE_PART), catalog_of)
-    for part in sorted(parts, key=lambda part: part.sequence):
-        if part.name == KEYS_PART and part.sequence <= sequence:
-            restore_keys(state, journal.snapshot_part(part.sequence, KEYS_PART))
+    key_parts = [part for part in parts if part.name == KEYS_PART and part.sequence <= sequence]
+    # Once for all, because each growth of the table moves every key in it.
+    state.references.reserve(sum(key_count(part.body_bytes) for part in key_parts))
+    for part in sorted(key_parts, key=lambda part: part.sequence):
+        restore_keys(state, journal.snapshot_part(part.sequence, KEYS_PART))
     return sequence

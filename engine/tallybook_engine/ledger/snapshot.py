@@ -68,9 +68,17 @@ def restore_state(state: State, body: bytes, catalog_of: Callable[[int], Catalog
     state.receipt_time_us = int(metadata[_RECEIPT_TIME])
 
 
+_KEY_BYTES = 24
+
+
 def dump_keys(runs: Sequence[NDArray[np.uint64]]) -> bytes:
     """Runs of [n, 3] keys and their locations, in the order in which they were given."""
     return b"".join(np.ascontiguousarray(run).data for run in runs)
+
+
+def key_count(body_bytes: int) -> int:
+    """How many keys a run of so many bytes holds."""
+    return body_bytes // _KEY_BYTES
 
 
 def restore_keys(state: State, body: bytes) -> None:
