@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -164,6 +165,9 @@ async def _serve(settings: Settings, started: Callable[[int], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):
                 loop.add_signal_handler(number, told_to_stop.set)
+        # The compiled kernels are hundreds of thousands of objects that stay: no collection looks at them again.
+        gc.collect()
+        gc.freeze()
         started(app.port)
         await told_to_stop.wait()
 
