@@ -1,0 +1,1 @@
+"""Demand: what a bill charges for power rather than energy, one scheme a file."""

@@ -1,0 +1,86 @@
+"""Coincident peak: a load's power while the system had its peaks.
+
+The system's peaks are either published instants, or found in a channel of the system's load: its N largest intervals,
+each so many local days from the others (1: on different days), chosen from the largest down, the earlier of equals.
+The load's mean over the peaks counts; a peak at which the load has no value is left out.
+
+Source: PJM, Manual 18 (5CP, five days); ERCOT, 4CP; National Grid ESO, Triads (three half-hours at least ten clear
+days apart).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tallybook_engine.calendar.local_time import local_times
+from tallybook_engine.decimals import UNIT
+from tallybook_engine.demand.load import Load
+from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
+from tallybook_engine.demand.windows import NO_WINDOW, windows_of
+from tallybook_engine.determinants.numbers import HOUR_US, quotient
+
+
+@dataclass(frozen=True)
+class CoincidentPeak(Scheme):
+    """The mean power at the system's peaks; of a whole period."""
+
+    system_channel: str | None = None
+    """Channel of the system's load; or `peak_starts_us`, never both."""
+    peak_starts_us: tuple[int, ...] = ()
+    """Published beginnings of the peaks, microseconds since the epoch."""
+    count: int = 1
+    """How many peaks of the system's load."""
+    days_apart: int = 1
+    """Least difference of the peaks' local dates: 0 any, 1 different days, 11 ten clear days between."""
+    block_us: int = HOUR_US
+    """Length of a peak, of the system's load and of the load; it may be several intervals."""
+
+    def __post_init__(self) -> None:
+        at_least(self.count, 1, "count")
+        at_least(self.days_apart, 0, "days_apart")
+        at_least(self.block_us, 1, "block_us")
+        if (self.system_channel is None) == (not self.peak_starts_us):
+            raise SchemeFault("a coincident peak has a system channel or the beginnings of peaks, one of them")
+
+    def other_channels(self) -> tuple[str, ...]:
+        return () if self.system_channel is None else (self.system_channel,)
+
+
+def coincident_peak(scheme: CoincidentPeak, load: Load, system: Load | None) -> Iterator[Demand]:
+    """One, of the whole period."""
+    starts = system_peaks(scheme, system) if system is not None else sorted(set(scheme.peak_starts_us))
+    starts = [start for start in starts if load.start_us <= start < max(load.end_us, load.start_us + 1)]
+    windows = windows_of(load, scheme.block_us)
+    rows = np.searchsorted(windows.starts_us, np.array(starts, dtype=np.int64)).tolist()
+    found = [
+        row
+        for start, row in zip(starts, rows, strict=True)
+        if row < len(windows.starts_us) and windows.starts_us[row] == start and windows.end_row[row] != NO_WINDOW
+    ]
+    value = quotient(sum(windows.power(row) for row in found), len(found) * UNIT) if found else None
+    frame, totals = load.totals(load.month_bounds())
+    quality = load.worst(totals, range(frame.cell_count), frame.total)
+    peaks = tuple(windows.peak(row, 1) for row in found)
+    yield Demand(load.start_us, load.end_us, False, value, load.unit, quality, peaks)
+
+
+def system_peaks(scheme: CoincidentPeak, system: Load) -> list[int]:
+    """Beginnings of the system's peaks in its period, microseconds since the epoch, in order of time."""
+    windows = windows_of(system, scheme.block_us)
+    filled = np.flatnonzero(windows.end_row != NO_WINDOW)
+    days = local_times(system.zone, windows.starts_us[filled]).day.tolist()
+    ranked = sorted(
+        (-windows.power(window), int(windows.starts_us[window]), day)
+        for window, day in zip(filled.tolist(), days, strict=True)
+    )
+    chosen: list[tuple[int, int]] = []
+    for _, start, day in ranked:
+        if len(chosen) == scheme.count:
+            break
+        overlaps = any(abs(start - other) < scheme.block_us for other, _ in chosen)
+        if not overlaps and all(abs(day - other) >= scheme.days_apart for _, other in chosen):
+            chosen.append((start, day))
+    return sorted(start for start, _ in chosen)

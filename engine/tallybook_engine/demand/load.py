@@ -1,0 +1,101 @@
+"""The load that demand schemes look at: one channel over one period, as power."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.local_time import DAY_US
+from tallybook_engine.determinants.accumulate import NO_ROW, Map, Totals
+from tallybook_engine.determinants.configuration import ChannelClassifier, HolidayCalendar, Label, TimesliceGroup
+from tallybook_engine.determinants.interval import Frame, channel_totals, frame, monthly_frame, taken_rows
+from tallybook_engine.determinants.numbers import power_unit
+from tallybook_engine.determinants.pmax import peak_at, value_of
+from tallybook_engine.determinants.quality import QualityTable
+from tallybook_engine.determinants.readings import ListedTimes, Readings
+from tallybook_engine.determinants.result import Peak
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest interval of some time."""
+
+    value: int
+    """Power at scale 12."""
+    peak: Peak
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """One channel's readings, and the period that is asked about."""
+
+    channel: str
+    readings: Readings
+    classifier: ChannelClassifier
+    quality: QualityTable
+    zone: str
+    start_us: int
+    end_us: int
+    spread: Map = map
+
+    @property
+    def is_energy(self) -> bool:
+        """Whether values are energy, whose mean power counts; otherwise they are power already."""
+        return power_unit(self.classifier.unit) is not None
+
+    @property
+    def unit(self) -> str:
+        """Unit of its power."""
+        return power_unit(self.classifier.unit) or self.classifier.unit
+
+    def month_bounds(self) -> NDArray[np.int64]:
+        """The period's bounds and the beginnings of local months inside, int64[p + 1]."""
+        return monthly_frame(self.zone, self.start_us, self.end_us).cell_bounds
+
+    def totals(
+        self,
+        bounds: NDArray[np.int64],
+        group: TimesliceGroup | None = None,
+        calendar: HolidayCalendar | None = None,
+    ) -> tuple[Frame, Totals]:
+        """One pass over the cells between bounds and the slices of a group; maxima are those of power."""
+        longest = self.readings.times.interval_us
+        lead_us = max(DAY_US, int(longest.max(initial=1)) if isinstance(longest, np.ndarray) else longest)
+        laid_out = frame(self.zone, bounds, group, calendar, lead_us)
+        totals = channel_totals(
+            laid_out,
+            self.readings,
+            self.classifier.label,
+            self.quality,
+            as_power=self.is_energy,
+            spread=self.spread,
+        )
+        return laid_out, totals
+
+    def maximum(self, totals: Totals, cell: int, column: int, count: int | None = None) -> Maximum | None:
+        """A cell's largest interval, that occurs `count` times; None where none has a value."""
+        row = int(totals.best_row[0, cell, column])
+        if row == NO_ROW:
+            return None
+        if count is None:
+            count = int(totals.best_count[0, cell, column])
+        value = value_of(totals, self.classifier, cell, column, as_power=self.is_energy)
+        return Maximum(value, peak_at(self.readings, self.classifier.label, self.quality, row, count))
+
+    def worst(self, totals: Totals, cells: range, column: int) -> str | None:
+        """The worst status of some cells."""
+        return self.quality.worst(totals.row_count[0, cells.start : cells.stop, column].sum(axis=0))
+
+    def intervals(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """(starts, lengths, first row) of the rows that the period takes, int64[n] microseconds."""
+        times, label = self.readings.times, self.classifier.label
+        first, last = taken_rows(times, label, self.start_us, self.end_us)
+        if isinstance(times, ListedTimes):
+            labels = times.labels_us[first:last]
+            lengths = np.broadcast_to(np.asarray(times.interval_us, dtype=np.int64), times.labels_us.shape)[first:last]
+        else:
+            labels = times.first_us + np.arange(first, last, dtype=np.int64) * times.interval_us
+            lengths = np.full(last - first, times.interval_us, dtype=np.int64)
+        return (labels - lengths if label is Label.END else labels), lengths, first

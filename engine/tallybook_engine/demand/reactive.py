@@ -1,0 +1,123 @@
+"""Reactive energy: what is drawn above a share of the active energy, and the power factor.
+
+Excess is the reactive energy above `ratio` times the active energy, never below 0: of the period as a whole, or
+interval by interval and added up. The power factor is active over apparent energy, the root of the squares' sum.
+
+Source: Germany, grid companies' price sheets (Blindmehrarbeit: above 50 % of the active energy, cos phi 0.9); France,
+Enedis TURPE, tan phi 0.4; IEEE Std 1459 for the (arithmetic) power factor of energies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+
+import numpy as np
+
+from tallybook_engine.decimals import QUANTITY_SCALE, UNIT
+from tallybook_engine.demand.load import Load
+from tallybook_engine.demand.periods import whole_and_months
+from tallybook_engine.demand.scheme import Demand, Scheme, at_least
+from tallybook_engine.determinants.numbers import fitting, quantity_of, rounded
+
+
+@dataclass(frozen=True)
+class ExcessReactive(Scheme):
+    """Reactive energy above a share of the active energy; the request's channel is the active one."""
+
+    reactive_channel: str
+    ratio: int = UNIT // 2
+    """Share of the active energy that is free, tan phi; scale 12."""
+    is_by_interval: bool = False
+    """Compare each interval, where both channels have a value for it, and add the excesses up."""
+
+    def __post_init__(self) -> None:
+        at_least(self.ratio, 0, "ratio")
+
+    def other_channels(self) -> tuple[str, ...]:
+        return (self.reactive_channel,)
+
+
+@dataclass(frozen=True)
+class PowerFactor(Scheme):
+    """Active over apparent energy, 0 to 1; the request's channel is the active one."""
+
+    reactive_channel: str
+
+    def other_channels(self) -> tuple[str, ...]:
+        return (self.reactive_channel,)
+
+
+def excess_of(active: int, reactive: int, ratio: int) -> Fraction:
+    """Reactive energy above the free share, in units of scale 12; all three at scale 12."""
+    return max(Fraction(0), reactive - Fraction(active * ratio, UNIT))
+
+
+def power_factor_of(active: int, reactive: int) -> int | None:
+    """Active over apparent energy, of the same scale; scale 12, rounded half away from zero. None of no energy.
+
+    A negative active energy has a negative factor.
+    """
+    squares = active * active + reactive * reactive
+    if squares == 0:
+        return None
+    # round(x) of a root: floor(2 x) decides the half; the factor is irrational or exact, so no half is missed.
+    doubled = isqrt(4 * active * active * UNIT * UNIT // squares)
+    factor = (doubled + 1) // 2
+    return -factor if active < 0 else factor
+
+
+def excess_reactive(scheme: ExcessReactive, load: Load, reactive: Load, split_by_month: bool) -> Iterator[Demand]:
+    """Of the period, and of each of its months where they are asked for."""
+    unit = reactive.classifier.unit
+    pairs = _pairs(load, reactive) if scheme.is_by_interval else None
+    for start, end, is_month, active_sum, reactive_sum, quality in _sums(load, reactive, split_by_month):
+        if pairs is None:
+            excess = excess_of(active_sum, reactive_sum, scheme.ratio)
+        else:
+            excess = sum(
+                (excess_of(active, drawn, scheme.ratio) for at, active, drawn in pairs if start <= at < end),
+                start=Fraction(0),
+            )
+        yield Demand(start, end, is_month, fitting(rounded(excess)), unit, quality)
+
+
+def power_factor(load: Load, reactive: Load, split_by_month: bool) -> Iterator[Demand]:
+    """Of the period, and of each of its months where they are asked for."""
+    for start, end, is_month, active_sum, reactive_sum, quality in _sums(load, reactive, split_by_month):
+        yield Demand(start, end, is_month, power_factor_of(active_sum, reactive_sum), "1", quality)
+
+
+def _sums(load: Load, reactive: Load, split_by_month: bool) -> Iterator[tuple[int, int, bool, int, int, str | None]]:
+    """(start, end, is month, active, reactive energy at scale 12, worst status of both)."""
+    bounds = load.month_bounds()
+    frame, active_totals = load.totals(bounds)
+    _, reactive_totals = reactive.totals(bounds)
+    for cells, start, end, is_month in whole_and_months(bounds, split_by_month):
+        sums = [
+            quantity_of(sum(totals.sum_of(0, cell, frame.total) for cell in cells), of.classifier.decimal_places)
+            for of, totals in ((load, active_totals), (reactive, reactive_totals))
+        ]
+        part = slice(cells.start, cells.stop)
+        row_count = sum(
+            totals.row_count[0, part, frame.total].sum(axis=0) for totals in (active_totals, reactive_totals)
+        )
+        yield start, end, is_month, sums[0], sums[1], load.quality.worst(np.asarray(row_count))
+
+
+def _pairs(load: Load, reactive: Load) -> list[tuple[int, int, int]]:
+    """(start, active, reactive at scale 12) of the intervals that both channels have a value for."""
+    found = []
+    for of in (load, reactive):
+        starts, lengths, first = of.intervals()
+        rows = slice(first, first + len(starts))
+        usable = of.quality.has_value()[of.readings.quality[rows]]
+        factor = 10 ** (QUANTITY_SCALE - of.classifier.decimal_places)
+        columns = zip(
+            starts.tolist(), lengths.tolist(), of.readings.values[rows].tolist(), usable.tolist(), strict=True
+        )
+        found.append({(start, length): value * factor for start, length, value, is_usable in columns if is_usable})
+    active, drawn = found
+    return [(key[0], active[key], drawn[key]) for key in active if key in drawn]

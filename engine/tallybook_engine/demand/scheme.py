@@ -1,0 +1,48 @@
+"""What every demand scheme says of itself, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallybook_engine.determinants.result import Peak
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Options of a scheme; each scheme is a frozen dataclass of its own."""
+
+    def other_channels(self) -> tuple[str, ...]:
+        """Channels of the datasource that it reads besides its own."""
+        return ()
+
+    def timeslice_group_id(self) -> str | None:
+        """The timeslice group that it reads."""
+        return None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a scheme makes of one period."""
+
+    start_us: int
+    end_us: int
+    is_month: bool
+    """Whether it is one local month of a longer period."""
+    value: int | None
+    """Scale 12; None where no interval has a value."""
+    unit: str
+    quality: str | None
+    """The worst status of the period."""
+    peaks: tuple[Peak, ...] = ()
+    """The intervals or windows that count, in order of time."""
+    slice: str | None = None
+
+
+class SchemeFault(ValueError):
+    """Options of a scheme that make no sense."""
+
+
+def at_least(value: int, least: int, name: str) -> None:
+    """Raises SchemeFault where an option is smaller than it may be."""
+    if value < least:
+        raise SchemeFault(f"{name} is at least {least}, not {value}")

@@ -1,0 +1,81 @@
+"""Mean of the highest peaks on different days of a month.
+
+The largest block (an hour, as a rule) of each local day is its peak; the N highest days count, and where a month has
+fewer, those there are. Hours of a window may count at a share, before the highest are chosen.
+
+Source: Norway, NVE's grid tariff model and grid companies' pages (norgesnett.no, hlk.no): the mean of the three highest
+hourly values on three different days. Sweden, Ellevio: 22:00 to 06:00 counts half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from tallybook_engine.calendar.local_time import DAY_US, MINUTE_US, local_times
+from tallybook_engine.decimals import UNIT
+from tallybook_engine.demand.load import Load
+from tallybook_engine.demand.periods import months
+from tallybook_engine.demand.rolling import block_starts
+from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
+from tallybook_engine.demand.windows import NO_WINDOW, windows_of
+from tallybook_engine.determinants.configuration import MINUTES_A_DAY
+from tallybook_engine.determinants.numbers import HOUR_US, fitting, rounded
+
+
+@dataclass(frozen=True)
+class MeanOfTopPeaks(Scheme):
+    """The mean of a month's highest peaks."""
+
+    count: int = 3
+    """How many peaks."""
+    block_us: int = HOUR_US
+    """Length of a block, microseconds; blocks begin at its multiples from local midnight."""
+    on_different_days: bool = True
+    """One peak a local date; otherwise the highest blocks of the month, whatever their dates."""
+    share: int = UNIT
+    """What part of a block's power counts where its START lies in the window below; scale 12."""
+    share_start_minute: int = 0
+    """The window's beginning, minutes since local midnight."""
+    share_end_minute: int = 0
+    """First minute after; below the start, the window goes over midnight. Equal: there is no window."""
+
+    def __post_init__(self) -> None:
+        at_least(self.count, 1, "count")
+        at_least(self.block_us, 1, "block_us")
+        at_least(self.share, 0, "share")
+        if not (0 <= self.share_start_minute < MINUTES_A_DAY and 0 <= self.share_end_minute <= MINUTES_A_DAY):
+            raise SchemeFault("the window of the share lies within 00:00 and 24:00")
+
+
+def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:
+    """One a local month of the period."""
+    windows = windows_of(load, scheme.block_us)
+    chosen = np.flatnonzero(block_starts(windows) & (windows.end_row != NO_WINDOW))
+    local = local_times(load.zone, windows.starts_us[chosen])
+    minute = (local.wall_us % DAY_US) // MINUTE_US
+    start, end = scheme.share_start_minute, scheme.share_end_minute
+    in_window = (minute >= start) & (minute < end) if start <= end else (minute >= start) | (minute < end)
+    frame, totals = load.totals(load.month_bounds())
+    for cells, month_start, month_end, is_month in months(frame.cell_bounds):
+        starts = windows.starts_us[chosen]
+        inside = np.flatnonzero((starts >= month_start) & (starts + scheme.block_us <= month_end))
+        # The first of equal blocks stands for its day, and the earlier of equal days goes first.
+        ranked: list[tuple[int, int, int]] = []
+        best_of_day: dict[int, tuple[int, int, int]] = {}
+        for index in inside.tolist():
+            window = int(chosen[index])
+            share = scheme.share if in_window[index] else UNIT
+            entry = (-windows.power(window) * share, window, share)
+            day = int(local.day[index]) if scheme.on_different_days else window
+            best_of_day[day] = min(best_of_day.get(day, entry), entry)
+        ranked = sorted(best_of_day.values())[: scheme.count]
+        value = None
+        if ranked:
+            value = fitting(rounded(Fraction(-sum(product for product, _, _ in ranked), UNIT * len(ranked))))
+        peaks = tuple(windows.peak(window, 1) for _, window, _ in sorted(ranked, key=lambda entry: entry[1]))
+        quality = load.worst(totals, cells, frame.total)
+        yield Demand(month_start, month_end, is_month, value, load.unit, quality, peaks)

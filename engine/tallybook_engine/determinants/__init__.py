@@ -1,0 +1,1 @@
+"""Billing determinants of energy meters."""

@@ -1,0 +1,337 @@
+"""The pass over the readings: each value is read once, and sums, maxima and counts of all slices and months come out.
+
+What is judged by the calendar does not change from row to row but at a few thousand instants a year, so the readings
+of a period are cut into *segments*: runs of rows of one month that the same slices claim and that have one interval
+length. The pass reduces a segment to its sum, maximum and statuses, and adds these to every *column* (slice, or the
+total) of the segment's *cell* (month, or day). Nothing depends on how rows are cut into segments, chunks or threads:
+sums are exact integers of 128 bits, and of equal maxima the one of the lowest row wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.wide import add128, from_limbs, lt128, sub128, umul64
+from tallybook_engine.kernels.words import all_alike
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""`map`, or an executor's: how work is spread over threads. Kernels hold no interpreter lock."""
+
+NO_ROW = -1
+"""`Totals.best_row` where no row has a value."""
+TASK_BYTES = 16 << 20
+"""Values that one task of a spread pass reads, about: small enough to share evenly, large enough to be worth a call."""
+BLOCK_ROWS = 512
+"""Rows whose maximum is remembered at once, so that only where it was found has to be looked through for its row."""
+
+_LARGEST = np.iinfo(np.int64).max
+_SMALLEST = np.iinfo(np.int64).min
+_SIGN_SHIFT = np.int64(63)
+
+
+class Segments(NamedTuple):
+    """m runs of rows in rising order, and the p cells by s columns that they are added to; kernels read it."""
+
+    bounds: NDArray[np.int64]
+    """[m + 1] segment i holds the rows ``bounds[i] <= row < bounds[i + 1]``; it may hold none."""
+    cell: NDArray[np.int64]
+    """[m] the cell of each segment, below p."""
+    column_start: NDArray[np.int64]
+    """[m + 1] the columns of segment i are ``columns[column_start[i]:column_start[i + 1]]``."""
+    columns: NDArray[np.int64]
+    """The columns of all segments one after the other, each below s."""
+    length_us: NDArray[np.int64]
+    """[m] interval length of the segment's rows, microseconds, above 0."""
+    safe_value: NDArray[np.int64]
+    """[m] as many values as the segment has rows, of a magnitude up to this, cannot overflow an int64."""
+
+
+class Totals(NamedTuple):
+    """What has been accumulated: c channels by p cells by s columns."""
+
+    sum_low: NDArray[np.uint64]
+    """[c, p, s] lower limb of the sum of the values."""
+    sum_high: NDArray[np.uint64]
+    """[c, p, s] upper limb, two's complement."""
+    row_count: NDArray[np.int64]
+    """[c, p, s, k] rows of each status."""
+    covered_us: NDArray[np.int64]
+    """[c, p, s] summed length of the intervals that have a value, microseconds."""
+    best_value: NDArray[np.int64]
+    """[c, p, s] the value of the maximum."""
+    best_length_us: NDArray[np.int64]
+    """[c, p, s] length of its interval, microseconds."""
+    best_row: NDArray[np.int64]
+    """[c, p, s] its first row, or `NO_ROW`."""
+    best_count: NDArray[np.int64]
+    """[c, p, s] how many rows have it."""
+
+    def sum_of(self, channel: int, cell: int, column: int) -> int:
+        """An exact sum, at the scale of the values."""
+        return from_limbs(self.sum_low[channel, cell, column], self.sum_high[channel, cell, column])
+
+
+def segments_of(
+    bounds: NDArray[np.int64],
+    cell: NDArray[np.int64],
+    column_start: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    length_us: NDArray[np.int64],
+) -> Segments:
+    """Segments with what the pass needs to know besides."""
+    safe = _LARGEST // np.maximum(np.diff(bounds), 1)
+    return Segments(bounds, cell, column_start, columns, length_us, safe)
+
+
+def empty_totals(channel_count: int, cell_count: int, column_count: int, status_count: int) -> Totals:
+    """Totals of no rows."""
+    shape = (channel_count, cell_count, column_count)
+    return Totals(
+        np.zeros(shape, np.uint64),
+        np.zeros(shape, np.uint64),
+        np.zeros((*shape, status_count), np.int64),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.ones(shape, np.int64),
+        np.full(shape, NO_ROW, np.int64),
+        np.zeros(shape, np.int64),
+    )
+
+
+def accumulate(
+    values: NDArray[np.int64],
+    quality: NDArray[np.uint8],
+    segments: Segments,
+    has_value: NDArray[np.bool_],
+    totals: Totals,
+    *,
+    as_power: bool = False,
+    first_row: int = 0,
+    spread: Map = map,
+) -> None:
+    """Adds c channels of n rows to their totals.
+
+    `values` is int64[c, n], `quality` uint8[c, n] of codes below k, both C-contiguous; `has_value` is bool[k]: rows of
+    other statuses are counted and their values ignored. `segments` speak of the rows of these arrays; what they say of
+    best rows is `first_row` more, so that chunks of longer columns can be added in any order. With `as_power` the
+    maximum is that of value by interval length, compared exactly. `spread` is a `map` that may use threads.
+    Codes are the caller's to check. Source of the rule: DESIGN section 6, lines 4 and 5.
+    """
+    channel_count, row_count = values.shape
+    step = max(1, TASK_BYTES // (8 * max(1, row_count)))
+    _, cell_count, column_count, status_count = totals.row_count.shape
+    flat = Totals._make(array.reshape(-1) for array in totals)._replace(
+        row_count=totals.row_count.reshape(-1, status_count)
+    )
+
+    def work(first: int) -> None:
+        last = min(first + step, channel_count)
+        scratch = np.zeros(status_count, np.int64)
+        _accumulate(
+            values,
+            quality,
+            segments,
+            has_value,
+            as_power,
+            first_row,
+            first,
+            last,
+            cell_count,
+            column_count,
+            scratch,
+            flat,
+        )
+
+    for _ in spread(work, range(0, channel_count, step)):
+        pass
+
+
+@inlined_kernel
+def _wider(value: np.int64, by: np.int64, than: np.int64, than_by: np.int64) -> bool:
+    """Whether ``value / by > than / than_by``, for positive divisors, exactly."""
+    if by == than_by:
+        return bool(value > than)
+    left_low, left_high = umul64(np.uint64(value), np.uint64(than_by))
+    right_low, right_high = umul64(np.uint64(than), np.uint64(by))
+    if value < 0:
+        left_low, left_high = sub128(left_low, left_high, np.uint64(0), np.uint64(than_by))
+    if than < 0:
+        right_low, right_high = sub128(right_low, right_high, np.uint64(0), np.uint64(by))
+    return lt128(right_low, right_high, left_low, left_high)
+
+
+@kernel
+def _reduce(values: NDArray[np.int64], start: int, end: int) -> tuple[np.int64, np.int64, np.int64, int, int]:
+    """(sum wrapping at 2^64, largest, smallest, first and last block with the largest) of ``values[start:end]``."""
+    total = np.int64(0)
+    largest = np.int64(_SMALLEST)
+    smallest = np.int64(_LARGEST)
+    first_block, last_block = start, start
+    for block in range(start, end, BLOCK_ROWS):
+        block_largest = np.int64(_SMALLEST)
+        for row in range(block, min(block + BLOCK_ROWS, end)):
+            value = values[row]
+            total += value
+            block_largest = max(block_largest, value)
+            smallest = min(smallest, value)
+        if block_largest >= largest:
+            last_block = block
+            if block_largest > largest:
+                first_block = block
+                largest = block_largest
+    return total, largest, smallest, first_block, last_block
+
+
+@kernel
+def _wide_sum(values: NDArray[np.int64], start: int, end: int) -> tuple[np.uint64, np.uint64]:
+    low, high = np.uint64(0), np.uint64(0)
+    for row in range(start, end):
+        value = values[row]
+        low, high = add128(low, high, np.uint64(value), np.uint64(value >> _SIGN_SHIFT))
+    return low, high
+
+
+@kernel
+def _reduce_mixed(
+    values: NDArray[np.int64],
+    quality: NDArray[np.uint8],
+    start: int,
+    end: int,
+    has_value: NDArray[np.bool_],
+    scratch: NDArray[np.int64],
+) -> tuple[np.uint64, np.uint64, np.int64]:
+    """(sum low, sum high, largest) of the rows that have a value; `scratch` counts the rows of each status."""
+    low, high = np.uint64(0), np.uint64(0)
+    largest = np.int64(_SMALLEST)
+    for row in range(start, end):
+        code = quality[row]
+        scratch[code] += 1
+        if has_value[code]:
+            value = values[row]
+            largest = max(largest, value)
+            low, high = add128(low, high, np.uint64(value), np.uint64(value >> _SIGN_SHIFT))
+    return low, high, largest
+
+
+@kernel
+def _first_and_count(values: NDArray[np.int64], start: int, end: int, wanted: np.int64) -> tuple[int, int]:
+    """(first row, number of rows) with a value; the first is `end` where there is none."""
+    first, count = end, 0
+    for row in range(start, end):
+        is_wanted = values[row] == wanted
+        count += is_wanted
+        first = min(first, row if is_wanted else end)
+    return first, count
+
+
+@kernel
+def _first_and_count_mixed(
+    values: NDArray[np.int64],
+    quality: NDArray[np.uint8],
+    start: int,
+    end: int,
+    has_value: NDArray[np.bool_],
+    wanted: np.int64,
+) -> tuple[int, int]:
+    """The same among the rows that have a value."""
+    first, count = end, 0
+    for row in range(start, end):
+        if values[row] == wanted and has_value[quality[row]]:
+            first = min(first, row)
+            count += 1
+    return first, count
+
+
+@kernel
+def _accumulate(
+    all_values: NDArray[np.int64],
+    all_quality: NDArray[np.uint8],
+    segments: Segments,
+    has_value: NDArray[np.bool_],
+    as_power: bool,
+    first_row: int,
+    first_channel: int,
+    last_channel: int,
+    cell_count: int,
+    column_count: int,
+    scratch: NDArray[np.int64],
+    totals: Totals,
+) -> None:
+    """Channels from `first_channel` to before `last_channel`.
+
+    `totals` are flat: [c * p * s], and [c * p * s, k] for the rows of each status. `scratch` is int64[k] of zeros, and
+    is so again after.
+    """
+    status_count = len(scratch)
+    for channel in range(first_channel, last_channel):
+        values = all_values[channel]
+        quality = all_quality[channel]
+        for segment in range(len(segments.cell)):
+            start, end = segments.bounds[segment], segments.bounds[segment + 1]
+            if start == end:
+                continue
+            code = quality[start]
+            is_uniform = all_alike(quality, start, end)
+            low, high = np.uint64(0), np.uint64(0)
+            largest = np.int64(0)
+            present = np.int64(0)
+            first_block, last_block = start, end
+            if is_uniform:
+                if has_value[code]:
+                    present = end - start
+                    total, largest, smallest, first_block, last_block = _reduce(values, start, end)
+                    safe = segments.safe_value[segment]
+                    if largest <= safe and smallest >= -safe:
+                        low, high = np.uint64(total), np.uint64(total >> _SIGN_SHIFT)
+                    else:
+                        low, high = _wide_sum(values, start, end)
+            else:
+                low, high, largest = _reduce_mixed(values, quality, start, end, has_value, scratch)
+                for status in range(status_count):
+                    if has_value[status]:
+                        present += scratch[status]
+            length_us = segments.length_us[segment]
+            weight_us = length_us if as_power else np.int64(1)
+            cell = (channel * cell_count + segments.cell[segment]) * column_count
+            found_row, found_count = -1, 0
+            for position in range(segments.column_start[segment], segments.column_start[segment + 1]):
+                at = cell + segments.columns[position]
+                if is_uniform:
+                    totals.row_count[at, code] += end - start
+                else:
+                    for status in range(status_count):
+                        totals.row_count[at, status] += scratch[status]
+                if present == 0:
+                    continue
+                totals.sum_low[at], totals.sum_high[at] = add128(totals.sum_low[at], totals.sum_high[at], low, high)
+                totals.covered_us[at] += present * length_us
+                best_row = totals.best_row[at]
+                best_value = totals.best_value[at]
+                best_weight_us = totals.best_length_us[at] if as_power else np.int64(1)
+                if best_row != NO_ROW and _wider(best_value, best_weight_us, largest, weight_us):
+                    continue
+                # The rows are still in the cache, and a new maximum is rare.
+                if found_count == 0:
+                    if is_uniform:
+                        last = min(last_block + BLOCK_ROWS, end)
+                        found_row, found_count = _first_and_count(values, first_block, last, largest)
+                    else:
+                        found_row, found_count = _first_and_count_mixed(values, quality, start, end, has_value, largest)
+                    found_row += first_row
+                if best_row == NO_ROW or _wider(largest, weight_us, best_value, best_weight_us):
+                    totals.best_count[at] = found_count
+                else:
+                    totals.best_count[at] += found_count
+                    if best_row < found_row:
+                        continue
+                totals.best_value[at] = largest
+                totals.best_length_us[at] = length_us
+                totals.best_row[at] = found_row
+            if not is_uniform:
+                for status in range(status_count):
+                    scratch[status] = 0

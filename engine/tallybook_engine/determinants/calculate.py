@@ -1,0 +1,497 @@
+"""The whole rule: one billing request, its readings and its configuration become determinants or a cancellation.
+
+Everything is computed before anything is answered, so there is nothing to take back when a channel does not pass.
+
+Source: Energyworx, standard_load_billing_data, standard_billing_validation and
+standard_billing_determinants_calculation; DESIGN section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.local_time import DAY_US, local_times
+from tallybook_engine.calendar.local_time import date_of as date_of_number
+from tallybook_engine.calendar.zones import zone
+from tallybook_engine.decimals import DoesNotFit
+from tallybook_engine.demand.compute import demands_of
+from tallybook_engine.demand.load import Load
+from tallybook_engine.determinants.accumulate import Map, Totals
+from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, HolidayCalendar, TimesliceGroup
+from tallybook_engine.determinants.interval import Frame, channel_totals, expected_counts, monthly_frame, taken_rows
+from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.naming import billing_channel
+from tallybook_engine.determinants.numbers import power_unit, quantity_of, quotient
+from tallybook_engine.determinants.pmax import best_cell, occurrences, peak_at, value_of
+from tallybook_engine.determinants.quality import QualityTable
+from tallybook_engine.determinants.readings import Readings, no_readings, rows_between
+from tallybook_engine.determinants.register import register_difference, register_row
+from tallybook_engine.determinants.request import (
+    BillingConfiguration,
+    BillingRequest,
+    ChannelRequest,
+    DemandRequest,
+    OnInvalid,
+    RequestFault,
+)
+from tallybook_engine.determinants.result import (
+    ALWAYS_CANCELS,
+    NEVER_CANCELS,
+    Cancellation,
+    Cause,
+    Counts,
+    Determinant,
+    Peak,
+    Reason,
+    Result,
+)
+
+MAX_PERIOD_US = 100 * 366 * DAY_US
+"""Longest period of a request, a hundred years."""
+
+INTERVAL_KINDS = frozenset({Kind.INTERVAL, Kind.TIMESLICE, Kind.PMAX})
+
+
+def calculate(
+    request: BillingRequest,
+    readings: Mapping[str, Readings],
+    configuration: BillingConfiguration,
+    *,
+    spread: Map = map,
+) -> Result | Cancellation:
+    """Determinants of one datasource.
+
+    `readings` are the datasource's, by name of channel, of any time around the period (labels outside of it are not
+    taken; a register's reading at the period's start is wanted for its difference); a channel without an entry has no
+    rows. Values are scaled by their classifier's decimal places and quality codes are those of the configuration's
+    table. `spread` is a `map` that may use threads; the result does not depend on it.
+
+    Raises RequestFault (nothing to do with readings), `zones.UnknownZone`, and ReadingsFault for columns that are no
+    readings.
+    """
+    check_request(request, configuration)
+    return _Calculation(request, readings, configuration, spread).outcome()
+
+
+def check_request(request: BillingRequest, configuration: BillingConfiguration) -> None:
+    """Raises RequestFault, or `zones.UnknownZone`, for the first thing in a request that makes no sense."""
+    zone(request.time_zone)
+    if not 0 <= request.end_us - request.start_us <= MAX_PERIOD_US:
+        raise RequestFault("end_time: the period ends before it starts, or is longer than 100 years")
+    if not request.channels and not request.demands:
+        raise RequestFault("channels: nothing is asked for")
+    for index, asked in enumerate(request.channels):
+        _check_channel(f"channels[{index}]", asked, configuration)
+    names = [demand.id for demand in request.demands]
+    for index, demand in enumerate(request.demands):
+        if names.index(demand.id) < index:
+            raise RequestFault(f"demands[{index}].id: {demand.id!r} is there twice")
+        for channel in (demand.channel, *demand.scheme.other_channels()):
+            classifier = configuration.classifiers.get(channel)
+            if classifier is None:
+                raise RequestFault(f"demands[{index}]: the datasource has no channel {channel!r}")
+            if classifier.kind is not ChannelKind.INTERVAL:
+                raise RequestFault(f"demands[{index}]: {channel!r} is a register")
+        group = demand.scheme.timeslice_group_id()
+        if group is not None and group not in configuration.timeslice_groups:
+            raise RequestFault(f"demands[{index}]: there is no timeslice group {group!r}")
+
+
+def _check_channel(path: str, asked: ChannelRequest, configuration: BillingConfiguration) -> None:
+    classifier = configuration.classifiers.get(asked.channel)
+    if classifier is None:
+        raise RequestFault(f"{path}.channel: the datasource has no channel {asked.channel!r}")
+    if asked.kind is Kind.REGISTER:
+        if classifier.kind is not ChannelKind.REGISTER:
+            raise RequestFault(f"{path}.kind: {asked.channel!r} is no register")
+    elif asked.kind not in INTERVAL_KINDS:
+        raise RequestFault(f"{path}.kind: {asked.kind.value} is not asked of a channel")
+    elif classifier.kind is not ChannelKind.INTERVAL:
+        raise RequestFault(f"{path}.kind: {asked.channel!r} is a register")
+    if (asked.kind is Kind.TIMESLICE) != (asked.timeslice_group is not None):
+        raise RequestFault(f"{path}.timeslice_group: TIMESLICE has one, and no other kind")
+    if asked.timeslice_group is not None and asked.timeslice_group not in configuration.timeslice_groups:
+        raise RequestFault(f"{path}.timeslice_group: there is no timeslice group {asked.timeslice_group!r}")
+    if asked.as_power:
+        if asked.kind is not Kind.PMAX:
+            raise RequestFault(f"{path}.as_power: only PMAX is answered as power")
+        if power_unit(classifier.unit) is None:
+            raise RequestFault(f"{path}.as_power: {classifier.unit!r} is no unit of energy")
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One pass over one channel."""
+
+    frame: Frame
+    totals: Totals
+    expected: NDArray[np.int64] | None
+
+
+@dataclass
+class _Calculation:
+    request: BillingRequest
+    readings: Mapping[str, Readings]
+    configuration: BillingConfiguration
+    spread: Map
+    scans: dict[tuple[str, str | None, bool], _Scan] = field(default_factory=dict)
+    causes: list[Cause] = field(default_factory=list)
+
+    def outcome(self) -> Result | Cancellation:
+        """Validates and computes."""
+        request = self.request
+        self._look_for_calendar()
+        if not self.causes:
+            self._validate()
+        determinants: list[Determinant] = []
+        if not self._is_cancelled():
+            for asked in request.channels:
+                determinants += self._fitting(asked.channel, self._determinants(asked))
+            for demand in request.demands:
+                determinants += self._fitting(demand.channel, self._demand(demand))
+        if self._is_cancelled():
+            causes = tuple(cause for cause in self.causes if cause.reason not in NEVER_CANCELS)
+            return Cancellation(request.datasource, request.start_us, request.end_us, causes)
+        calendar = self.configuration.holiday_calendar if self._groups() else None
+        return Result(
+            request.datasource,
+            request.start_us,
+            request.end_us,
+            request.time_zone,
+            tuple(determinants),
+            tuple(self.causes),
+            self.configuration.catalog_version,
+            None if calendar is None else calendar.id,
+            None if calendar is None else calendar.version,
+        )
+
+    # What is wrong
+
+    def _is_cancelled(self) -> bool:
+        reports = self.request.on_invalid is OnInvalid.REPORT
+        return any(
+            cause.reason in ALWAYS_CANCELS or not (reports or cause.reason in NEVER_CANCELS) for cause in self.causes
+        )
+
+    def _wrong(
+        self, reason: Reason, channel: str, detail: str, start_us: int | None = None, end_us: int | None = None
+    ) -> None:
+        start = self.request.start_us if start_us is None else start_us
+        end = self.request.end_us if end_us is None else end_us
+        self.causes.append(Cause(reason, channel, start, end, detail))
+
+    def _groups(self) -> list[tuple[str, str]]:
+        """(channel, timeslice group) of everything that needs a holiday calendar."""
+        asked = [(each.channel, each.timeslice_group) for each in self.request.channels]
+        asked += [(each.channel, each.scheme.timeslice_group_id()) for each in self.request.demands]
+        return [(channel, group) for channel, group in asked if group is not None]
+
+    def _look_for_calendar(self) -> None:
+        calendar = self.configuration.holiday_calendar
+        first, last = _local_dates(self.request)
+        for channel, group in dict.fromkeys(self._groups()):
+            if calendar is None:
+                self._wrong(Reason.NO_HOLIDAY_CALENDAR, channel, f"timeslice group {group} needs a holiday calendar")
+            elif not _speaks_of(calendar, first, last):
+                detail = f"holiday calendar {calendar.id} version {calendar.version} is not valid for the whole period"
+                self._wrong(Reason.HOLIDAY_CALENDAR_NOT_VALID, channel, detail)
+
+    def _validate(self) -> None:
+        channels = [asked.channel for asked in self.request.channels]
+        for demand in self.request.demands:
+            channels += [demand.channel, *demand.scheme.other_channels()]
+        for channel in dict.fromkeys(channels):
+            if self.configuration.classifiers[channel].kind is ChannelKind.REGISTER:
+                row_count = self._register_statuses(channel)
+            else:
+                scan = self._scan(channel, self._preferred_group(channel), as_power=False)
+                row_count = scan.totals.row_count[0, :, scan.frame.total].sum(axis=0)
+            if not row_count.any():
+                self._wrong(Reason.NO_READINGS, channel, "no readings in the period")
+            bad = [
+                f"{count} {status.name}"
+                for status, count in zip(self._quality.statuses, row_count.tolist(), strict=True)
+                if count and not status.is_billable
+            ]
+            if bad:
+                self._wrong(Reason.NOT_BILLABLE, channel, f"readings that may not be billed: {', '.join(bad)}")
+
+    def _fitting(self, channel: str, made: Iterator[Determinant]) -> list[Determinant]:
+        try:
+            return list(made)
+        except DoesNotFit as fault:
+            self._wrong(Reason.DOES_NOT_FIT, channel, str(fault))
+            return []
+
+    # Passes over the readings
+
+    @property
+    def _quality(self) -> QualityTable:
+        return self.configuration.quality
+
+    def _readings(self, channel: str) -> Readings:
+        known = self.readings.get(channel)
+        if known is None:
+            return no_readings(self.configuration.classifiers[channel].interval_us or 1)
+        return known
+
+    def _preferred_group(self, channel: str) -> str | None:
+        """A channel's own timeslice group, so that sums, slices and maximum come of one pass."""
+        groups = [asked.timeslice_group for asked in self.request.channels if asked.channel == channel]
+        return next((group for group in groups if group is not None), None)
+
+    def _scan(self, channel: str, group: str | None, *, as_power: bool) -> _Scan:
+        # Where all intervals are alike the largest energy is the largest power.
+        readings = self._readings(channel)
+        as_power = as_power and isinstance(readings.times.interval_us, np.ndarray)
+        key = (channel, group, as_power)
+        if key not in self.scans:
+            classifier = self.configuration.classifiers[channel]
+            frame = self._frame(readings, group)
+            totals = channel_totals(
+                frame, readings, classifier.label, self._quality, as_power=as_power, spread=self.spread
+            )
+            self.scans[key] = _Scan(frame, totals, _expected(frame, readings, classifier))
+        return self.scans[key]
+
+    def _frame(self, readings: Readings, group_id: str | None) -> Frame:
+        request = self.request
+        group: TimesliceGroup | None = None
+        if group_id is not None:
+            group = self.configuration.timeslice_groups[group_id]
+        longest = readings.times.interval_us
+        if isinstance(longest, np.ndarray):
+            longest = int(longest.max(initial=1))
+        calendar = self.configuration.holiday_calendar if group else None
+        lead_us = max(DAY_US, longest)
+        return monthly_frame(request.time_zone, request.start_us, request.end_us, group, calendar, lead_us)
+
+    # Determinants
+
+    def _periods(self, cell_bounds: NDArray[np.int64]) -> Iterator[tuple[range, int, int, bool]]:
+        """(cells, start, end, is month) of the whole period, and of each month where they are asked for."""
+        bounds = cell_bounds.tolist()
+        yield range(len(bounds) - 1), bounds[0], bounds[-1], False
+        if self.request.split_by_month:
+            for cell in range(len(bounds) - 1):
+                yield range(cell, cell + 1), bounds[cell], bounds[cell + 1], True
+
+    def _determinants(self, asked: ChannelRequest) -> Iterator[Determinant]:
+        match asked.kind:
+            case Kind.INTERVAL:
+                return self._sums(asked, self._preferred_group(asked.channel), is_sliced=False)
+            case Kind.TIMESLICE:
+                return self._sums(asked, asked.timeslice_group, is_sliced=True)
+            case Kind.PMAX:
+                return self._pmax(asked)
+            case _:
+                return self._register(asked)
+
+    def _sums(self, asked: ChannelRequest, group: str | None, *, is_sliced: bool) -> Iterator[Determinant]:
+        scan = self._scan(asked.channel, group, as_power=False)
+        classifier = self.configuration.classifiers[asked.channel]
+        columns = range(scan.frame.total) if is_sliced else (scan.frame.total,)
+        for column in columns:
+            name = scan.frame.columns[column]
+            for cells, start, end, is_month in self._periods(scan.frame.cell_bounds):
+                total = sum(scan.totals.sum_of(0, cell, column) for cell in cells)
+                yield Determinant(
+                    asked.kind,
+                    asked.channel,
+                    classifier.id,
+                    name,
+                    None,
+                    billing_channel(classifier.id, asked.kind, slice_name=name, is_month=is_month),
+                    classifier.unit,
+                    start,
+                    end,
+                    is_month,
+                    quantity_of(total, classifier.decimal_places),
+                    self._worst(scan, cells, column),
+                    self._counts(scan, cells, column),
+                )
+
+    def _pmax(self, asked: ChannelRequest) -> Iterator[Determinant]:
+        readings = self._readings(asked.channel)
+        classifier = self.configuration.classifiers[asked.channel]
+        scan = self._scan(asked.channel, self._preferred_group(asked.channel), as_power=asked.as_power)
+        column, as_power = scan.frame.total, asked.as_power
+        for cells, start, end, is_month in self._periods(scan.frame.cell_bounds):
+            best = best_cell(scan.totals, cells, column, as_power=as_power)
+            value: int | None = None
+            peaks: tuple[Peak, ...] = ()
+            if best is not None:
+                value = value_of(scan.totals, classifier, best, column, as_power=as_power)
+                row = int(scan.totals.best_row[0, best, column])
+                count = occurrences(scan.totals, cells, column, best, as_power=as_power)
+                peaks = (peak_at(readings, classifier.label, self._quality, row, count),)
+            yield Determinant(
+                Kind.PMAX,
+                asked.channel,
+                classifier.id,
+                None,
+                None,
+                billing_channel(classifier.id, Kind.PMAX, is_month=is_month),
+                (power_unit(classifier.unit) or "") if as_power else classifier.unit,
+                start,
+                end,
+                is_month,
+                value,
+                self._worst(scan, cells, column),
+                self._counts(scan, cells, column),
+                peaks,
+            )
+
+    def _worst(self, scan: _Scan, cells: range, column: int) -> str | None:
+        return self._quality.worst(scan.totals.row_count[0, cells.start : cells.stop, column].sum(axis=0))
+
+    def _counts(self, scan: _Scan, cells: range, column: int) -> Counts:
+        part = slice(cells.start, cells.stop)
+        row_count = scan.totals.row_count[0, part, column].sum(axis=0)
+        present = int(row_count[self._quality.has_value()].sum())
+        by_status = tuple(
+            (status.name, count)
+            for status, count in zip(self._quality.statuses, row_count.tolist(), strict=True)
+            if count
+        )
+        if scan.expected is None:
+            # Without an expected number the covered time says how much of the period is there.
+            whole = int(scan.frame.cell_bounds[cells.stop] - scan.frame.cell_bounds[cells.start])
+            covered = int(scan.totals.covered_us[0, part, column].sum())
+            is_total = column == scan.frame.total
+            coverage = quotient(covered, whole) if whole and is_total else None
+            return Counts(None, present, None, by_status, coverage)
+        expected = int(scan.expected[part, column].sum())
+        coverage = quotient(present, expected) if expected else None
+        return Counts(expected, present, max(0, expected - present), by_status, coverage)
+
+    # Registers
+
+    def _register_statuses(self, channel: str) -> NDArray[np.int64]:
+        """int64[k] rows of each status from the period's start to its end, both included."""
+        tolerance = self.configuration.register_tolerance_us
+        readings = self._readings(channel)
+        first, last = rows_between(
+            readings.times, self.request.start_us - tolerance, self.request.end_us + tolerance + 1
+        )
+        return np.bincount(readings.quality[first:last], minlength=len(self._quality.statuses))
+
+    def _register(self, asked: ChannelRequest) -> Iterator[Determinant]:
+        readings = self._readings(asked.channel)
+        classifier = self.configuration.classifiers[asked.channel]
+        tolerance = self.configuration.register_tolerance_us
+        bounds = monthly_frame(self.request.time_zone, self.request.start_us, self.request.end_us).cell_bounds
+        for _, start, end, is_month in self._periods(bounds):
+            first = register_row(readings, self._quality, start, tolerance)
+            last = register_row(readings, self._quality, end, tolerance)
+            value = quality = read_us = None
+            if last is None:
+                self._wrong(Reason.NO_READ_AT_END, asked.channel, "no reading at the period's end", start, end)
+            else:
+                value = quantity_of(int(readings.values[last]), classifier.decimal_places)
+                quality = self._quality.statuses[int(readings.quality[last])].name
+                read_us = readings.label(last)
+            difference = difference_quality = None
+            if first is not None and last is not None:
+                counted = register_difference(classifier, int(readings.values[first]), int(readings.values[last]))
+                difference = quantity_of(counted, classifier.decimal_places)
+                code = max(int(readings.quality[first]), int(readings.quality[last]))
+                difference_quality = self._quality.statuses[code].name
+            for kind, number, status, at in (
+                (Kind.REGISTER, value, quality, read_us),
+                (Kind.REGISTER_DIFFERENCE, difference, difference_quality, read_us),
+            ):
+                yield Determinant(
+                    kind,
+                    asked.channel,
+                    classifier.id,
+                    None,
+                    None,
+                    billing_channel(classifier.id, kind, is_month=is_month),
+                    classifier.unit,
+                    start,
+                    end,
+                    is_month,
+                    number,
+                    status,
+                    read_us=at,
+                )
+
+    # Demand
+
+    def _load(self, channel: str) -> Load:
+        request = self.request
+        return Load(
+            channel,
+            self._readings(channel),
+            self.configuration.classifiers[channel],
+            self._quality,
+            request.time_zone,
+            request.start_us,
+            request.end_us,
+            self.spread,
+        )
+
+    def _demand(self, asked: DemandRequest) -> Iterator[Determinant]:
+        classifier = self.configuration.classifiers[asked.channel]
+        scheme = asked.scheme
+        group_id = scheme.timeslice_group_id()
+        others = {channel: self._load(channel) for channel in scheme.other_channels()}
+        made = demands_of(
+            scheme,
+            self._load(asked.channel),
+            others,
+            None if group_id is None else self.configuration.timeslice_groups[group_id],
+            self.configuration.holiday_calendar,
+            asked.history,
+            self.request.split_by_month,
+        )
+        for demand in made:
+            name = billing_channel(
+                classifier.id, Kind.DEMAND, slice_name=demand.slice, demand=asked.id, is_month=demand.is_month
+            )
+            yield Determinant(
+                Kind.DEMAND,
+                asked.channel,
+                classifier.id,
+                demand.slice,
+                asked.id,
+                name,
+                demand.unit,
+                demand.start_us,
+                demand.end_us,
+                demand.is_month,
+                demand.value,
+                demand.quality,
+                None,
+                demand.peaks,
+            )
+
+
+def _expected(frame: Frame, readings: Readings, classifier: ChannelClassifier) -> NDArray[np.int64] | None:
+    """int64[p, s] expected intervals; None where intervals have no one length."""
+    length_us = readings.times.interval_us if readings.times.count else classifier.interval_us
+    if length_us is None or isinstance(length_us, np.ndarray):
+        return None
+    known_us = frame.start_us
+    if readings.times.count:
+        first, last = taken_rows(readings.times, classifier.label, frame.start_us, frame.end_us)
+        known_us = readings.label(first if first < last else 0)
+    return expected_counts(frame, classifier.label, length_us, known_us)
+
+
+def _local_dates(request: BillingRequest) -> tuple[date, date]:
+    """The first and the last local date of a period."""
+    instants = np.array([request.start_us, max(request.start_us, request.end_us - 1)], dtype=np.int64)
+    first, last = local_times(request.time_zone, instants).day.tolist()
+    return date_of_number(first), date_of_number(last)
+
+
+def _speaks_of(calendar: HolidayCalendar, first: date, last: date) -> bool:
+    begins = calendar.valid_from is None or calendar.valid_from <= first
+    return begins and (calendar.valid_to is None or last < calendar.valid_to)
