@@ -61,8 +61,8 @@ def coincident_peak(scheme: CoincidentPeak, load: Load, system: Load | None) -> 
         if row < len(windows.starts_us) and windows.starts_us[row] == start and windows.end_row[row] != NO_WINDOW
     ]
     value = quotient(sum(windows.power(row) for row in found), len(found) * UNIT) if found else None
-    frame, totals = load.totals(load.month_bounds())
-    quality = load.worst(totals, range(frame.cell_count), frame.total)
+    bounds = np.array([load.start_us, load.end_us], dtype=np.int64)
+    quality = load.worst(load.scan(bounds).part(range(1)))
     peaks = tuple(windows.peak(row, 1) for row in found)
     yield Demand(load.start_us, load.end_us, False, value, load.unit, quality, peaks)
 

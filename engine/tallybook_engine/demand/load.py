@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.calendar.local_time import DAY_US
-from tallybook_engine.determinants.accumulate import NO_ROW, Map, Totals
+from tallybook_engine.determinants.accumulate import Map
 from tallybook_engine.determinants.configuration import ChannelClassifier, HolidayCalendar, Label, TimesliceGroup
 from tallybook_engine.determinants.interval import Frame, channel_totals, frame, monthly_frame, taken_rows
 from tallybook_engine.determinants.numbers import power_unit
-from tallybook_engine.determinants.pmax import peak_at, value_of
+from tallybook_engine.determinants.parts import Part, parts_of, together
+from tallybook_engine.determinants.pmax import maximum_of, peaks_of
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import ListedTimes, Readings
 from tallybook_engine.determinants.result import Peak
@@ -25,6 +26,21 @@ class Maximum:
     value: int
     """Power at scale 12."""
     peak: Peak
+
+
+@dataclass(frozen=True, eq=False)
+class LoadScan:
+    """One pass over a load."""
+
+    frame: Frame
+    parts: list[list[Part]]
+    """[cell][column]"""
+    as_power: bool
+
+    def part(self, cells: range, column: int | None = None) -> Part:
+        """Some cells together; of the total, unless a column is named."""
+        at = self.frame.total if column is None else column
+        return together([self.parts[cell][at] for cell in cells], as_power=self.as_power)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +70,12 @@ class Load:
         """The period's bounds and the beginnings of local months inside, int64[p + 1]."""
         return monthly_frame(self.zone, self.start_us, self.end_us).cell_bounds
 
-    def totals(
+    def scan(
         self,
         bounds: NDArray[np.int64],
         group: TimesliceGroup | None = None,
         calendar: HolidayCalendar | None = None,
-    ) -> tuple[Frame, Totals]:
+    ) -> LoadScan:
         """One pass over the cells between bounds and the slices of a group; maxima are those of power."""
         longest = self.readings.times.interval_us
         lead_us = max(DAY_US, int(longest.max(initial=1)) if isinstance(longest, np.ndarray) else longest)
@@ -72,21 +88,19 @@ class Load:
             as_power=self.is_energy,
             spread=self.spread,
         )
-        return laid_out, totals
+        return LoadScan(laid_out, parts_of(totals, 0), self.is_energy)
 
-    def maximum(self, totals: Totals, cell: int, column: int, count: int | None = None) -> Maximum | None:
-        """A cell's largest interval, that occurs `count` times; None where none has a value."""
-        row = int(totals.best_row[0, cell, column])
-        if row == NO_ROW:
+    def maximum(self, part: Part) -> Maximum | None:
+        """A part's largest interval; None where none has a value."""
+        value = maximum_of(part, self.classifier, as_power=self.is_energy)
+        if value is None:
             return None
-        if count is None:
-            count = int(totals.best_count[0, cell, column])
-        value = value_of(totals, self.classifier, cell, column, as_power=self.is_energy)
-        return Maximum(value, peak_at(self.readings, self.classifier.label, self.quality, row, count))
+        (peak,) = peaks_of(part, self.readings, self.classifier.label, self.quality)
+        return Maximum(value, peak)
 
-    def worst(self, totals: Totals, cells: range, column: int) -> str | None:
-        """The worst status of some cells."""
-        return self.quality.worst(totals.row_count[0, cells.start : cells.stop, column].sum(axis=0))
+    def worst(self, part: Part) -> str | None:
+        """A part's worst status."""
+        return None if part.worst is None else self.quality.statuses[part.worst].name
 
     def intervals(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
         """(starts, lengths, first row) of the rows that the period takes, int64[n] microseconds."""

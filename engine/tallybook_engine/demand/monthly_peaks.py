@@ -40,10 +40,11 @@ def mean_of_peaks(scheme: MeanOfMonthlyPeaks, peaks: Sequence[int | None]) -> in
 
 def mean_of_monthly_peaks(scheme: MeanOfMonthlyPeaks, load: Load, history: Sequence[int | None]) -> Iterator[Demand]:
     """One a local month of the period; `history` are the peaks of the months before it, oldest first."""
-    frame, totals = load.totals(load.month_bounds())
+    scan = load.scan(load.month_bounds())
     peaks = list(history)
-    for cells, start, end, is_month in months(frame.cell_bounds):
-        maximum = load.maximum(totals, cells.start, frame.total)
+    for cells, start, end, is_month in months(scan.frame.cell_bounds):
+        part = scan.part(cells)
+        maximum = load.maximum(part)
         peaks.append(None if maximum is None else maximum.value)
         yield Demand(
             start,
@@ -51,6 +52,6 @@ def mean_of_monthly_peaks(scheme: MeanOfMonthlyPeaks, load: Load, history: Seque
             is_month,
             mean_of_peaks(scheme, peaks),
             load.unit,
-            load.worst(totals, cells, frame.total),
+            load.worst(part),
             () if maximum is None else (maximum.peak,),
         )

@@ -73,11 +73,12 @@ def _of_month(entries: Sequence[Entry], month: int) -> Entry:
 
 def ratchet(scheme: Ratchet, load: Load, history: Sequence[int | None]) -> Iterator[Demand]:
     """One a local month of the period; `history` are the peaks of the months before it, oldest first."""
-    frame, totals = load.totals(load.month_bounds())
-    numbers = local_times(load.zone, np.ascontiguousarray(frame.cell_bounds[:-1])).month % 12 + 1
+    scan = load.scan(load.month_bounds())
+    numbers = local_times(load.zone, np.ascontiguousarray(scan.frame.cell_bounds[:-1])).month % 12 + 1
     peaks = list(history)
-    for cells, start, end, is_month in months(frame.cell_bounds):
-        maximum = load.maximum(totals, cells.start, frame.total)
+    for cells, start, end, is_month in months(scan.frame.cell_bounds):
+        part = scan.part(cells)
+        maximum = load.maximum(part)
         peaks.append(None if maximum is None else maximum.value)
         yield Demand(
             start,
@@ -85,6 +86,6 @@ def ratchet(scheme: Ratchet, load: Load, history: Sequence[int | None]) -> Itera
             is_month,
             billing_demand(scheme, peaks, int(numbers[cells.start])),
             load.unit,
-            load.worst(totals, cells, frame.total),
+            load.worst(part),
             () if maximum is None else (maximum.peak,),
         )

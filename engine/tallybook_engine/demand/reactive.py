@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
 
-import numpy as np
-
 from tallybook_engine.decimals import QUANTITY_SCALE, UNIT
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import whole_and_months
@@ -93,18 +91,13 @@ def power_factor(load: Load, reactive: Load, split_by_month: bool) -> Iterator[D
 def _sums(load: Load, reactive: Load, split_by_month: bool) -> Iterator[tuple[int, int, bool, int, int, str | None]]:
     """(start, end, is month, active, reactive energy at scale 12, worst status of both)."""
     bounds = load.month_bounds()
-    frame, active_totals = load.totals(bounds)
-    _, reactive_totals = reactive.totals(bounds)
+    scans = [(of, of.scan(bounds)) for of in (load, reactive)]
     for cells, start, end, is_month in whole_and_months(bounds, split_by_month):
-        sums = [
-            quantity_of(sum(totals.sum_of(0, cell, frame.total) for cell in cells), of.classifier.decimal_places)
-            for of, totals in ((load, active_totals), (reactive, reactive_totals))
-        ]
-        part = slice(cells.start, cells.stop)
-        row_count = sum(
-            totals.row_count[0, part, frame.total].sum(axis=0) for totals in (active_totals, reactive_totals)
-        )
-        yield start, end, is_month, sums[0], sums[1], load.quality.worst(np.asarray(row_count))
+        parts = [(of, scan.part(cells)) for of, scan in scans]
+        active_sum, reactive_sum = (quantity_of(part.total, of.classifier.decimal_places) for of, part in parts)
+        code = max((part.worst for _, part in parts if part.worst is not None), default=None)
+        quality = None if code is None else load.quality.statuses[code].name
+        yield start, end, is_month, active_sum, reactive_sum, quality
 
 
 def _pairs(load: Load, reactive: Load) -> list[tuple[int, int, int]]:

@@ -40,8 +40,8 @@ def rolling_demand(scheme: RollingDemand, load: Load, split_by_month: bool) -> I
     """Of the period, and of each of its months where they are asked for."""
     windows = windows_of(load, scheme.window_us)
     candidate = block_starts(windows) if scheme.is_block else np.ones(len(windows.starts_us), np.bool_)
-    frame, totals = load.totals(load.month_bounds())
-    for cells, start, end, is_month in whole_and_months(frame.cell_bounds, split_by_month):
+    scan = load.scan(load.month_bounds())
+    for cells, start, end, is_month in whole_and_months(scan.frame.cell_bounds, split_by_month):
         best = windows.best(start, end, candidate)
         yield Demand(
             start,
@@ -49,7 +49,7 @@ def rolling_demand(scheme: RollingDemand, load: Load, split_by_month: bool) -> I
             is_month,
             None if best is None else windows.power(best[0]),
             load.unit,
-            load.worst(totals, cells, frame.total),
+            load.worst(scan.part(cells)),
             () if best is None else (windows.peak(*best),),
         )
 

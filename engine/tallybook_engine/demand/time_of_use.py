@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tallybook_engine.demand.load import Load, Maximum
+from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import whole_and_months
 from tallybook_engine.demand.scheme import Demand, Scheme
 from tallybook_engine.determinants.configuration import HolidayCalendar, TimesliceGroup
-from tallybook_engine.determinants.pmax import best_cell, occurrences
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,18 @@ def time_of_use_demand(
     load: Load, group: TimesliceGroup, calendar: HolidayCalendar | None, split_by_month: bool
 ) -> Iterator[Demand]:
     """One a slice: of the period, and of each of its months where they are asked for."""
-    frame, totals = load.totals(load.month_bounds(), group, calendar)
-    for column in range(frame.total):
-        for cells, start, end, is_month in whole_and_months(frame.cell_bounds, split_by_month):
-            best = best_cell(totals, cells, column, as_power=load.is_energy)
-            maximum: Maximum | None = None
-            if best is not None:
-                count = occurrences(totals, cells, column, best, as_power=load.is_energy)
-                maximum = load.maximum(totals, best, column, count)
+    scan = load.scan(load.month_bounds(), group, calendar)
+    for column in range(scan.frame.total):
+        for cells, start, end, is_month in whole_and_months(scan.frame.cell_bounds, split_by_month):
+            part = scan.part(cells, column)
+            maximum = load.maximum(part)
             yield Demand(
                 start,
                 end,
                 is_month,
                 None if maximum is None else maximum.value,
                 load.unit,
-                load.worst(totals, cells, column),
+                load.worst(part),
                 () if maximum is None else (maximum.peak,),
-                frame.columns[column],
+                scan.frame.columns[column],
             )

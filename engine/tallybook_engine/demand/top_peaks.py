@@ -59,8 +59,8 @@ def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:
     minute = (local.wall_us % DAY_US) // MINUTE_US
     start, end = scheme.share_start_minute, scheme.share_end_minute
     in_window = (minute >= start) & (minute < end) if start <= end else (minute >= start) | (minute < end)
-    frame, totals = load.totals(load.month_bounds())
-    for cells, month_start, month_end, is_month in months(frame.cell_bounds):
+    scan = load.scan(load.month_bounds())
+    for cells, month_start, month_end, is_month in months(scan.frame.cell_bounds):
         starts = windows.starts_us[chosen]
         inside = np.flatnonzero((starts >= month_start) & (starts + scheme.block_us <= month_end))
         # The first of equal blocks stands for its day, and the earlier of equal days goes first.
@@ -77,5 +77,5 @@ def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:
         if ranked:
             value = fitting(rounded(Fraction(-sum(product for product, _, _ in ranked), UNIT * len(ranked))))
         peaks = tuple(windows.peak(window, 1) for _, window, _ in sorted(ranked, key=lambda entry: entry[1]))
-        quality = load.worst(totals, cells, frame.total)
+        quality = load.worst(scan.part(cells))
         yield Demand(month_start, month_end, is_month, value, load.unit, quality, peaks)

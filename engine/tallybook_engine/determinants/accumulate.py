@@ -113,6 +113,7 @@ def accumulate(
     as_power: bool = False,
     first_row: int = 0,
     spread: Map = map,
+    task_bytes: int = TASK_BYTES,
 ) -> None:
     """Adds c channels of n rows to their totals.
 
@@ -123,7 +124,7 @@ def accumulate(
     Codes are the caller's to check. Source of the rule: DESIGN section 6, lines 4 and 5.
     """
     channel_count, row_count = values.shape
-    step = max(1, TASK_BYTES // (8 * max(1, row_count)))
+    step = max(1, task_bytes // (8 * max(1, row_count)))
     _, cell_count, column_count, status_count = totals.row_count.shape
     flat = Totals._make(array.reshape(-1) for array in totals)._replace(
         row_count=totals.row_count.reshape(-1, status_count)

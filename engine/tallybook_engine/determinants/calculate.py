@@ -8,7 +8,7 @@ standard_billing_determinants_calculation; DESIGN section 6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -21,15 +21,29 @@ from tallybook_engine.calendar.zones import zone
 from tallybook_engine.decimals import DoesNotFit
 from tallybook_engine.demand.compute import demands_of
 from tallybook_engine.demand.load import Load
-from tallybook_engine.determinants.accumulate import Map, Totals
-from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, HolidayCalendar, TimesliceGroup
-from tallybook_engine.determinants.interval import Frame, channel_totals, expected_counts, monthly_frame, taken_rows
+from tallybook_engine.determinants.accumulate import Map
+from tallybook_engine.determinants.configuration import (
+    UNCOVERED,
+    ChannelClassifier,
+    ChannelKind,
+    HolidayCalendar,
+    TimesliceGroup,
+)
+from tallybook_engine.determinants.interval import (
+    Frame,
+    channel_totals,
+    check_codes,
+    expected_counts,
+    monthly_frame,
+    taken_rows,
+)
 from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.naming import billing_channel
 from tallybook_engine.determinants.numbers import power_unit, quantity_of, quotient
-from tallybook_engine.determinants.pmax import best_cell, occurrences, peak_at, value_of
+from tallybook_engine.determinants.parts import Part, parts_of, together
+from tallybook_engine.determinants.pmax import maximum_of, peaks_of
 from tallybook_engine.determinants.quality import QualityTable
-from tallybook_engine.determinants.readings import Readings, no_readings, rows_between
+from tallybook_engine.determinants.readings import Readings, Times, label_of, no_readings, rows_between
 from tallybook_engine.determinants.register import register_difference, register_row
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
@@ -46,7 +60,6 @@ from tallybook_engine.determinants.result import (
     Cause,
     Counts,
     Determinant,
-    Peak,
     Reason,
     Result,
 )
@@ -87,6 +100,10 @@ def check_request(request: BillingRequest, configuration: BillingConfiguration) 
         raise RequestFault("channels: nothing is asked for")
     for index, asked in enumerate(request.channels):
         _check_channel(f"channels[{index}]", asked, configuration)
+    stored = [name for asked in request.channels for name in _stored_names(asked, configuration)]
+    for name in stored:
+        if stored.count(name) > 1:
+            raise RequestFault(f"channels: two of them would be stored in {name}")
     names = [demand.id for demand in request.demands]
     for index, demand in enumerate(request.demands):
         if names.index(demand.id) < index:
@@ -100,6 +117,14 @@ def check_request(request: BillingRequest, configuration: BillingConfiguration) 
         group = demand.scheme.timeslice_group_id()
         if group is not None and group not in configuration.timeslice_groups:
             raise RequestFault(f"demands[{index}]: there is no timeslice group {group!r}")
+
+
+def _stored_names(asked: ChannelRequest, configuration: BillingConfiguration) -> list[str]:
+    classifier = configuration.classifiers[asked.channel].id
+    if asked.timeslice_group is None:
+        return [billing_channel(classifier, asked.kind)]
+    slices = (*configuration.timeslice_groups[asked.timeslice_group].channels(), UNCOVERED)
+    return [billing_channel(classifier, asked.kind, slice_name=name) for name in slices]
 
 
 def _check_channel(path: str, asked: ChannelRequest, configuration: BillingConfiguration) -> None:
@@ -124,13 +149,24 @@ def _check_channel(path: str, asked: ChannelRequest, configuration: BillingConfi
             raise RequestFault(f"{path}.as_power: {classifier.unit!r} is no unit of energy")
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """One pass over one channel."""
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One pass over one channel, as plain numbers."""
 
     frame: Frame
-    totals: Totals
-    expected: NDArray[np.int64] | None
+    parts: list[list[Part]]
+    """[cell][column]"""
+    expected: list[list[int]] | None
+    """[cell][column] expected intervals."""
+    as_power: bool
+
+    def part(self, cells: range, column: int) -> Part:
+        """Some cells together."""
+        return together([self.parts[cell][column] for cell in cells], as_power=self.as_power)
+
+
+ScanKey = tuple[str, str | None, bool]
+"""Channel, timeslice group, and whether maxima are of power where lengths differ."""
 
 
 @dataclass
@@ -139,7 +175,7 @@ class _Calculation:
     readings: Mapping[str, Readings]
     configuration: BillingConfiguration
     spread: Map
-    scans: dict[tuple[str, str | None, bool], _Scan] = field(default_factory=dict)
+    scans: dict[ScanKey, Scan] = field(default_factory=dict)
     causes: list[Cause] = field(default_factory=list)
 
     def outcome(self) -> Result | Cancellation:
@@ -210,12 +246,12 @@ class _Calculation:
                 row_count = self._register_statuses(channel)
             else:
                 scan = self._scan(channel, self._preferred_group(channel), as_power=False)
-                row_count = scan.totals.row_count[0, :, scan.frame.total].sum(axis=0)
-            if not row_count.any():
+                row_count = scan.part(range(scan.frame.cell_count), scan.frame.total).rows
+            if not any(row_count):
                 self._wrong(Reason.NO_READINGS, channel, "no readings in the period")
             bad = [
                 f"{count} {status.name}"
-                for status, count in zip(self._quality.statuses, row_count.tolist(), strict=True)
+                for status, count in zip(self._quality.statuses, row_count, strict=True)
                 if count and not status.is_billable
             ]
             if bad:
@@ -245,7 +281,7 @@ class _Calculation:
         groups = [asked.timeslice_group for asked in self.request.channels if asked.channel == channel]
         return next((group for group in groups if group is not None), None)
 
-    def _scan(self, channel: str, group: str | None, *, as_power: bool) -> _Scan:
+    def _scan(self, channel: str, group: str | None, *, as_power: bool) -> Scan:
         # Where all intervals are alike the largest energy is the largest power.
         readings = self._readings(channel)
         as_power = as_power and isinstance(readings.times.interval_us, np.ndarray)
@@ -256,7 +292,8 @@ class _Calculation:
             totals = channel_totals(
                 frame, readings, classifier.label, self._quality, as_power=as_power, spread=self.spread
             )
-            self.scans[key] = _Scan(frame, totals, _expected(frame, readings, classifier))
+            expected = expected_of(frame, readings.times, classifier)
+            self.scans[key] = Scan(frame, parts_of(totals, 0), expected, as_power)
         return self.scans[key]
 
     def _frame(self, readings: Readings, group_id: str | None) -> Frame:
@@ -299,7 +336,7 @@ class _Calculation:
         for column in columns:
             name = scan.frame.columns[column]
             for cells, start, end, is_month in self._periods(scan.frame.cell_bounds):
-                total = sum(scan.totals.sum_of(0, cell, column) for cell in cells)
+                part = scan.part(cells, column)
                 yield Determinant(
                     asked.kind,
                     asked.channel,
@@ -311,25 +348,20 @@ class _Calculation:
                     start,
                     end,
                     is_month,
-                    quantity_of(total, classifier.decimal_places),
-                    self._worst(scan, cells, column),
-                    self._counts(scan, cells, column),
+                    quantity_of(part.total, classifier.decimal_places),
+                    self._worst(part),
+                    self._counts(scan, part, cells, column),
                 )
 
     def _pmax(self, asked: ChannelRequest) -> Iterator[Determinant]:
         readings = self._readings(asked.channel)
         classifier = self.configuration.classifiers[asked.channel]
         scan = self._scan(asked.channel, self._preferred_group(asked.channel), as_power=asked.as_power)
-        column, as_power = scan.frame.total, asked.as_power
+        unit = classifier.unit
+        if asked.as_power:
+            unit = power_unit(unit) or unit
         for cells, start, end, is_month in self._periods(scan.frame.cell_bounds):
-            best = best_cell(scan.totals, cells, column, as_power=as_power)
-            value: int | None = None
-            peaks: tuple[Peak, ...] = ()
-            if best is not None:
-                value = value_of(scan.totals, classifier, best, column, as_power=as_power)
-                row = int(scan.totals.best_row[0, best, column])
-                count = occurrences(scan.totals, cells, column, best, as_power=as_power)
-                peaks = (peak_at(readings, classifier.label, self._quality, row, count),)
+            part = scan.part(cells, scan.frame.total)
             yield Determinant(
                 Kind.PMAX,
                 asked.channel,
@@ -337,49 +369,48 @@ class _Calculation:
                 None,
                 None,
                 billing_channel(classifier.id, Kind.PMAX, is_month=is_month),
-                (power_unit(classifier.unit) or "") if as_power else classifier.unit,
+                unit,
                 start,
                 end,
                 is_month,
-                value,
-                self._worst(scan, cells, column),
-                self._counts(scan, cells, column),
-                peaks,
+                maximum_of(part, classifier, as_power=asked.as_power),
+                self._worst(part),
+                self._counts(scan, part, cells, scan.frame.total),
+                peaks_of(part, readings, classifier.label, self._quality),
             )
 
-    def _worst(self, scan: _Scan, cells: range, column: int) -> str | None:
-        return self._quality.worst(scan.totals.row_count[0, cells.start : cells.stop, column].sum(axis=0))
+    def _worst(self, part: Part) -> str | None:
+        return None if part.worst is None else self._quality.statuses[part.worst].name
 
-    def _counts(self, scan: _Scan, cells: range, column: int) -> Counts:
-        part = slice(cells.start, cells.stop)
-        row_count = scan.totals.row_count[0, part, column].sum(axis=0)
-        present = int(row_count[self._quality.has_value()].sum())
-        by_status = tuple(
-            (status.name, count)
-            for status, count in zip(self._quality.statuses, row_count.tolist(), strict=True)
-            if count
-        )
+    def _counts(self, scan: Scan, part: Part, cells: range, column: int) -> Counts:
+        present = 0
+        by_status = []
+        for status, count in zip(self._quality.statuses, part.rows, strict=True):
+            if count:
+                by_status.append((status.name, count))
+                present += count if status.has_value else 0
         if scan.expected is None:
             # Without an expected number the covered time says how much of the period is there.
             whole = int(scan.frame.cell_bounds[cells.stop] - scan.frame.cell_bounds[cells.start])
-            covered = int(scan.totals.covered_us[0, part, column].sum())
-            is_total = column == scan.frame.total
-            coverage = quotient(covered, whole) if whole and is_total else None
-            return Counts(None, present, None, by_status, coverage)
-        expected = int(scan.expected[part, column].sum())
+            is_known = whole and column == scan.frame.total
+            coverage = quotient(part.covered_us, whole) if is_known else None
+            return Counts(None, present, None, tuple(by_status), coverage)
+        expected = sum(scan.expected[cell][column] for cell in cells)
         coverage = quotient(present, expected) if expected else None
-        return Counts(expected, present, max(0, expected - present), by_status, coverage)
+        return Counts(expected, present, max(0, expected - present), tuple(by_status), coverage)
 
     # Registers
 
-    def _register_statuses(self, channel: str) -> NDArray[np.int64]:
-        """int64[k] rows of each status from the period's start to its end, both included."""
+    def _register_statuses(self, channel: str) -> Sequence[int]:
+        """[k] rows of each status from the period's start to its end, both included."""
         tolerance = self.configuration.register_tolerance_us
         readings = self._readings(channel)
         first, last = rows_between(
             readings.times, self.request.start_us - tolerance, self.request.end_us + tolerance + 1
         )
-        return np.bincount(readings.quality[first:last], minlength=len(self._quality.statuses))
+        check_codes(readings.quality[first:last], self._quality)
+        rows: list[int] = np.bincount(readings.quality[first:last], minlength=len(self._quality.statuses)).tolist()
+        return rows
 
     def _register(self, asked: ChannelRequest) -> Iterator[Determinant]:
         readings = self._readings(asked.channel)
@@ -473,16 +504,16 @@ class _Calculation:
             )
 
 
-def _expected(frame: Frame, readings: Readings, classifier: ChannelClassifier) -> NDArray[np.int64] | None:
-    """int64[p, s] expected intervals; None where intervals have no one length."""
-    length_us = readings.times.interval_us if readings.times.count else classifier.interval_us
+def expected_of(frame: Frame, times: Times, classifier: ChannelClassifier) -> list[list[int]] | None:
+    """[cell][column] intervals that a channel should have; None where they have no one length."""
+    length_us = times.interval_us if times.count else classifier.interval_us
     if length_us is None or isinstance(length_us, np.ndarray):
         return None
     known_us = frame.start_us
-    if readings.times.count:
-        first, last = taken_rows(readings.times, classifier.label, frame.start_us, frame.end_us)
-        known_us = readings.label(first if first < last else 0)
-    return expected_counts(frame, classifier.label, length_us, known_us)
+    if times.count:
+        first, last = taken_rows(times, classifier.label, frame.start_us, frame.end_us)
+        known_us = label_of(times, first if first < last else 0)
+    return expected_counts(frame, classifier.label, length_us, known_us % length_us)
 
 
 def _local_dates(request: BillingRequest) -> tuple[date, date]:

@@ -131,6 +131,16 @@ def place(frame: Frame, times: Times, label: Label) -> Segments:
 
     Raises ReadingsFault where intervals of several lengths do not begin in the order of their labels.
     """
+    return _place_grid(frame, times, label) if isinstance(times, RegularTimes) else _place(frame, times, label)
+
+
+@lru_cache(maxsize=256)
+def _place_grid(frame: Frame, times: RegularTimes, label: Label) -> Segments:
+    # Many meters have the same grid.
+    return _place(frame, times, label)
+
+
+def _place(frame: Frame, times: Times, label: Label) -> Segments:
     first, last = taken_rows(times, label, frame.start_us, frame.end_us)
     lengths = times.interval_us
     if isinstance(times, ListedTimes) and isinstance(lengths, np.ndarray):
@@ -163,21 +173,23 @@ def _place_uneven(
     return segments_of(np.append(begins, len(labels)) + first, frame.cell[run], column_start, columns, lengths[begins])
 
 
-def expected_counts(frame: Frame, label: Label, interval_us: int, known_label_us: int) -> NDArray[np.int64]:
-    """int64[p, s]: how many labels of the grid through `known_label_us` fall into each cell and column."""
+@lru_cache(maxsize=256)
+def expected_counts(frame: Frame, label: Label, interval_us: int, known_label_us: int) -> list[list[int]]:
+    """[cell][column]: how many labels of the grid through `known_label_us` fall into each cell and column."""
     if frame.start_us == frame.end_us:
         grid = RegularTimes(frame.start_us, interval_us, 1)
     else:
         past = 1 if label is Label.END else 0
         first = frame.start_us + past + (known_label_us - frame.start_us - past) % interval_us
         grid = RegularTimes(first, interval_us, max(0, -((first - frame.end_us - past) // interval_us)))
-    placed = place(frame, grid, label)
+    placed = _place(frame, grid, label)
     rows = np.repeat(np.diff(placed.bounds), np.diff(frame.column_start))
     at = np.repeat(frame.cell, np.diff(frame.column_start)) * len(frame.columns) + frame.column
     size = frame.cell_count * len(frame.columns)
     found = np.zeros(size, np.int64)
     np.add.at(found, at, rows)
-    return found.reshape(frame.cell_count, len(frame.columns))
+    counts: list[list[int]] = found.reshape(frame.cell_count, len(frame.columns)).tolist()
+    return counts
 
 
 def channel_totals(

@@ -88,14 +88,19 @@ class Readings:
 
     def label(self, row: int) -> int:
         """A row's timestamp as sent."""
-        if isinstance(self.times, RegularTimes):
-            return self.times.first_us + row * self.times.interval_us
-        return int(self.times.labels_us[row])
+        return label_of(self.times, row)
 
     def length_us(self, row: int) -> int:
         """Length of a row's interval."""
         lengths = self.times.interval_us
         return int(lengths[row]) if isinstance(lengths, np.ndarray) else lengths
+
+
+def label_of(times: Times, row: int) -> int:
+    """A row's timestamp as sent."""
+    if isinstance(times, RegularTimes):
+        return times.first_us + row * times.interval_us
+    return int(times.labels_us[row])
 
 
 def no_readings(interval_us: int = 1) -> Readings:
