@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import add128, from_limbs, lt128, sub128, umul64
-from tallybook_engine.kernels.words import all_alike
+from tallybook_engine.kernels.words import run_end
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """`map`, or an executor's: how work is spread over threads. Kernels hold no interpreter lock."""
@@ -26,8 +26,13 @@ NO_ROW = -1
 """`Totals.best_row` where no row has a value."""
 TASK_BYTES = 16 << 20
 """Values that one task of a spread pass reads, about: small enough to share evenly, large enough to be worth a call."""
-BLOCK_ROWS = 512
+BLOCK_ROWS = 256
 """Rows whose maximum is remembered at once, so that only where it was found has to be looked through for its row."""
+
+SHORT_RUN_ROWS = 16
+"""Runs of one status below this are not worth a pass of their own."""
+MIXED_ROWS = 64
+"""So many rows are gone through one by one where statuses change quickly."""
 
 _LARGEST = np.iinfo(np.int64).max
 _SMALLEST = np.iinfo(np.int64).min
@@ -167,25 +172,44 @@ def _wider(value: np.int64, by: np.int64, than: np.int64, than_by: np.int64) -> 
 
 
 @kernel
-def _reduce(values: NDArray[np.int64], start: int, end: int) -> tuple[np.int64, np.int64, np.int64, int, int]:
-    """(sum wrapping at 2^64, largest, smallest, first and last block with the largest) of ``values[start:end]``."""
+def _reduce_block(values: NDArray[np.int64], start: int, end: int) -> tuple[np.int64, np.int64, np.int64]:
+    """(sum wrapping at 2^64, largest, smallest) of ``values[start:end]``: a loop that vectorises."""
+    total = np.int64(0)
+    largest = np.int64(_SMALLEST)
+    smallest = np.int64(_LARGEST)
+    for row in range(start, end):
+        value = values[row]
+        total += value
+        largest = max(largest, value)
+        smallest = min(smallest, value)
+    return total, largest, smallest
+
+
+@kernel
+def _reduce(
+    values: NDArray[np.int64], start: int, end: int, safe: np.int64
+) -> tuple[np.uint64, np.uint64, np.int64, int, int]:
+    """(sum low, sum high, largest, and the bounds of rows that hold all that have it) of ``values[start:end]``.
+
+    `safe` is `Segments.safe_value` of these rows, or of more.
+    """
     total = np.int64(0)
     largest = np.int64(_SMALLEST)
     smallest = np.int64(_LARGEST)
     first_block, last_block = start, start
     for block in range(start, end, BLOCK_ROWS):
-        block_largest = np.int64(_SMALLEST)
-        for row in range(block, min(block + BLOCK_ROWS, end)):
-            value = values[row]
-            total += value
-            block_largest = max(block_largest, value)
-            smallest = min(smallest, value)
+        part, block_largest, block_smallest = _reduce_block(values, block, min(block + BLOCK_ROWS, end))
+        total += part
+        smallest = min(smallest, block_smallest)
         if block_largest >= largest:
             last_block = block
             if block_largest > largest:
                 first_block = block
                 largest = block_largest
-    return total, largest, smallest, first_block, last_block
+    low, high = np.uint64(total), np.uint64(total >> _SIGN_SHIFT)
+    if largest > safe or smallest < -safe:
+        low, high = _wide_sum(values, start, end)
+    return low, high, largest, first_block, min(last_block + BLOCK_ROWS, end)
 
 
 @kernel
@@ -204,19 +228,49 @@ def _reduce_mixed(
     start: int,
     end: int,
     has_value: NDArray[np.bool_],
+    safe: np.int64,
     scratch: NDArray[np.int64],
-) -> tuple[np.uint64, np.uint64, np.int64]:
-    """(sum low, sum high, largest) of the rows that have a value; `scratch` counts the rows of each status."""
+) -> tuple[np.uint64, np.uint64, np.int64, int, int, int]:
+    """As `_reduce`, of the rows that have a value, and how many they are; `scratch` counts the rows of each status.
+
+    Statuses come in runs, so that most rows still go by at full speed.
+    """
     low, high = np.uint64(0), np.uint64(0)
     largest = np.int64(_SMALLEST)
-    for row in range(start, end):
-        code = quality[row]
-        scratch[code] += 1
-        if has_value[code]:
-            value = values[row]
-            largest = max(largest, value)
-            low, high = add128(low, high, np.uint64(value), np.uint64(value >> _SIGN_SHIFT))
-    return low, high, largest
+    first_row, last_row, present = start, end, 0
+    at = start
+    while at < end:
+        stop = run_end(quality, at, end)
+        if stop - at >= SHORT_RUN_ROWS:
+            scratch[quality[at]] += stop - at
+            if not has_value[quality[at]]:
+                at = stop
+                continue
+            run_low, run_high, run_largest, run_first, run_last = _reduce(values, at, stop, safe)
+            run_present = stop - at
+        else:
+            stop = min(at + MIXED_ROWS, end)
+            run_low, run_high, run_largest = np.uint64(0), np.uint64(0), np.int64(_SMALLEST)
+            run_first, run_last, run_present = at, stop, 0
+            for row in range(at, stop):
+                code = quality[row]
+                scratch[code] += 1
+                if has_value[code]:
+                    value = values[row]
+                    run_present += 1
+                    run_largest = max(run_largest, value)
+                    run_low, run_high = add128(run_low, run_high, np.uint64(value), np.uint64(value >> _SIGN_SHIFT))
+            if run_present == 0:
+                at = stop
+                continue
+        low, high = add128(low, high, run_low, run_high)
+        if present == 0 or run_largest > largest:
+            largest, first_row, last_row = run_largest, run_first, run_last
+        elif run_largest == largest:
+            last_row = run_last
+        present += run_present
+        at = stop
+    return low, high, largest, first_row, last_row, present
 
 
 @kernel
@@ -277,25 +331,18 @@ def _accumulate(
             if start == end:
                 continue
             code = quality[start]
-            is_uniform = all_alike(quality, start, end)
+            is_uniform = run_end(quality, start, end) == end
             low, high = np.uint64(0), np.uint64(0)
             largest = np.int64(0)
-            present = np.int64(0)
+            present = 0
             first_block, last_block = start, end
-            if is_uniform:
-                if has_value[code]:
-                    present = end - start
-                    total, largest, smallest, first_block, last_block = _reduce(values, start, end)
-                    safe = segments.safe_value[segment]
-                    if largest <= safe and smallest >= -safe:
-                        low, high = np.uint64(total), np.uint64(total >> _SIGN_SHIFT)
-                    else:
-                        low, high = _wide_sum(values, start, end)
-            else:
-                low, high, largest = _reduce_mixed(values, quality, start, end, has_value, scratch)
-                for status in range(status_count):
-                    if has_value[status]:
-                        present += scratch[status]
+            if not is_uniform:
+                low, high, largest, first_block, last_block, present = _reduce_mixed(
+                    values, quality, start, end, has_value, segments.safe_value[segment], scratch
+                )
+            elif has_value[code]:
+                present = end - start
+                low, high, largest, first_block, last_block = _reduce(values, start, end, segments.safe_value[segment])
             length_us = segments.length_us[segment]
             weight_us = length_us if as_power else np.int64(1)
             cell = (channel * cell_count + segments.cell[segment]) * column_count
@@ -318,9 +365,8 @@ def _accumulate(
                     continue
                 # The rows are still in the cache, and a new maximum is rare.
                 if found_count == 0:
-                    if is_uniform:
-                        last = min(last_block + BLOCK_ROWS, end)
-                        found_row, found_count = _first_and_count(values, first_block, last, largest)
+                    if present == end - start:
+                        found_row, found_count = _first_and_count(values, first_block, last_block, largest)
                     else:
                         found_row, found_count = _first_and_count_mixed(values, quality, start, end, has_value, largest)
                     found_row += first_row

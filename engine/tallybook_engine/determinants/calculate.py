@@ -88,7 +88,7 @@ def calculate(
     readings.
     """
     check_request(request, configuration)
-    return _Calculation(request, readings, configuration, spread).outcome()
+    return Calculation(request, readings, configuration, spread).outcome()
 
 
 def check_request(request: BillingRequest, configuration: BillingConfiguration) -> None:
@@ -170,18 +170,21 @@ ScanKey = tuple[str, str | None, bool]
 
 
 @dataclass
-class _Calculation:
+class Calculation:
+    """One request on its way; `calculate` is what others call."""
+
     request: BillingRequest
     readings: Mapping[str, Readings]
     configuration: BillingConfiguration
     spread: Map
     scans: dict[ScanKey, Scan] = field(default_factory=dict)
+    """Passes that have been made."""
     causes: list[Cause] = field(default_factory=list)
 
     def outcome(self) -> Result | Cancellation:
         """Validates and computes."""
         request = self.request
-        self._look_for_calendar()
+        self.causes += self.calendar_faults()
         if not self.causes:
             self._validate()
         determinants: list[Determinant] = []
@@ -227,21 +230,28 @@ class _Calculation:
         asked += [(each.channel, each.scheme.timeslice_group_id()) for each in self.request.demands]
         return [(channel, group) for channel, group in asked if group is not None]
 
-    def _look_for_calendar(self) -> None:
-        calendar = self.configuration.holiday_calendar
-        first, last = _local_dates(self.request)
-        for channel, group in dict.fromkeys(self._groups()):
-            if calendar is None:
-                self._wrong(Reason.NO_HOLIDAY_CALENDAR, channel, f"timeslice group {group} needs a holiday calendar")
-            elif not _speaks_of(calendar, first, last):
-                detail = f"holiday calendar {calendar.id} version {calendar.version} is not valid for the whole period"
-                self._wrong(Reason.HOLIDAY_CALENDAR_NOT_VALID, channel, detail)
+    def calendar_faults(self) -> list[Cause]:
+        """What is wrong with the holiday calendar, of each channel that needs it."""
+        calendar, request = self.configuration.holiday_calendar, self.request
+        groups = list(dict.fromkeys(self._groups()))
+        if not groups:
+            return []
+        if calendar is None:
+            reason, detail = Reason.NO_HOLIDAY_CALENDAR, "timeslice group {} needs a holiday calendar"
+        elif not _speaks_of(calendar, *_local_dates(request)):
+            reason = Reason.HOLIDAY_CALENDAR_NOT_VALID
+            detail = (
+                f"holiday calendar {calendar.id} version {calendar.version}, which timeslice group {{}} needs, "
+                "is not valid for the whole period"
+            )
+        else:
+            return []
+        return [
+            Cause(reason, channel, request.start_us, request.end_us, detail.format(group)) for channel, group in groups
+        ]
 
     def _validate(self) -> None:
-        channels = [asked.channel for asked in self.request.channels]
-        for demand in self.request.demands:
-            channels += [demand.channel, *demand.scheme.other_channels()]
-        for channel in dict.fromkeys(channels):
+        for channel in self._channels():
             if self.configuration.classifiers[channel].kind is ChannelKind.REGISTER:
                 row_count = self._register_statuses(channel)
             else:
@@ -266,6 +276,31 @@ class _Calculation:
 
     # Passes over the readings
 
+    def _channels(self) -> list[str]:
+        """Every channel that is asked for, once."""
+        channels = [asked.channel for asked in self.request.channels]
+        for demand in self.request.demands:
+            channels += [demand.channel, *demand.scheme.other_channels()]
+        return list(dict.fromkeys(channels))
+
+    def passes(self) -> list[ScanKey]:
+        """The passes over interval channels that the request will make, demand schemes' own left out."""
+        keys = [
+            (channel, self._preferred_group(channel), False)
+            for channel in self._channels()
+            if self.configuration.classifiers[channel].kind is ChannelKind.INTERVAL
+        ]
+        for asked in self.request.channels:
+            if asked.kind is Kind.TIMESLICE:
+                keys.append((asked.channel, asked.timeslice_group, False))
+            elif asked.kind is Kind.PMAX:
+                as_power = asked.as_power and self._is_uneven(asked.channel)
+                keys.append((asked.channel, self._preferred_group(asked.channel), as_power))
+        return list(dict.fromkeys(keys))
+
+    def _is_uneven(self, channel: str) -> bool:
+        return isinstance(self._readings(channel).times.interval_us, np.ndarray)
+
     @property
     def _quality(self) -> QualityTable:
         return self.configuration.quality
@@ -283,25 +318,25 @@ class _Calculation:
 
     def _scan(self, channel: str, group: str | None, *, as_power: bool) -> Scan:
         # Where all intervals are alike the largest energy is the largest power.
-        readings = self._readings(channel)
-        as_power = as_power and isinstance(readings.times.interval_us, np.ndarray)
-        key = (channel, group, as_power)
+        key = (channel, group, as_power and self._is_uneven(channel))
         if key not in self.scans:
+            readings = self._readings(channel)
             classifier = self.configuration.classifiers[channel]
-            frame = self._frame(readings, group)
+            frame = self.frame(readings.times, group)
             totals = channel_totals(
-                frame, readings, classifier.label, self._quality, as_power=as_power, spread=self.spread
+                frame, readings, classifier.label, self._quality, as_power=key[2], spread=self.spread
             )
             expected = expected_of(frame, readings.times, classifier)
-            self.scans[key] = Scan(frame, parts_of(totals, 0), expected, as_power)
+            self.scans[key] = Scan(frame, parts_of(totals, 0), expected, key[2])
         return self.scans[key]
 
-    def _frame(self, readings: Readings, group_id: str | None) -> Frame:
+    def frame(self, times: Times, group_id: str | None) -> Frame:
+        """The period laid out by month, for a channel's timestamps."""
         request = self.request
         group: TimesliceGroup | None = None
         if group_id is not None:
             group = self.configuration.timeslice_groups[group_id]
-        longest = readings.times.interval_us
+        longest = times.interval_us
         if isinstance(longest, np.ndarray):
             longest = int(longest.max(initial=1))
         calendar = self.configuration.holiday_calendar if group else None

@@ -38,17 +38,22 @@ load_word: Any = _word_of_bytes if JIT_DISABLED else intrinsic(_load_word)
 
 
 @inlined_kernel
-def all_alike(data: Bytes, start: int, end: int) -> bool:
-    """Whether all bytes of ``data[start:end]`` are the same; the caller keeps ``0 <= start < end <= len(data)``."""
+def run_end(data: Bytes, start: int, end: int) -> int:
+    """The first index of ``data[start:end]`` whose byte is not that at `start`, or `end`; start < end <= len(data)."""
     first = data[start]
-    if end - start < WORD_BYTES:
-        for index in range(start + 1, end):
-            if data[index] != first:
-                return False
-        return True
     repeated = np.uint64(first) * _REPEATED_BYTE
-    # The last word overlaps the one before it, so no bytes are left over.
-    different = load_word(data, end - WORD_BYTES) ^ repeated
-    for index in range(start, end - WORD_BYTES, WORD_BYTES):
-        different |= load_word(data, index) ^ repeated
-    return different == np.uint64(0)
+    index = start
+    # Four words at once: most runs are long, and one branch for 32 bytes is cheaper than four.
+    while index + 4 * WORD_BYTES <= end:
+        different = load_word(data, index) ^ repeated
+        different |= load_word(data, index + WORD_BYTES) ^ repeated
+        different |= load_word(data, index + 2 * WORD_BYTES) ^ repeated
+        different |= load_word(data, index + 3 * WORD_BYTES) ^ repeated
+        if different != np.uint64(0):
+            break
+        index += 4 * WORD_BYTES
+    while index + WORD_BYTES <= end and load_word(data, index) == repeated:
+        index += WORD_BYTES
+    while index < end and data[index] == first:
+        index += 1
+    return index
