@@ -174,9 +174,7 @@ def _cases(
     def results() -> list[Answer]:
         names = [str(meter) for meter in range(meter_count)]
         answers = calculate_matrix(REQUEST, names, {"load": matrix}, CONFIGURATION, spread=executor.map)
-        return [
-            np.array([each.value for each in answer.determinants]) for answer in answers if isinstance(answer, Result)
-        ]
+        return list(answers)
 
     def polars() -> list[Answer]:
         grouped = frame.group_by("meter", "month").agg(

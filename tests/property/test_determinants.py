@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -238,7 +237,3 @@ def test_local_time_is_the_oracles(zone, instants, holidays):
         assert found.wall_us[row] - found.day[row] * DAY_US == micros
         assert DayClass(found.day_class[row]).name == oracle_time.day_class(wall.date(), dates)
         assert found.is_dst[row] == oracle_time.is_dst(zone, instant)
-
-
-def labels(rows: Sequence[int]) -> np.ndarray:
-    return np.array(rows, dtype=np.int64)

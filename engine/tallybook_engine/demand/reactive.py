@@ -113,4 +113,5 @@ def _pairs(load: Load, reactive: Load) -> list[tuple[int, int, int]]:
         )
         found.append({(start, length): value * factor for start, length, value, is_usable in columns if is_usable})
     active, drawn = found
-    return [(key[0], active[key], drawn[key]) for key in active if key in drawn]
+    # One that reaches into the period from before belongs to the period's first month.
+    return [(max(key[0], load.start_us), active[key], drawn[key]) for key in active if key in drawn]

@@ -1,0 +1,399 @@
+"""The rule as a whole: what cancels, what is reported, what a request may not say, and what is answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+from tests.support.energy.cases import MINUTE_US, instant_us
+
+from tallybook_engine.calendar.zones import UnknownZone
+from tallybook_engine.decimals import UNIT
+from tallybook_engine.demand.rolling import RollingDemand
+from tallybook_engine.demand.time_of_use import TimeOfUseDemand
+from tallybook_engine.determinants.calculate import MAX_PERIOD_US, calculate
+from tallybook_engine.determinants.configuration import (
+    UNCOVERED,
+    ChannelClassifier,
+    ChannelKind,
+    Days,
+    HolidayCalendar,
+    Label,
+    TimesliceGroup,
+    TimesliceInterval,
+)
+from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.message import billing_message, instant_text
+from tallybook_engine.determinants.quality import DEFAULT_QUALITY, QualityStatus, QualityTable
+from tallybook_engine.determinants.readings import ListedTimes, Readings, ReadingsFault, RegularTimes
+from tallybook_engine.determinants.request import (
+    BillingConfiguration,
+    BillingRequest,
+    ChannelRequest,
+    DemandRequest,
+    OnInvalid,
+    RequestFault,
+)
+from tallybook_engine.determinants.result import Cancellation, Determinant, Reason, Result
+
+HOUR_US = 60 * MINUTE_US
+ZONE = "Europe/Amsterdam"
+START = instant_us("2025-01-09T23:00Z")
+DAY = (START, START + 24 * HOUR_US)
+GROUP = TimesliceGroup(
+    "group",
+    (
+        TimesliceInterval("PEAK", Days.WEEKDAYS, 8 * 60, 20 * 60),
+        TimesliceInterval("EVENING", Days.WEEKDAYS, 18 * 60, 22 * 60),
+    ),
+)
+CONFIGURATION = BillingConfiguration(
+    {
+        "energy": ChannelClassifier("active", "kWh", 3, Label.END, interval_us=HOUR_US),
+        "power": ChannelClassifier("demand", "kW", 3, Label.END, interval_us=HOUR_US),
+        "read": ChannelClassifier("dial", "kWh", 1, kind=ChannelKind.REGISTER, dial_digits=3),
+    },
+    {"group": GROUP},
+    HolidayCalendar("nl", 4, frozenset()),
+    catalog_version=17,
+)
+INTERVAL = ChannelRequest("energy", Kind.INTERVAL)
+SLICES = ChannelRequest("energy", Kind.TIMESLICE, "group")
+PMAX = ChannelRequest("energy", Kind.PMAX, as_power=True)
+REGISTER = ChannelRequest("read", Kind.REGISTER)
+
+
+def hours(values: list[int], codes: list[int] | None = None, first_us: int = START + HOUR_US) -> Readings:
+    quality = np.array(codes or [0] * len(values), dtype=np.uint8)
+    return Readings(RegularTimes(first_us, HOUR_US, len(values)), np.array(values, dtype=np.int64), quality)
+
+
+def reads(*rows: tuple[int, int]) -> Readings:
+    labels = np.array([at for at, _ in rows], dtype=np.int64)
+    return Readings(ListedTimes(labels, 1), np.array([value for _, value in rows]), np.zeros(len(rows), dtype=np.uint8))
+
+
+def request(*channels: ChannelRequest, **more) -> BillingRequest:
+    return BillingRequest("meter", *DAY, ZONE, channels, **more)
+
+
+def answered(outcome: Result | Cancellation) -> Result:
+    assert isinstance(outcome, Result), outcome
+    return outcome
+
+
+def one(outcome: Result | Cancellation, kind: Kind, name: str | None = None) -> Determinant:
+    (found,) = [each for each in answered(outcome).determinants if (each.kind, each.slice) == (kind, name)]
+    return found
+
+
+def test_a_day_of_hours_is_answered_whole():
+    # Given a Friday of hours worth 1 to 24, one of them estimated
+    codes = [0] * 24
+    codes[9] = DEFAULT_QUALITY.code("estimated")
+    outcome = calculate(request(INTERVAL, SLICES, PMAX), {"energy": hours(list(range(1, 25)), codes)}, CONFIGURATION)
+    # Then the sums are those of the hours by their START, the overlap twice
+    total = one(outcome, Kind.INTERVAL)
+    assert (total.value, total.unit, total.quality) == (UNIT * 300 // 1000, "kWh", "estimated")
+    assert total.counts is not None
+    assert (total.counts.expected, total.counts.present, total.counts.missing) == (24, 24, 0)
+    assert total.counts.by_status == (("measured", 23), ("estimated", 1))
+    assert total.counts.coverage == UNIT
+    assert one(outcome, Kind.TIMESLICE, "PEAK").value == UNIT * sum(range(9, 21)) // 1000
+    assert one(outcome, Kind.TIMESLICE, "EVENING").value == UNIT * sum(range(19, 23)) // 1000
+    assert one(outcome, Kind.TIMESLICE, "EVENING").quality == "measured"
+    uncovered = [*range(1, 9), 23, 24]
+    assert one(outcome, Kind.TIMESLICE, UNCOVERED).value == UNIT * sum(uncovered) // 1000
+    # And the maximum is the last hour's, with the period's worst quality
+    pmax = one(outcome, Kind.PMAX)
+    assert (pmax.value, pmax.unit, pmax.quality) == (UNIT * 24 // 1000, "kW", "estimated")
+    assert [(peak.start_us, peak.end_us, peak.quality) for peak in pmax.peaks] == [
+        (DAY[1] - HOUR_US, DAY[1], "measured")
+    ]
+    assert answered(outcome).catalog_version == 17
+    assert (answered(outcome).holiday_calendar, answered(outcome).holiday_calendar_version) == ("nl", 4)
+
+
+def test_a_gap_is_counted_and_never_cancels():
+    kept = np.array([0, 1, 5, 9])
+    readings = Readings(
+        ListedTimes(START + HOUR_US * (kept + 1), HOUR_US), kept + 1, np.zeros(len(kept), dtype=np.uint8)
+    )
+    counts = one(calculate(request(INTERVAL), {"energy": readings}, CONFIGURATION), Kind.INTERVAL).counts
+    assert counts is not None
+    assert (counts.expected, counts.present, counts.missing) == (24, 4, 20)
+    assert counts.by_status == (("measured", 4),)
+    assert counts.coverage == round(UNIT * 4 / 24)
+
+
+@pytest.mark.parametrize("status", [status.name for status in DEFAULT_QUALITY.statuses if not status.is_billable])
+def test_a_row_that_may_not_be_billed_cancels_and_names_channel_period_and_reason(status):
+    codes = [0] * 24
+    codes[3] = DEFAULT_QUALITY.code(status)
+    readings = {"energy": hours([1] * 24, codes), "read": reads((DAY[0], 5), (DAY[1], 9))}
+    outcome = calculate(request(INTERVAL, REGISTER), readings, CONFIGURATION)
+    assert isinstance(outcome, Cancellation)
+    assert (outcome.datasource, outcome.start_us, outcome.end_us) == ("meter", *DAY)
+    (cause,) = outcome.causes
+    assert (cause.reason, cause.channel, cause.start_us, cause.end_us) == (Reason.NOT_BILLABLE, "energy", *DAY)
+    assert f"1 {status}" in cause.detail
+    # On request it is computed all the same, and the result says so
+    reported = calculate(request(INTERVAL, REGISTER, on_invalid=OnInvalid.REPORT), readings, CONFIGURATION)
+    assert answered(reported).remarks == (cause,)
+    total = one(reported, Kind.INTERVAL)
+    assert total.quality == status
+    assert total.value == UNIT * (23 if status == "missing" else 24) // 1000
+
+
+def test_everything_that_is_wrong_is_named_at_once():
+    codes = [DEFAULT_QUALITY.code("edited")] * 24
+    outcome = calculate(
+        request(INTERVAL, ChannelRequest("power", Kind.PMAX), REGISTER),
+        {"energy": hours([1] * 24, codes)},
+        CONFIGURATION,
+    )
+    assert isinstance(outcome, Cancellation)
+    assert [(cause.reason, cause.channel) for cause in outcome.causes] == [
+        (Reason.NOT_BILLABLE, "energy"),
+        (Reason.NO_READINGS, "power"),
+        (Reason.NO_READINGS, "read"),
+    ]
+    assert outcome.reason is Reason.NOT_BILLABLE
+
+
+def test_no_rows_are_zero_without_a_status_and_without_a_maximum_when_reported():
+    outcome = calculate(request(INTERVAL, SLICES, PMAX, on_invalid=OnInvalid.REPORT), {}, CONFIGURATION)
+    total, pmax = one(outcome, Kind.INTERVAL), one(outcome, Kind.PMAX)
+    assert (total.value, total.quality) == (0, None)
+    assert (pmax.value, pmax.quality, pmax.peaks) == (None, None, ())
+    assert total.counts is not None
+    assert (total.counts.expected, total.counts.missing, total.counts.coverage) == (24, 24, 0)
+    assert {remark.reason for remark in answered(outcome).remarks} == {Reason.NO_READINGS}
+
+
+@pytest.mark.parametrize(
+    ("calendar", "reason"),
+    [
+        (None, Reason.NO_HOLIDAY_CALENDAR),
+        (HolidayCalendar("nl", 1, frozenset(), valid_to=date(2025, 1, 10)), Reason.HOLIDAY_CALENDAR_NOT_VALID),
+        (HolidayCalendar("nl", 1, frozenset(), valid_from=date(2025, 1, 11)), Reason.HOLIDAY_CALENDAR_NOT_VALID),
+        (HolidayCalendar("nl", 1, frozenset(), date(2025, 1, 10), date(2025, 1, 11)), None),
+    ],
+)
+def test_a_holiday_calendar_is_needed_for_timeslices_and_nothing_else(calendar, reason):
+    configuration = replace(CONFIGURATION, holiday_calendar=calendar)
+    readings = {"energy": hours([1] * 24)}
+    assert isinstance(calculate(request(INTERVAL, PMAX), readings, configuration), Result)
+    for on_invalid in OnInvalid:
+        outcome = calculate(request(SLICES, on_invalid=on_invalid), readings, configuration)
+        demand = DemandRequest("peaks", "energy", TimeOfUseDemand("group"))
+        other = calculate(request(demands=(demand,), on_invalid=on_invalid), readings, configuration)
+        if reason is None:
+            assert isinstance(outcome, Result)
+            assert isinstance(other, Result)
+        else:
+            assert isinstance(outcome, Cancellation)
+            assert isinstance(other, Cancellation)
+            assert [(cause.reason, cause.channel) for cause in outcome.causes] == [(reason, "energy")]
+
+
+def test_a_register_is_read_at_the_end_and_rolls_over_only_by_declared_digits():
+    readings = {"read": reads((DAY[0], 9_950), (DAY[1] - HOUR_US, 9_999), (DAY[1], 21))}
+    outcome = calculate(request(REGISTER), readings, CONFIGURATION)
+    read, difference = one(outcome, Kind.REGISTER), one(outcome, Kind.REGISTER_DIFFERENCE)
+    assert (read.value, read.quality, read.read_us) == (21 * UNIT // 10, "measured", DAY[1])
+    assert difference.value == 71 * UNIT // 10
+    no_digits = replace(CONFIGURATION.classifiers["read"], dial_digits=None)
+    configuration = replace(CONFIGURATION, classifiers={**CONFIGURATION.classifiers, "read": no_digits})
+    outcome = calculate(request(REGISTER), readings, configuration)
+    assert one(outcome, Kind.REGISTER_DIFFERENCE).value == -9_929 * UNIT // 10
+
+
+@pytest.mark.parametrize(
+    ("tolerance_us", "rows", "value"),
+    [
+        (0, [(DAY[1] - 1, 7)], None),
+        (1, [(DAY[1] - 1, 7)], 7),
+        (5, [(DAY[1] - 4, 7), (DAY[1] + 3, 8)], 8),
+        (5, [(DAY[1] - 4, 7), (DAY[1] + 4, 8)], 7),
+        (5, [(DAY[1] - 6, 7), (DAY[1] + 5, 8)], 8),
+    ],
+)
+def test_the_nearest_reading_within_the_tolerance_counts(tolerance_us, rows, value):
+    configuration = replace(CONFIGURATION, register_tolerance_us=tolerance_us)
+    outcome = calculate(request(REGISTER), {"read": reads((DAY[0] + 10, 1), *rows)}, configuration)
+    read = one(outcome, Kind.REGISTER)
+    assert read.value == (None if value is None else value * UNIT // 10)
+    # A register without a reading at the end is a gap: it is said, and never cancels
+    assert [remark.reason for remark in answered(outcome).remarks] == ([Reason.NO_READ_AT_END] if value is None else [])
+
+
+def test_a_register_without_a_value_at_the_end_has_none():
+    quality = np.array([0, DEFAULT_QUALITY.code("missing")], dtype=np.uint8)
+    readings = Readings(ListedTimes(np.array(DAY), 1), np.array([5, 6]), quality)
+    outcome = calculate(request(REGISTER, on_invalid=OnInvalid.REPORT), {"read": readings}, CONFIGURATION)
+    assert one(outcome, Kind.REGISTER).value is None
+
+
+def test_months_are_partial_at_the_ends_and_stored_apart():
+    start, end = instant_us("2025-01-30T23:00Z"), instant_us("2025-03-01T23:00Z")
+    readings = {
+        "energy": hours([1] * 31 * 24, first_us=start + HOUR_US),
+        "read": reads(*[(start + day * 24 * HOUR_US, 10 * day) for day in range(31)]),
+    }
+    asked = BillingRequest("meter", start, end, ZONE, (INTERVAL, PMAX, REGISTER), split_by_month=True)
+    found = answered(calculate(asked, readings, CONFIGURATION)).determinants
+    sums = [(each.is_month, each.start_us, each.end_us, each.value) for each in found if each.kind is Kind.INTERVAL]
+    february, march = instant_us("2025-01-31T23:00Z"), instant_us("2025-02-28T23:00Z")
+    assert sums == [
+        (False, start, end, 720 * UNIT // 1000),
+        (True, start, february, 24 * UNIT // 1000),
+        (True, february, march, 672 * UNIT // 1000),
+        (True, march, end, 24 * UNIT // 1000),
+    ]
+    assert [each.value for each in found if each.kind is Kind.REGISTER_DIFFERENCE] == [
+        UNIT * days for days in (30, 1, 28, 1)
+    ]
+    assert {each.billing_channel for each in found} == {
+        "BILLING_active_INTERVAL",
+        "BILLING_active_INTERVAL_MONTH",
+        "BILLING_active_PMAX",
+        "BILLING_active_PMAX_MONTH",
+        "BILLING_dial_REGISTER",
+        "BILLING_dial_REGISTER_MONTH",
+        "BILLING_dial_REGISTER_DIFFERENCE",
+        "BILLING_dial_REGISTER_DIFFERENCE_MONTH",
+    }
+
+
+def test_the_largest_power_is_not_the_largest_energy_where_lengths_differ():
+    lengths = np.array([60, 15, 60]) * MINUTE_US
+    times = ListedTimes(START + np.cumsum(lengths), lengths)
+    readings = Readings(times, np.array([1_000, 500, 1_200]), np.zeros(3, np.uint8))
+    as_power = one(calculate(request(PMAX), {"energy": readings}, CONFIGURATION), Kind.PMAX)
+    assert (as_power.value, as_power.peaks[0].start_us) == (2 * UNIT, START + HOUR_US)
+    plain = calculate(request(ChannelRequest("energy", Kind.PMAX)), {"energy": readings}, CONFIGURATION)
+    assert one(plain, Kind.PMAX).value == 1_200 * UNIT // 1000
+    counts = one(plain, Kind.PMAX).counts
+    assert counts is not None
+    # Without one length nothing is expected, and the covered time says how much is there
+    assert (counts.expected, counts.missing) == (None, None)
+    assert counts.coverage == round(UNIT * 135 / 1_440)
+
+
+def test_sums_do_not_wrap_and_what_does_not_fit_cancels():
+    classifier = ChannelClassifier("active", "kWh", 12)
+    configuration = BillingConfiguration({"energy": classifier})
+    largest = 2**63 - 1
+    outcome = calculate(request(INTERVAL), {"energy": hours([largest] * 24)}, configuration)
+    assert one(outcome, Kind.INTERVAL).value == 24 * largest
+    configuration = BillingConfiguration({"energy": replace(classifier, decimal_places=0)})
+    for on_invalid in OnInvalid:
+        asked = request(INTERVAL, on_invalid=on_invalid)
+        fits = calculate(asked, {"energy": hours([10**15 - 1])}, configuration)
+        assert one(fits, Kind.INTERVAL).value == (10**15 - 1) * UNIT
+        outcome = calculate(asked, {"energy": hours([10**15 - 1, 1])}, configuration)
+        assert isinstance(outcome, Cancellation)
+        assert [(cause.reason, cause.channel) for cause in outcome.causes] == [(Reason.DOES_NOT_FIT, "energy")]
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"end_us": START - 1}, "end_time"),
+        ({"end_us": START + MAX_PERIOD_US + 1}, "end_time"),
+        ({"channels": ()}, "channels"),
+        ({"channels": (ChannelRequest("other", Kind.INTERVAL),)}, "channels[0].channel"),
+        ({"channels": (INTERVAL, ChannelRequest("read", Kind.PMAX))}, "channels[1].kind"),
+        ({"channels": (ChannelRequest("energy", Kind.REGISTER),)}, "channels[0].kind"),
+        ({"channels": (ChannelRequest("energy", Kind.DEMAND),)}, "channels[0].kind"),
+        ({"channels": (ChannelRequest("energy", Kind.TIMESLICE),)}, "channels[0].timeslice_group"),
+        ({"channels": (ChannelRequest("energy", Kind.PMAX, "group"),)}, "channels[0].timeslice_group"),
+        ({"channels": (ChannelRequest("energy", Kind.TIMESLICE, "other"),)}, "channels[0].timeslice_group"),
+        ({"channels": (ChannelRequest("power", Kind.PMAX, as_power=True),)}, "channels[0].as_power"),
+        ({"channels": (ChannelRequest("energy", Kind.INTERVAL, as_power=True),)}, "channels[0].as_power"),
+        ({"channels": (PMAX, ChannelRequest("energy", Kind.PMAX))}, "channels"),
+        ({"demands": (DemandRequest("a", "read", RollingDemand(HOUR_US)),)}, "demands[0]"),
+        ({"demands": (DemandRequest("a", "other", RollingDemand(HOUR_US)),)}, "demands[0]"),
+        ({"demands": (DemandRequest("a", "energy", TimeOfUseDemand("other")),)}, "demands[0]"),
+        ({"demands": (DemandRequest("a", "energy", RollingDemand(HOUR_US)),) * 2}, "demands[1].id"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(change, path):
+    with pytest.raises(RequestFault) as fault:
+        calculate(replace(request(INTERVAL), **change), {}, CONFIGURATION)
+    assert str(fault.value).startswith(path)
+
+
+def test_an_unknown_zone_is_refused():
+    with pytest.raises(UnknownZone):
+        calculate(replace(request(INTERVAL), time_zone="Europe/Atlantis"), {}, CONFIGURATION)
+
+
+def test_columns_that_are_no_readings_are_refused():
+    labels = np.array([3, 2, 1], dtype=np.int64)
+    values, codes = np.zeros(3, np.int64), np.zeros(3, np.uint8)
+    for make in (
+        lambda: ListedTimes(labels, 1),
+        lambda: ListedTimes(np.array([1, 1, 2], dtype=np.int64), 1),
+        lambda: ListedTimes(labels[::-1].astype(np.float64), 1),
+        lambda: ListedTimes(labels[::-1], 0),
+        lambda: ListedTimes(labels[::-1], np.array([1, 0, 1])),
+        lambda: ListedTimes(labels[::-1], np.array([1, 1])),
+        lambda: RegularTimes(0, 0, 3),
+        lambda: Readings(RegularTimes(0, 1, 2), values, codes),
+        lambda: Readings(RegularTimes(0, 1, 3), values.astype(np.float64), codes),
+        lambda: Readings(RegularTimes(0, 1, 3), values, codes.astype(np.int64)),
+    ):
+        with pytest.raises(ReadingsFault):
+            make()
+    with pytest.raises(ReadingsFault):
+        calculate(request(INTERVAL), {"energy": hours([1], [7])}, CONFIGURATION)
+    bad = Readings(ListedTimes(np.array(DAY), 1), np.array([5, 6]), np.array([0, 9], dtype=np.uint8))
+    with pytest.raises(ReadingsFault):
+        calculate(request(REGISTER), {"read": bad}, CONFIGURATION)
+
+
+def test_a_table_of_qualities_is_ordered_and_configurable():
+    table = QualityTable((QualityStatus("good", is_billable=True), QualityStatus("so-so"), QualityStatus("bad")))
+    assert table.translation(["bad", "good"]).tolist() == [2, 0]
+    assert table.worst(np.array([3, 1, 0])) == "so-so"
+    assert table.worst(np.zeros(3, np.int64)) is None
+    with pytest.raises(KeyError):
+        table.code("unheard of")
+    for statuses in ((), (QualityStatus("twice"),) * 2, tuple(QualityStatus(str(n)) for n in range(257))):
+        with pytest.raises(ValueError, match="quality table"):
+            QualityTable(statuses)
+
+
+def test_the_message_is_plain_data_keyed_by_datasource():
+    outcome = answered(
+        calculate(
+            request(INTERVAL, SLICES, PMAX, REGISTER, split_by_month=True),
+            {"energy": hours(list(range(24))), "read": reads((DAY[0], 5), (DAY[1], 9))},
+            CONFIGURATION,
+        )
+    )
+    message = billing_message(outcome, instant_us("2025-02-01T06:00:00.5Z"))
+    assert json.loads(json.dumps(message)) == message
+    body = message["meter"]
+    assert body["calculation_time"] == "2025-02-01T06:00:00.5Z"
+    assert (body["start_time"], body["end_time"]) == ("2025-01-09T23:00:00Z", "2025-01-10T23:00:00Z")
+    assert len(body["determinants"]) == len(outcome.determinants)
+    assert body["determinants"][0] == {
+        "kind": "INTERVAL",
+        "channel": "energy",
+        "classifier": "active",
+        "billing_channel": "BILLING_active_INTERVAL",
+        "start_time": "2025-01-09T23:00:00Z",
+        "end_time": "2025-01-10T23:00:00Z",
+        "is_month": False,
+        "value": "0.276",
+        "unit": "kWh",
+        "Quality_Status": "measured",
+        "counts": {"expected": 24, "present": 24, "missing": 0, "by_status": {"measured": 24}, "coverage": "1"},
+    }
+    assert instant_text(-1) == "1969-12-31T23:59:59.999999Z"
