@@ -40,7 +40,7 @@ from tallybook_engine.determinants.configuration import (
     TimesliceGroup,
     TimesliceInterval,
 )
-from tallybook_engine.determinants.interval import monthly_frame
+from tallybook_engine.determinants.interval import period_frame
 from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.matrix import MeterMatrix, calculate_matrix, matrix_totals, whole_period
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
@@ -119,7 +119,7 @@ def measure(size: Size) -> list[Figures]:
     """One line a case."""
     matrix = made(METERS[size])
     meter_count, interval_count = matrix.values.shape
-    months = np.repeat(np.arange(12), np.diff(monthly_frame(ZONE, START_US, END_US).cell_bounds) // QUARTER_US)
+    months = np.repeat(np.arange(12), np.diff(period_frame(ZONE, START_US, END_US).cell_bounds) // QUARTER_US)
     frame = pl.DataFrame(
         {
             "meter": np.repeat(np.arange(meter_count), interval_count),
@@ -151,7 +151,7 @@ def _cases(
     meter_count = len(matrix.values)
     words = matrix.quality.view(np.int64)
     edges = np.linspace(0, meter_count, THREADS + 1).astype(int).tolist()
-    plain = monthly_frame(ZONE, START_US, END_US)
+    plain = period_frame(ZONE, START_US, END_US)
 
     def limit() -> list[Answer]:
         found = np.zeros(meter_count, np.int64)
@@ -166,8 +166,8 @@ def _cases(
 
     def rule() -> list[Answer]:
         slice_runs.cache_clear()
-        monthly_frame.cache_clear()
-        laid_out = monthly_frame(ZONE, START_US, END_US, GROUP, HOLIDAYS)
+        period_frame.cache_clear()
+        laid_out = period_frame(ZONE, START_US, END_US, GROUP, HOLIDAYS)
         totals = matrix_totals(laid_out, matrix, Label.END, DEFAULT_QUALITY, spread=executor.map)
         return [*totals, *whole_period(totals)]
 

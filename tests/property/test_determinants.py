@@ -25,7 +25,7 @@ from tests.support.energy.random_meters import (
 from tallybook_engine.calendar.local_time import DayClass, date_of, local_times
 from tallybook_engine.determinants.accumulate import NO_ROW, Totals, accumulate, empty_totals
 from tallybook_engine.determinants.configuration import HolidayCalendar, Label, TimesliceGroup
-from tallybook_engine.determinants.interval import Frame, channel_totals, frame, monthly_frame, place
+from tallybook_engine.determinants.interval import Frame, channel_totals, frame, period_frame, place
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes
 from tallybook_oracle import determinants as oracle
@@ -48,7 +48,7 @@ def oracle_rows(meter: RandomMeter) -> list[oracle.OracleReading]:
 
 
 def laid_out(meter: RandomMeter, group: TimesliceGroup | None = None, calendar: HolidayCalendar | None = None) -> Frame:
-    return monthly_frame(meter.zone, meter.start_us, meter.end_us, group, calendar)
+    return period_frame(meter.zone, meter.start_us, meter.end_us, group, calendar)
 
 
 def totals_of(meter: RandomMeter, within: Frame, *, as_power: bool = False) -> Totals:
@@ -216,11 +216,11 @@ def test_a_year_equals_its_months(zone, year, group, label):
     readings = Readings(
         times, random.integers(0, 10**9, times.count), random.choice(np.array([0, 0, 3, 6], np.uint8), times.count)
     )
-    whole = monthly_frame(zone, start, end, group)
+    whole = period_frame(zone, start, end, group)
     yearly = channel_totals(whole, readings, label, DEFAULT_QUALITY)
     assume((np.diff(whole.cell_bounds) % (hour // 2) == 0).all())
     for cell, (first, last) in enumerate(pairwise(whole.cell_bounds.tolist())):
-        month = monthly_frame(zone, first, last, group)
+        month = period_frame(zone, first, last, group)
         alone = channel_totals(month, readings, label, DEFAULT_QUALITY)
         assert all(np.array_equal(a[:, cell], b[:, 0]) for a, b in zip(yearly, alone, strict=True))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.offsets import OffsetTable, offset_table
 from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.arrays import to_read
 
 DAY_US = 86_400_000_000
 MINUTE_US = 60_000_000
@@ -61,7 +62,7 @@ def local_times(zone: str, instants_us: NDArray[np.int64], holidays: Collection[
     )
     if count:
         table = offset_table(zone, int(instants_us.min()), int(instants_us.max()))
-        _fill(instants_us, table, day_numbers(holidays), times)
+        _fill(to_read(instants_us), table, day_numbers(holidays), times)
     return times
 
 

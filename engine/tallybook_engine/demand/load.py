@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tallybook_engine.calendar.local_time import DAY_US
 from tallybook_engine.determinants.accumulate import Map
 from tallybook_engine.determinants.configuration import ChannelClassifier, HolidayCalendar, Label, TimesliceGroup
-from tallybook_engine.determinants.interval import Frame, channel_totals, frame, monthly_frame, taken_rows
+from tallybook_engine.determinants.interval import Frame, channel_totals, frame, period_frame, taken_rows
 from tallybook_engine.determinants.numbers import power_unit
 from tallybook_engine.determinants.parts import Part, parts_of, together
 from tallybook_engine.determinants.pmax import maximum_of, peaks_of
@@ -68,7 +68,7 @@ class Load:
 
     def month_bounds(self) -> NDArray[np.int64]:
         """The period's bounds and the beginnings of local months inside, int64[p + 1]."""
-        return monthly_frame(self.zone, self.start_us, self.end_us).cell_bounds
+        return period_frame(self.zone, self.start_us, self.end_us).cell_bounds
 
     def scan(
         self,
@@ -108,8 +108,8 @@ class Load:
         first, last = taken_rows(times, label, self.start_us, self.end_us)
         if isinstance(times, ListedTimes):
             labels = times.labels_us[first:last]
-            lengths = np.broadcast_to(np.asarray(times.interval_us, dtype=np.int64), times.labels_us.shape)[first:last]
         else:
             labels = times.first_us + np.arange(first, last, dtype=np.int64) * times.interval_us
-            lengths = np.full(last - first, times.interval_us, dtype=np.int64)
+        lengths = np.empty(last - first, np.int64)
+        lengths[:] = times.interval_us[first:last] if isinstance(times.interval_us, np.ndarray) else times.interval_us
         return (labels - lengths if label is Label.END else labels), lengths, first

@@ -18,6 +18,7 @@ from tallybook_engine.determinants.configuration import Label
 from tallybook_engine.determinants.numbers import HOUR_US, fitting, rounded
 from tallybook_engine.determinants.result import Peak
 from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.arrays import to_read
 from tallybook_engine.kernels.wide import add128, from_limbs, lt128, sub128, umul64
 
 NO_WINDOW = -1
@@ -71,7 +72,9 @@ def windows_of(load: Load, window_us: int) -> Windows:
     low, high = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
     usable = load.quality.has_value()[readings.quality[first : first + count]]
     weights = np.ones(count, np.int64) if load.is_energy else lengths
-    _fill(starts, lengths, readings.values[first : first + count], weights, usable, window_us, end_row, low, high)
+    values = readings.values[first : first + count]
+    starts, lengths, values, weights = (to_read(column) for column in (starts, lengths, values, weights))
+    _fill(starts, lengths, values, weights, usable, window_us, end_row, low, high)
     return Windows(load, window_us, first, starts, end_row, low, high)
 
 

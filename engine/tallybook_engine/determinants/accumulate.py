@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.arrays import to_read
 from tallybook_engine.kernels.wide import add128, from_limbs, lt128, sub128, umul64
 from tallybook_engine.kernels.words import run_end
 
@@ -134,6 +135,8 @@ def accumulate(
     flat = Totals._make(array.reshape(-1) for array in totals)._replace(
         row_count=totals.row_count.reshape(-1, status_count)
     )
+
+    values, quality = to_read(values), to_read(quality)
 
     def work(first: int) -> None:
         last = min(first + step, channel_count)

@@ -34,7 +34,7 @@ from tallybook_engine.determinants.interval import (
     channel_totals,
     check_codes,
     expected_counts,
-    monthly_frame,
+    period_frame,
     taken_rows,
 )
 from tallybook_engine.determinants.kinds import Kind
@@ -67,6 +67,7 @@ from tallybook_engine.determinants.result import (
 MAX_PERIOD_US = 100 * 366 * DAY_US
 """Longest period of a request, a hundred years."""
 
+_ANSWERED_KINDS = {Kind.REGISTER: (Kind.REGISTER, Kind.REGISTER_DIFFERENCE)}
 INTERVAL_KINDS = frozenset({Kind.INTERVAL, Kind.TIMESLICE, Kind.PMAX})
 
 
@@ -100,10 +101,6 @@ def check_request(request: BillingRequest, configuration: BillingConfiguration) 
         raise RequestFault("channels: nothing is asked for")
     for index, asked in enumerate(request.channels):
         _check_channel(f"channels[{index}]", asked, configuration)
-    stored = [name for asked in request.channels for name in _stored_names(asked, configuration)]
-    for name in stored:
-        if stored.count(name) > 1:
-            raise RequestFault(f"channels: two of them would be stored in {name}")
     names = [demand.id for demand in request.demands]
     for index, demand in enumerate(request.demands):
         if names.index(demand.id) < index:
@@ -117,14 +114,29 @@ def check_request(request: BillingRequest, configuration: BillingConfiguration) 
         group = demand.scheme.timeslice_group_id()
         if group is not None and group not in configuration.timeslice_groups:
             raise RequestFault(f"demands[{index}]: there is no timeslice group {group!r}")
+    _check_names(request, configuration)
 
 
-def _stored_names(asked: ChannelRequest, configuration: BillingConfiguration) -> list[str]:
-    classifier = configuration.classifiers[asked.channel].id
-    if asked.timeslice_group is None:
-        return [billing_channel(classifier, asked.kind)]
-    slices = (*configuration.timeslice_groups[asked.timeslice_group].channels(), UNCOVERED)
-    return [billing_channel(classifier, asked.kind, slice_name=name) for name in slices]
+def _check_names(request: BillingRequest, configuration: BillingConfiguration) -> None:
+    """Two determinants must not be stored in one channel, whatever ids are made of."""
+    asked: list[tuple[str, Kind, str | None, str | None]] = [
+        (each.channel, kind, each.timeslice_group, None)
+        for each in request.channels
+        for kind in _ANSWERED_KINDS.get(each.kind, (each.kind,))
+    ]
+    asked += [(each.channel, Kind.DEMAND, each.scheme.timeslice_group_id(), each.id) for each in request.demands]
+    seen: set[str] = set()
+    for channel, kind, group, demand in asked:
+        slices: tuple[str | None, ...] = (None,)
+        if group is not None:
+            slices = (*configuration.timeslice_groups[group].channels(), UNCOVERED)
+        for slice_name in slices:
+            for is_month in (False, True):
+                classifier = configuration.classifiers[channel].id
+                name = billing_channel(classifier, kind, slice_name=slice_name, demand=demand, is_month=is_month)
+                if name in seen:
+                    raise RequestFault(f"channels: two determinants would be stored in {name}")
+                seen.add(name)
 
 
 def _check_channel(path: str, asked: ChannelRequest, configuration: BillingConfiguration) -> None:
@@ -318,6 +330,7 @@ class Calculation:
 
     def _scan(self, channel: str, group: str | None, *, as_power: bool) -> Scan:
         # Where all intervals are alike the largest energy is the largest power.
+        # Where all intervals are alike the largest energy is the largest power.
         key = (channel, group, as_power and self._is_uneven(channel))
         if key not in self.scans:
             readings = self._readings(channel)
@@ -331,7 +344,7 @@ class Calculation:
         return self.scans[key]
 
     def frame(self, times: Times, group_id: str | None) -> Frame:
-        """The period laid out by month, for a channel's timestamps."""
+        """The period laid out for a channel's timestamps, by month where months are asked for."""
         request = self.request
         group: TimesliceGroup | None = None
         if group_id is not None:
@@ -341,7 +354,15 @@ class Calculation:
             longest = int(longest.max(initial=1))
         calendar = self.configuration.holiday_calendar if group else None
         lead_us = max(DAY_US, longest)
-        return monthly_frame(request.time_zone, request.start_us, request.end_us, group, calendar, lead_us)
+        return period_frame(
+            request.time_zone,
+            request.start_us,
+            request.end_us,
+            group,
+            calendar,
+            by_month=request.split_by_month,
+            lead_us=lead_us,
+        )
 
     # Determinants
 
@@ -451,7 +472,7 @@ class Calculation:
         readings = self._readings(asked.channel)
         classifier = self.configuration.classifiers[asked.channel]
         tolerance = self.configuration.register_tolerance_us
-        bounds = monthly_frame(self.request.time_zone, self.request.start_us, self.request.end_us).cell_bounds
+        bounds = period_frame(self.request.time_zone, self.request.start_us, self.request.end_us).cell_bounds
         for _, start, end, is_month in self._periods(bounds):
             first = register_row(readings, self._quality, start, tolerance)
             last = register_row(readings, self._quality, end, tolerance)

@@ -66,20 +66,24 @@ class Frame:
 
 
 @lru_cache(maxsize=1_024)
-def monthly_frame(
+def period_frame(
     zone: str,
     start_us: int,
     end_us: int,
     group: TimesliceGroup | None = None,
     calendar: HolidayCalendar | None = None,
+    *,
+    by_month: bool = True,
     lead_us: int = DAY_US,
 ) -> Frame:
-    """A period's local months by the slices of a group; `lead_us` is how long an interval may reach into the period.
+    """A period, or its local months, by the slices of a group.
 
-    A period of one instant is one cell. Raises `zones.UnknownZone`, and ValueError outside of the years that the
-    calendar has.
+    `lead_us` is how long an interval may reach into the period. A period of one instant is one cell. Raises
+    `zones.UnknownZone`, and ValueError outside of the years that the calendar has.
     """
-    bounds = np.array([start_us, end_us]) if start_us == end_us else month_bounds(zone, start_us, end_us)
+    bounds = np.array([start_us, end_us], dtype=np.int64)
+    if by_month and start_us < end_us:
+        bounds = month_bounds(zone, start_us, end_us)
     return frame(zone, bounds, group, calendar, lead_us)
 
 

@@ -14,6 +14,7 @@ from tallybook_engine.calendar.zones import UnknownZone
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.rolling import RollingDemand
 from tallybook_engine.demand.time_of_use import TimeOfUseDemand
+from tallybook_engine.determinants.billing_values import billing_values
 from tallybook_engine.determinants.calculate import MAX_PERIOD_US, calculate
 from tallybook_engine.determinants.configuration import (
     UNCOVERED,
@@ -316,6 +317,7 @@ def test_sums_do_not_wrap_and_what_does_not_fit_cancels():
         ({"channels": (ChannelRequest("power", Kind.PMAX, as_power=True),)}, "channels[0].as_power"),
         ({"channels": (ChannelRequest("energy", Kind.INTERVAL, as_power=True),)}, "channels[0].as_power"),
         ({"channels": (PMAX, ChannelRequest("energy", Kind.PMAX))}, "channels"),
+        ({"channels": (REGISTER, REGISTER)}, "channels"),
         ({"demands": (DemandRequest("a", "read", RollingDemand(HOUR_US)),)}, "demands[0]"),
         ({"demands": (DemandRequest("a", "other", RollingDemand(HOUR_US)),)}, "demands[0]"),
         ({"demands": (DemandRequest("a", "energy", TimeOfUseDemand("other")),)}, "demands[0]"),
@@ -367,6 +369,45 @@ def test_a_table_of_qualities_is_ordered_and_configurable():
     for statuses in ((), (QualityStatus("twice"),) * 2, tuple(QualityStatus(str(n)) for n in range(257))):
         with pytest.raises(ValueError, match="quality table"):
             QualityTable(statuses)
+
+
+def test_a_slice_named_like_anothers_month_is_refused():
+    group = TimesliceGroup(
+        "group",
+        (TimesliceInterval("T1", Days.DAILY, 0, 60), TimesliceInterval("T1_MONTH", Days.DAILY, 60, 120)),
+    )
+    with pytest.raises(RequestFault, match="BILLING_active_TIMESLICE_T1_MONTH"):
+        calculate(request(SLICES), {}, replace(CONFIGURATION, timeslice_groups={"group": group}))
+
+
+def test_what_is_stored_says_what_it_is_of():
+    outcome = answered(
+        calculate(
+            request(SLICES, PMAX, REGISTER),
+            {"energy": hours(list(range(24))), "read": reads((DAY[0] + HOUR_US, 5), (DAY[1] - 1, 9))},
+            CONFIGURATION,
+        )
+    )
+    stored = list(billing_values(outcome, instant_us("2025-02-01T06:00Z")))
+    # The register has no reading at the end: nothing is stored of it
+    assert [each.channel for each in stored] == [
+        "BILLING_active_TIMESLICE_PEAK",
+        "BILLING_active_TIMESLICE_EVENING",
+        "BILLING_active_TIMESLICE_UNCOVERED",
+        "BILLING_active_PMAX",
+    ]
+    pmax = stored[-1]
+    assert (pmax.timestamp_us, pmax.value, pmax.unit, pmax.quality) == (DAY[1], 23 * UNIT // 1000, "kW", "measured")
+    assert dict(pmax.annotations) == {
+        "period_start": "2025-01-09T23:00:00Z",
+        "period_end": "2025-01-10T23:00:00Z",
+        "calculation_time": "2025-02-01T06:00:00Z",
+        "catalog_version": "17",
+        "holiday_calendar": "nl",
+        "holiday_calendar_version": "4",
+        "pmax_start": "2025-01-10T22:00:00Z",
+        "pmax_end": "2025-01-10T23:00:00Z",
+    }
 
 
 def test_the_message_is_plain_data_keyed_by_datasource():

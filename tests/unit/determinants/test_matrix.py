@@ -14,7 +14,7 @@ from tallybook_engine.demand.rolling import RollingDemand
 from tallybook_engine.determinants.accumulate import NO_ROW
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.configuration import Label
-from tallybook_engine.determinants.interval import frame, monthly_frame
+from tallybook_engine.determinants.interval import frame, period_frame
 from tallybook_engine.determinants.matrix import MeterMatrix, calculate_matrix, matrix_totals, whole_period
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_engine.determinants.readings import ListedTimes, ReadingsFault, RegularTimes
@@ -74,7 +74,7 @@ def test_meters_without_a_matrix_have_no_readings():
 
 def test_the_whole_period_is_its_months_together():
     matrix = made()
-    by_month = monthly_frame(ZONE, START, END, CONFIGURATION.timeslice_groups["group"])
+    by_month = period_frame(ZONE, START, END, CONFIGURATION.timeslice_groups["group"])
     whole = frame(ZONE, by_month.cell_bounds[[0, -1]], CONFIGURATION.timeslice_groups["group"])
     found = whole_period(matrix_totals(by_month, matrix, Label.END, DEFAULT_QUALITY))
     expected = matrix_totals(whole, matrix, Label.END, DEFAULT_QUALITY)
@@ -101,7 +101,7 @@ def test_matrices_of_other_shapes_are_refused():
         calculate_matrix(request, ["one"], {"energy": MeterMatrix(times, values, quality)}, CONFIGURATION)
     unknown = MeterMatrix(times, values, quality + np.uint8(7))
     with pytest.raises(ReadingsFault):
-        matrix_totals(monthly_frame(ZONE, START, END), unknown, Label.END, DEFAULT_QUALITY)
+        matrix_totals(period_frame(ZONE, START, END), unknown, Label.END, DEFAULT_QUALITY)
     assert isinstance(next(calculate_matrix(request, ["a", "b"], {"energy": made_of_two()}, CONFIGURATION)), Result)
 
 
