@@ -1,8 +1,8 @@
 """Compiling every kernel before the first call is answered, so that no caller waits for a compiler.
 
 A small book in memory does what books do: rows and Arrow, duplicates, conflicts and faults, predictions, deletes,
-reprocessing, a restart and its verification. What that compiles stays on disk (`tallybook_engine.kernels.cache`), so
-only the first start on a machine takes long; later ones load it.
+reprocessing, a restart and its verification; a meter's day gets its determinants. What that compiles stays on disk
+(`tallybook_engine.kernels.cache`), so only the first start on a machine takes long; later ones load it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import date
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tallybook.v1 import ingest_pb2 as wire
@@ -33,6 +34,24 @@ from tallybook_engine.catalog.model import (
     Product,
     ProductContract,
     Tax,
+)
+from tallybook_engine.demand.rolling import RollingDemand
+from tallybook_engine.determinants.calculate import calculate
+from tallybook_engine.determinants.configuration import (
+    ChannelClassifier,
+    Days,
+    HolidayCalendar,
+    TimesliceGroup,
+    TimesliceInterval,
+)
+from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.readings import ListedTimes, Readings
+from tallybook_engine.determinants.request import (
+    BillingConfiguration,
+    BillingRequest,
+    ChannelRequest,
+    DemandRequest,
+    OnInvalid,
 )
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.outcomes import EventSelector
@@ -56,7 +75,28 @@ def warm_up() -> None:
 
     Takes about a minute where nothing is compiled yet, a few seconds otherwise.
     """
+    _warm_up_determinants()
     asyncio.run(_warm_up())
+
+
+def _warm_up_determinants() -> None:
+    """A day of one meter, by everything that a billing request can ask of it."""
+    hour_us, start_us = 3_600_000_000, FIRST_SECOND * 1_000_000
+    classifiers = {name: ChannelClassifier(name, unit, 3) for name, unit in (("energy", "kWh"), ("power", "kW"))}
+    group = TimesliceGroup("group", (TimesliceInterval("slice", Days.DAILY, 0, 720),))
+    configuration = BillingConfiguration(classifiers, {"group": group}, HolidayCalendar("none", 1, frozenset()))
+    labels = start_us + hour_us * np.arange(1, 25)
+    readings = Readings(ListedTimes(labels, hour_us), np.arange(24), np.repeat(np.array([0, 6], np.uint8), 12))
+    request = BillingRequest(
+        "warm",
+        start_us,
+        start_us + 24 * hour_us,
+        "Europe/Amsterdam",
+        (ChannelRequest("energy", Kind.TIMESLICE, "group"), ChannelRequest("power", Kind.PMAX)),
+        tuple(DemandRequest(name, name, RollingDemand(2 * hour_us, is_block=True)) for name in classifiers),
+        on_invalid=OnInvalid.REPORT,
+    )
+    calculate(request, dict.fromkeys(classifiers, readings), configuration)
 
 
 async def _warm_up() -> None:
