@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar import zones
 
-FIRST_YEAR = 2
+FIRST_YEAR = 3
 """First local year that has a table: room for any zone's offset before it."""
 LAST_YEAR = 9997
 """Last local year that has a table: room for any zone's offset after it."""

@@ -15,8 +15,9 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.calendar.local_time import DAY_US, local_times
+from tallybook_engine.calendar.local_time import DAY_US, day_number, local_times
 from tallybook_engine.calendar.local_time import date_of as date_of_number
+from tallybook_engine.calendar.offsets import FIRST_YEAR, LAST_YEAR
 from tallybook_engine.calendar.zones import zone
 from tallybook_engine.decimals import DoesNotFit
 from tallybook_engine.demand.compute import demands_of
@@ -64,6 +65,10 @@ from tallybook_engine.determinants.result import (
     Result,
 )
 
+FIRST_INSTANT_US = day_number(date(FIRST_YEAR + 2, 1, 3)) * DAY_US
+"""Earliest start of a request's period: 3 January of the year 5, so that the longest interval can reach into it."""
+LAST_INSTANT_US = day_number(date(LAST_YEAR, 1, 1)) * DAY_US
+"""Latest end of a request's period: 1 January of the year 9997."""
 MAX_PERIOD_US = 100 * 366 * DAY_US
 """Longest period of a request, a hundred years."""
 
@@ -95,6 +100,9 @@ def calculate(
 def check_request(request: BillingRequest, configuration: BillingConfiguration) -> None:
     """Raises RequestFault, or `zones.UnknownZone`, for the first thing in a request that makes no sense."""
     zone(request.time_zone)
+    for name, instant_us in (("start_time", request.start_us), ("end_time", request.end_us)):
+        if not FIRST_INSTANT_US <= instant_us <= LAST_INSTANT_US:
+            raise RequestFault(f"{name}: not within the years that the calendar has")
     if not 0 <= request.end_us - request.start_us <= MAX_PERIOD_US:
         raise RequestFault("end_time: the period ends before it starts, or is longer than 100 years")
     if not request.channels and not request.demands:

@@ -133,7 +133,7 @@ def taken_rows(times: Times, label: Label, start_us: int, end_us: int) -> tuple[
 def place(frame: Frame, times: Times, label: Label) -> Segments:
     """Where a channel's rows lie in the frame.
 
-    Raises ReadingsFault where intervals of several lengths do not begin in the order of their labels.
+    Raises ReadingsFault where intervals of several lengths overlap.
     """
     return _place_grid(frame, times, label) if isinstance(times, RegularTimes) else _place(frame, times, label)
 
@@ -162,8 +162,9 @@ def _place_uneven(
 ) -> Segments:
     """Segments that end also where the length changes; the rows given are those taken, from row `first` on."""
     starts = labels - lengths if label is Label.END else labels
-    if (np.diff(starts) < 0).any():
-        raise ReadingsFault(f"intervals begin in another order than their labels, at row {first}")
+    overlaps = starts[1:] < starts[:-1] + lengths[:-1]
+    if overlaps.any():
+        raise ReadingsFault(f"intervals of several lengths overlap, at row {first + int(np.argmax(overlaps)) + 1}")
     runs = np.searchsorted(starts, frame.starts_us)
     runs[0] = 0
     changes = np.flatnonzero(np.diff(lengths)) + 1

@@ -10,11 +10,30 @@ from numpy.typing import NDArray
 MAX_DECIMAL_PLACES = 12
 """A channel's values have at most this many decimals, as quantities do."""
 
+MAX_INTERVAL_US = 366 * 86_400_000_000
+"""Longest interval, a leap year."""
+FIRST_INSTANT_US = -(2**56)
+"""Earliest timestamp, in the year 314 before our era; instants that the calendar has lie well inside."""
+LAST_INSTANT_US = 2**58
+"""Latest timestamp, in the year 11,104."""
+
 Instants = NDArray[np.int64]
 
 
 class ReadingsFault(ValueError):
     """Columns that are no readings: of other shapes, unsorted, with a timestamp twice, of unknown status."""
+
+
+def _check_bounds(first_us: int, last_us: int) -> None:
+    if not FIRST_INSTANT_US <= first_us <= last_us <= LAST_INSTANT_US:
+        raise ReadingsFault(
+            f"timestamps {first_us} .. {last_us} are not within {FIRST_INSTANT_US} .. {LAST_INSTANT_US}"
+        )
+
+
+def _check_length(shortest_us: int, longest_us: int) -> None:
+    if shortest_us <= 0 or longest_us > MAX_INTERVAL_US:
+        raise ReadingsFault(f"an interval's length is above 0 and at most {MAX_INTERVAL_US} microseconds")
 
 
 @dataclass(frozen=True)
@@ -28,8 +47,10 @@ class RegularTimes:
     count: int
 
     def __post_init__(self) -> None:
-        if self.interval_us <= 0:
-            raise ReadingsFault("an interval's length is above 0")
+        _check_bounds(self.first_us, self.first_us + self.interval_us * max(0, self.count - 1))
+        _check_length(self.interval_us, self.interval_us)
+        if self.count < 0:
+            raise ReadingsFault("a grid has no fewer than 0 timestamps")
 
 
 @dataclass(frozen=True)
@@ -52,13 +73,15 @@ class ListedTimes:
             )
         if (steps == 0).any():
             raise ReadingsFault(f"a timestamp stands twice, at row {int(np.argmax(steps == 0)) + 1}")
+        if len(labels):
+            _check_bounds(int(labels[0]), int(labels[-1]))
         if isinstance(lengths, np.ndarray):
             if lengths.dtype != np.int64 or lengths.shape != labels.shape:
                 raise ReadingsFault(f"lengths are int64[n] beside n labels, not {lengths.dtype}{list(lengths.shape)}")
-            if (lengths <= 0).any():
-                raise ReadingsFault(f"an interval's length is above 0: row {int(np.argmax(lengths <= 0))}")
-        elif lengths <= 0:
-            raise ReadingsFault("an interval's length is above 0")
+            if len(lengths):
+                _check_length(int(lengths.min()), int(lengths.max()))
+        else:
+            _check_length(lengths, lengths)
 
     @property
     def count(self) -> int:

@@ -239,6 +239,29 @@ def test_a_power_factor_is_active_over_apparent():
     assert power_factor_of(-3, 4) == -600_000_000_000
 
 
+ALL = [
+    RollingDemand(HOUR_US),
+    RollingDemand(HOUR_US, is_block=True),
+    MeanOfTopPeaks(),
+    MeanOfMonthlyPeaks(),
+    Ratchet(),
+    CoincidentPeak("power"),
+    CoincidentPeak(None, (START,)),
+    TimeOfUseDemand("group"),
+    ExcessReactive("reactive"),
+    ExcessReactive("reactive", is_by_interval=True),
+    PowerFactor("reactive"),
+]
+
+
+@pytest.mark.parametrize("scheme", ALL)
+@pytest.mark.parametrize("days", [0, 1])
+def test_without_readings_there_is_no_demand(scheme, days):
+    for found in (demands(scheme, days=days), demands(scheme, days=days, energy=readings([], HOUR_US))):
+        assert {each.value for each in found} == {0 if isinstance(scheme, ExcessReactive) else None}
+        assert {(each.quality, each.peaks) for each in found} == {(None, ())}
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -15,7 +15,7 @@ from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.rolling import RollingDemand
 from tallybook_engine.demand.time_of_use import TimeOfUseDemand
 from tallybook_engine.determinants.billing_values import billing_values
-from tallybook_engine.determinants.calculate import MAX_PERIOD_US, calculate
+from tallybook_engine.determinants.calculate import FIRST_INSTANT_US, LAST_INSTANT_US, MAX_PERIOD_US, calculate
 from tallybook_engine.determinants.configuration import (
     UNCOVERED,
     ChannelClassifier,
@@ -29,7 +29,13 @@ from tallybook_engine.determinants.configuration import (
 from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.message import billing_message, instant_text
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY, QualityStatus, QualityTable
-from tallybook_engine.determinants.readings import ListedTimes, Readings, ReadingsFault, RegularTimes
+from tallybook_engine.determinants.readings import (
+    MAX_INTERVAL_US,
+    ListedTimes,
+    Readings,
+    ReadingsFault,
+    RegularTimes,
+)
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
     BillingRequest,
@@ -306,6 +312,8 @@ def test_sums_do_not_wrap_and_what_does_not_fit_cancels():
     [
         ({"end_us": START - 1}, "end_time"),
         ({"end_us": START + MAX_PERIOD_US + 1}, "end_time"),
+        ({"start_us": FIRST_INSTANT_US - 1, "end_us": FIRST_INSTANT_US}, "start_time"),
+        ({"start_us": LAST_INSTANT_US, "end_us": LAST_INSTANT_US + 1}, "end_time"),
         ({"channels": ()}, "channels"),
         ({"channels": (ChannelRequest("other", Kind.INTERVAL),)}, "channels[0].channel"),
         ({"channels": (INTERVAL, ChannelRequest("read", Kind.PMAX))}, "channels[1].kind"),
@@ -330,6 +338,13 @@ def test_a_request_that_makes_no_sense_is_refused(change, path):
     assert str(fault.value).startswith(path)
 
 
+@pytest.mark.parametrize("start_us", [FIRST_INSTANT_US, LAST_INSTANT_US - 24 * HOUR_US])
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Niue"])
+def test_periods_at_the_edges_of_the_calendar_are_answered(zone, start_us):
+    asked = replace(request(INTERVAL, SLICES), start_us=start_us, end_us=start_us + 24 * HOUR_US, time_zone=zone)
+    assert isinstance(calculate(asked, {"energy": hours([1] * 24, None, start_us + HOUR_US)}, CONFIGURATION), Result)
+
+
 def test_an_unknown_zone_is_refused():
     with pytest.raises(UnknownZone):
         calculate(replace(request(INTERVAL), time_zone="Europe/Atlantis"), {}, CONFIGURATION)
@@ -345,7 +360,12 @@ def test_columns_that_are_no_readings_are_refused():
         lambda: ListedTimes(labels[::-1], 0),
         lambda: ListedTimes(labels[::-1], np.array([1, 0, 1])),
         lambda: ListedTimes(labels[::-1], np.array([1, 1])),
+        lambda: ListedTimes(np.array([-(2**63), 2], dtype=np.int64), 1),
+        lambda: ListedTimes(labels[::-1], MAX_INTERVAL_US + 1),
         lambda: RegularTimes(0, 0, 3),
+        lambda: RegularTimes(0, 1, -1),
+        lambda: RegularTimes(2**62, 1, 3),
+        lambda: RegularTimes(0, MAX_INTERVAL_US, 2**30),
         lambda: Readings(RegularTimes(0, 1, 2), values, codes),
         lambda: Readings(RegularTimes(0, 1, 3), values.astype(np.float64), codes),
         lambda: Readings(RegularTimes(0, 1, 3), values, codes.astype(np.int64)),
@@ -354,6 +374,9 @@ def test_columns_that_are_no_readings_are_refused():
             make()
     with pytest.raises(ReadingsFault):
         calculate(request(INTERVAL), {"energy": hours([1], [7])}, CONFIGURATION)
+    overlapping = ListedTimes(START + np.array([1, 2]) * HOUR_US, np.array([1, 2]) * HOUR_US)
+    with pytest.raises(ReadingsFault, match="overlap"):
+        calculate(request(INTERVAL), {"energy": Readings(overlapping, values[:2], codes[:2])}, CONFIGURATION)
     bad = Readings(ListedTimes(np.array(DAY), 1), np.array([5, 6]), np.array([0, 9], dtype=np.uint8))
     with pytest.raises(ReadingsFault):
         calculate(request(REGISTER), {"read": bad}, CONFIGURATION)
