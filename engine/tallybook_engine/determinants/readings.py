@@ -12,9 +12,9 @@ MAX_DECIMAL_PLACES = 12
 
 MAX_INTERVAL_US = 366 * 86_400_000_000
 """Longest interval, a leap year."""
-FIRST_INSTANT_US = -(2**56)
+FIRST_LABEL_US = -(2**56)
 """Earliest timestamp, in the year 314 before our era; instants that the calendar has lie well inside."""
-LAST_INSTANT_US = 2**58
+LAST_LABEL_US = 2**58
 """Latest timestamp, in the year 11,104."""
 
 Instants = NDArray[np.int64]
@@ -25,10 +25,8 @@ class ReadingsFault(ValueError):
 
 
 def _check_bounds(first_us: int, last_us: int) -> None:
-    if not FIRST_INSTANT_US <= first_us <= last_us <= LAST_INSTANT_US:
-        raise ReadingsFault(
-            f"timestamps {first_us} .. {last_us} are not within {FIRST_INSTANT_US} .. {LAST_INSTANT_US}"
-        )
+    if not FIRST_LABEL_US <= first_us <= last_us <= LAST_LABEL_US:
+        raise ReadingsFault(f"timestamps {first_us} .. {last_us} are not within {FIRST_LABEL_US} .. {LAST_LABEL_US}")
 
 
 def _check_length(shortest_us: int, longest_us: int) -> None:
