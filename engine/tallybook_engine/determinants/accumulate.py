@@ -2,9 +2,10 @@
 
 What is judged by the calendar does not change from row to row but at a few thousand instants a year, so the readings
 of a period are cut into *segments*: runs of rows of one month that the same slices claim and that have one interval
-length. The pass reduces a segment to its sum, maximum and statuses, and adds these to every *column* (slice, or the
-total) of the segment's *cell* (month, or day). Nothing depends on how rows are cut into segments, chunks or threads:
-sums are exact integers of 128 bits, and of equal maxima the one of the lowest row wins.
+length. The pass reduces a segment to its sum, maximum and statuses, and adds these to its *claim*, of which a month has
+a few; each claim is in the end added to all *columns* (slices, the total) of its *cell* (month, or day). Nothing
+depends on how rows are cut into segments, chunks or threads: sums are exact integers of 128 bits, and of equal maxima
+the one of the lowest row wins.
 """
 
 from __future__ import annotations
@@ -40,17 +41,25 @@ _SMALLEST = np.iinfo(np.int64).min
 _SIGN_SHIFT = np.int64(63)
 
 
+class Claims(NamedTuple):
+    """g sets of columns that claim time of one cell; kernels read it."""
+
+    cell: NDArray[np.int64]
+    """[g] the cell of each claim, below p."""
+    column_start: NDArray[np.int64]
+    """[g + 1] the columns of claim i are ``columns[column_start[i]:column_start[i + 1]]``."""
+    columns: NDArray[np.int64]
+    """The columns of all claims one after the other, each below s."""
+
+
 class Segments(NamedTuple):
-    """m runs of rows in rising order, and the p cells by s columns that they are added to; kernels read it."""
+    """m runs of rows in rising order, and the claims that they are added to; kernels read it."""
 
     bounds: NDArray[np.int64]
     """[m + 1] segment i holds the rows ``bounds[i] <= row < bounds[i + 1]``; it may hold none."""
-    cell: NDArray[np.int64]
-    """[m] the cell of each segment, below p."""
-    column_start: NDArray[np.int64]
-    """[m + 1] the columns of segment i are ``columns[column_start[i]:column_start[i + 1]]``."""
-    columns: NDArray[np.int64]
-    """The columns of all segments one after the other, each below s."""
+    claim: NDArray[np.int64]
+    """[m] the claim of each segment."""
+    claims: Claims
     length_us: NDArray[np.int64]
     """[m] interval length of the segment's rows, microseconds, above 0."""
     safe_value: NDArray[np.int64]
@@ -83,15 +92,11 @@ class Totals(NamedTuple):
 
 
 def segments_of(
-    bounds: NDArray[np.int64],
-    cell: NDArray[np.int64],
-    column_start: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    length_us: NDArray[np.int64],
+    bounds: NDArray[np.int64], claim: NDArray[np.int64], claims: Claims, length_us: NDArray[np.int64]
 ) -> Segments:
     """Segments with what the pass needs to know besides."""
     safe = _LARGEST // np.maximum(np.diff(bounds), 1)
-    return Segments(bounds, cell, column_start, columns, length_us, safe)
+    return Segments(bounds, claim, claims, length_us, safe)
 
 
 def empty_totals(channel_count: int, cell_count: int, column_count: int, status_count: int) -> Totals:
@@ -132,14 +137,14 @@ def accumulate(
     channel_count, row_count = values.shape
     step = max(1, task_bytes // (8 * max(1, row_count)))
     _, cell_count, column_count, status_count = totals.row_count.shape
-    flat = Totals._make(array.reshape(-1) for array in totals)._replace(
-        row_count=totals.row_count.reshape(-1, status_count)
-    )
+    flat = _flat(totals)
+    claim_count = len(segments.claims.cell)
 
     values, quality = to_read(values), to_read(quality)
 
     def work(first: int) -> None:
         last = min(first + step, channel_count)
+        claimed = _flat(empty_totals(1, claim_count, 1, status_count))
         scratch = np.zeros(status_count, np.int64)
         _accumulate(
             values,
@@ -153,11 +158,20 @@ def accumulate(
             cell_count,
             column_count,
             scratch,
+            claimed,
             flat,
         )
 
     for _ in spread(work, range(0, channel_count, step)):
         pass
+
+
+def _flat(totals: Totals) -> Totals:
+    """The same arrays with channels, cells and columns in one axis."""
+    status_count = totals.row_count.shape[-1]
+    return Totals._make(array.reshape(-1) for array in totals)._replace(
+        row_count=totals.row_count.reshape(-1, status_count)
+    )
 
 
 @inlined_kernel
@@ -174,7 +188,7 @@ def _wider(value: np.int64, by: np.int64, than: np.int64, than_by: np.int64) -> 
     return lt128(right_low, right_high, left_low, left_high)
 
 
-@kernel
+@inlined_kernel
 def _reduce_block(values: NDArray[np.int64], start: int, end: int) -> tuple[np.int64, np.int64, np.int64]:
     """(sum wrapping at 2^64, largest, smallest) of ``values[start:end]``: a loop that vectorises."""
     total = np.int64(0)
@@ -188,7 +202,7 @@ def _reduce_block(values: NDArray[np.int64], start: int, end: int) -> tuple[np.i
     return total, largest, smallest
 
 
-@kernel
+@inlined_kernel
 def _reduce(
     values: NDArray[np.int64], start: int, end: int, safe: np.int64
 ) -> tuple[np.uint64, np.uint64, np.int64, int, int]:
@@ -318,70 +332,131 @@ def _accumulate(
     cell_count: int,
     column_count: int,
     scratch: NDArray[np.int64],
+    claimed: Totals,
     totals: Totals,
 ) -> None:
     """Channels from `first_channel` to before `last_channel`.
 
-    `totals` are flat: [c * p * s], and [c * p * s, k] for the rows of each status. `scratch` is int64[k] of zeros, and
-    is so again after.
+    `totals` are flat: [c * p * s], and [c * p * s, k] for the rows of each status; `claimed` likewise, [g]. `claimed`
+    and `scratch`, int64[k], are those of no rows, and are so again after.
     """
-    status_count = len(scratch)
+    claims = segments.claims
     for channel in range(first_channel, last_channel):
         values = all_values[channel]
         quality = all_quality[channel]
-        for segment in range(len(segments.cell)):
+        for segment in range(len(segments.claim)):
             start, end = segments.bounds[segment], segments.bounds[segment + 1]
-            if start == end:
-                continue
-            code = quality[start]
-            is_uniform = run_end(quality, start, end) == end
-            low, high = np.uint64(0), np.uint64(0)
-            largest = np.int64(0)
-            present = 0
-            first_block, last_block = start, end
-            if not is_uniform:
-                low, high, largest, first_block, last_block, present = _reduce_mixed(
-                    values, quality, start, end, has_value, segments.safe_value[segment], scratch
+            if start < end:
+                _add_segment(
+                    values,
+                    quality,
+                    start,
+                    end,
+                    segments.safe_value[segment],
+                    segments.length_us[segment],
+                    has_value,
+                    as_power,
+                    first_row,
+                    scratch,
+                    claimed,
+                    segments.claim[segment],
                 )
-            elif has_value[code]:
-                present = end - start
-                low, high, largest, first_block, last_block = _reduce(values, start, end, segments.safe_value[segment])
-            length_us = segments.length_us[segment]
-            weight_us = length_us if as_power else np.int64(1)
-            cell = (channel * cell_count + segments.cell[segment]) * column_count
-            found_row, found_count = -1, 0
-            for position in range(segments.column_start[segment], segments.column_start[segment + 1]):
-                at = cell + segments.columns[position]
-                if is_uniform:
-                    totals.row_count[at, code] += end - start
-                else:
-                    for status in range(status_count):
-                        totals.row_count[at, status] += scratch[status]
-                if present == 0:
-                    continue
-                totals.sum_low[at], totals.sum_high[at] = add128(totals.sum_low[at], totals.sum_high[at], low, high)
-                totals.covered_us[at] += present * length_us
-                best_row = totals.best_row[at]
-                best_value = totals.best_value[at]
-                best_weight_us = totals.best_length_us[at] if as_power else np.int64(1)
-                if best_row != NO_ROW and _wider(best_value, best_weight_us, largest, weight_us):
-                    continue
-                # The rows are still in the cache, and a new maximum is rare.
-                if found_count == 0:
-                    if present == end - start:
-                        found_row, found_count = _first_and_count(values, first_block, last_block, largest)
-                    else:
-                        found_row, found_count = _first_and_count_mixed(values, quality, start, end, has_value, largest)
-                    found_row += first_row
-                if best_row == NO_ROW or _wider(largest, weight_us, best_value, best_weight_us):
-                    totals.best_count[at] = found_count
-                else:
-                    totals.best_count[at] += found_count
-                    if best_row < found_row:
-                        continue
-                totals.best_value[at] = largest
-                totals.best_length_us[at] = length_us
-                totals.best_row[at] = found_row
-            if not is_uniform:
-                for status in range(status_count):
-                    scratch[status] = 0
+        for claim in range(len(claims.cell)):
+            cell = (channel * cell_count + claims.cell[claim]) * column_count
+            for position in range(claims.column_start[claim], claims.column_start[claim + 1]):
+                _add_claim(claimed, claim, as_power, totals, cell + claims.columns[position])
+            _clear(claimed, claim)
+
+
+@inlined_kernel
+def _add_segment(
+    values: NDArray[np.int64],
+    quality: NDArray[np.uint8],
+    start: int,
+    end: int,
+    safe: np.int64,
+    length_us: np.int64,
+    has_value: NDArray[np.bool_],
+    as_power: bool,
+    first_row: int,
+    scratch: NDArray[np.int64],
+    claimed: Totals,
+    at: int,
+) -> None:
+    """Reduces the rows from `start` to before `end` and adds them to a claim; segments come in rising order."""
+    code = quality[start]
+    if run_end(quality, start, end) == end:
+        claimed.row_count[at, code] += end - start
+        if not has_value[code]:
+            return
+        present = end - start
+        low, high, largest, first_block, last_block = _reduce(values, start, end, safe)
+    else:
+        low, high, largest, first_block, last_block, present = _reduce_mixed(
+            values, quality, start, end, has_value, safe, scratch
+        )
+        for status in range(len(scratch)):
+            claimed.row_count[at, status] += scratch[status]
+            scratch[status] = 0
+        if present == 0:
+            return
+    claimed.sum_low[at], claimed.sum_high[at] = add128(claimed.sum_low[at], claimed.sum_high[at], low, high)
+    claimed.covered_us[at] += present * length_us
+    best_weight_us, weight_us = np.int64(1), np.int64(1)
+    if as_power:
+        best_weight_us, weight_us = claimed.best_length_us[at], length_us
+    is_first = claimed.best_row[at] == NO_ROW
+    if not is_first and _wider(claimed.best_value[at], best_weight_us, largest, weight_us):
+        return
+    # The rows are still in the cache, and a new maximum is rare.
+    if present == end - start:
+        row, count = _first_and_count(values, first_block, last_block, largest)
+    else:
+        row, count = _first_and_count_mixed(values, quality, first_block, last_block, has_value, largest)
+    if not is_first and not _wider(largest, weight_us, claimed.best_value[at], best_weight_us):
+        claimed.best_count[at] += count
+        return
+    claimed.best_value[at] = largest
+    claimed.best_length_us[at] = length_us
+    claimed.best_row[at] = first_row + row
+    claimed.best_count[at] = count
+
+
+@kernel
+def _add_claim(claimed: Totals, claim: int, as_power: bool, totals: Totals, at: int) -> None:
+    """Adds what a claim has accumulated to one cell and column."""
+    for status in range(claimed.row_count.shape[1]):
+        totals.row_count[at, status] += claimed.row_count[claim, status]
+    if claimed.best_row[claim] == NO_ROW:
+        return
+    totals.sum_low[at], totals.sum_high[at] = add128(
+        totals.sum_low[at], totals.sum_high[at], claimed.sum_low[claim], claimed.sum_high[claim]
+    )
+    totals.covered_us[at] += claimed.covered_us[claim]
+    best_weight_us, weight_us = np.int64(1), np.int64(1)
+    if as_power:
+        best_weight_us, weight_us = totals.best_length_us[at], claimed.best_length_us[claim]
+    if totals.best_row[at] != NO_ROW:
+        if _wider(totals.best_value[at], best_weight_us, claimed.best_value[claim], weight_us):
+            return
+        if not _wider(claimed.best_value[claim], weight_us, totals.best_value[at], best_weight_us):
+            totals.best_count[at] += claimed.best_count[claim]
+            if totals.best_row[at] < claimed.best_row[claim]:
+                return
+        else:
+            totals.best_count[at] = claimed.best_count[claim]
+    else:
+        totals.best_count[at] = claimed.best_count[claim]
+    totals.best_value[at] = claimed.best_value[claim]
+    totals.best_length_us[at] = claimed.best_length_us[claim]
+    totals.best_row[at] = claimed.best_row[claim]
+
+
+@kernel
+def _clear(claimed: Totals, claim: int) -> None:
+    claimed.sum_low[claim] = np.uint64(0)
+    claimed.sum_high[claim] = np.uint64(0)
+    claimed.covered_us[claim] = 0
+    claimed.best_row[claim] = NO_ROW
+    for status in range(claimed.row_count.shape[1]):
+        claimed.row_count[claim, status] = 0

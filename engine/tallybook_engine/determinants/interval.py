@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.local_time import DAY_US
 from tallybook_engine.calendar.months import month_bounds
-from tallybook_engine.determinants.accumulate import Map, Segments, Totals, accumulate, empty_totals, segments_of
+from tallybook_engine.determinants.accumulate import (
+    Claims,
+    Map,
+    Segments,
+    Totals,
+    accumulate,
+    empty_totals,
+    segments_of,
+)
 from tallybook_engine.determinants.configuration import UNCOVERED, HolidayCalendar, Label, TimesliceGroup
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import (
@@ -47,12 +55,10 @@ class Frame:
     """The slices in their order and UNCOVERED, where there is a group; and last None, the total."""
     starts_us: NDArray[np.int64]
     """[m] first instant of each run, ascending; the first run begins before the period."""
-    cell: NDArray[np.int64]
-    """[m] the run's cell."""
-    column_start: NDArray[np.int64]
-    """[m + 1] as `Segments.column_start`."""
-    column: NDArray[np.int64]
-    """As `Segments.columns`."""
+    claim: NDArray[np.int64]
+    """[m] the run's claim."""
+    claims: Claims
+    """Each pair of a cell and a set of columns that there is."""
 
     @property
     def cell_count(self) -> int:
@@ -107,19 +113,15 @@ def frame(
         mask = runs.mask[np.searchsorted(runs.starts_us, starts, side="right") - 1]
         columns = (*group.channels(), UNCOVERED, None)
         mask = np.where(mask == 0, np.int64(1 << (len(columns) - 2)), mask)
-    claimed = (mask[:, np.newaxis] >> np.arange(len(columns), dtype=np.int64)) & 1 == 1
+    cell = np.searchsorted(inner, starts, side="right")
+    pairs, claim = np.unique(np.column_stack([cell, mask]), axis=0, return_inverse=True)
+    claimed = (pairs[:, 1:] >> np.arange(len(columns), dtype=np.int64)) & 1 == 1
     claimed[:, -1] = True
-    column_start = np.append(0, np.cumsum(claimed.sum(axis=1)))
-    return Frame(
-        start_us,
-        end_us,
-        cell_bounds,
-        columns,
-        starts,
-        np.searchsorted(inner, starts, side="right").astype(np.int64),
-        column_start.astype(np.int64),
-        np.nonzero(claimed)[1].astype(np.int64),
+    column_start = np.append(0, np.cumsum(claimed.sum(axis=1))).astype(np.int64)
+    claims = Claims(
+        np.ascontiguousarray(pairs[:, 0], dtype=np.int64), column_start, np.nonzero(claimed)[1].astype(np.int64)
     )
+    return Frame(start_us, end_us, cell_bounds, columns, starts, claim.reshape(-1).astype(np.int64), claims)
 
 
 def taken_rows(times: Times, label: Label, start_us: int, end_us: int) -> tuple[int, int]:
@@ -154,7 +156,7 @@ def _place(frame: Frame, times: Times, label: Label) -> Segments:
     bounds = np.empty(len(frame.starts_us) + 1, np.int64)
     bounds[:-1] = np.clip(row_positions(times, frame.starts_us + to_label), first, last)
     bounds[0], bounds[-1] = first, last
-    return segments_of(bounds, frame.cell, frame.column_start, frame.column, np.full(len(frame.cell), lengths))
+    return segments_of(bounds, frame.claim, frame.claims, np.full(len(frame.claim), lengths, dtype=np.int64))
 
 
 def _place_uneven(
@@ -171,11 +173,7 @@ def _place_uneven(
     begins = np.union1d(runs, changes)
     begins = begins[begins < len(labels)].astype(np.int64)
     run = np.searchsorted(runs, begins, side="right") - 1
-    widths = np.diff(frame.column_start)[run]
-    column_start = np.append(0, np.cumsum(widths)).astype(np.int64)
-    offsets = np.arange(column_start[-1]) - np.repeat(column_start[:-1], widths)
-    columns = frame.column[np.repeat(frame.column_start[run], widths) + offsets]
-    return segments_of(np.append(begins, len(labels)) + first, frame.cell[run], column_start, columns, lengths[begins])
+    return segments_of(np.append(begins, len(labels)) + first, frame.claim[run], frame.claims, lengths[begins])
 
 
 @lru_cache(maxsize=256)
@@ -188,12 +186,12 @@ def expected_counts(frame: Frame, label: Label, interval_us: int, known_label_us
         first = frame.start_us + past + (known_label_us - frame.start_us - past) % interval_us
         grid = RegularTimes(first, interval_us, max(0, -((first - frame.end_us - past) // interval_us)))
     placed = _place(frame, grid, label)
-    rows = np.repeat(np.diff(placed.bounds), np.diff(frame.column_start))
-    at = np.repeat(frame.cell, np.diff(frame.column_start)) * len(frame.columns) + frame.column
-    size = frame.cell_count * len(frame.columns)
-    found = np.zeros(size, np.int64)
-    np.add.at(found, at, rows)
-    counts: list[list[int]] = found.reshape(frame.cell_count, len(frame.columns)).tolist()
+    rows = np.zeros(len(frame.claims.cell), np.int64)
+    np.add.at(rows, frame.claim, np.diff(placed.bounds))
+    counts = [[0] * len(frame.columns) for _ in range(frame.cell_count)]
+    for claim, cell in enumerate(frame.claims.cell.tolist()):
+        for column in frame.claims.columns[frame.claims.column_start[claim] : frame.claims.column_start[claim + 1]]:
+            counts[cell][column] += int(rows[claim])
     return counts
 
 
