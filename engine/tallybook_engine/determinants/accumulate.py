@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.determinants.readings import ReadingsFault
 from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.arrays import to_read
 from tallybook_engine.kernels.wide import add128, from_limbs, lt128, sub128, umul64
@@ -24,9 +25,11 @@ from tallybook_engine.kernels.words import run_end
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """`map`, or an executor's: how work is spread over threads. Kernels hold no interpreter lock."""
 
+UNKNOWN_CODE = -1
+"""Instead of a number of rows: one has a code that is not in the quality table."""
 NO_ROW = -1
 """`Totals.best_row` where no row has a value."""
-TASK_BYTES = 16 << 20
+TASK_BYTES = 6 << 20
 """Values that one task of a spread pass reads, about: small enough to share evenly, large enough to be worth a call."""
 BLOCK_ROWS = 256
 """Rows whose maximum is remembered at once, so that only where it was found has to be looked through for its row."""
@@ -132,7 +135,9 @@ def accumulate(
     other statuses are counted and their values ignored. `segments` speak of the rows of these arrays; what they say of
     best rows is `first_row` more, so that chunks of longer columns can be added in any order. With `as_power` the
     maximum is that of value by interval length, compared exactly. `spread` is a `map` that may use threads.
-    Codes are the caller's to check. Source of the rule: DESIGN section 6, lines 4 and 5.
+
+    Raises ReadingsFault where a row that is added has a code from k on; what the totals are then is not said. Source of
+    the rule: DESIGN section 6, lines 4 and 5.
     """
     channel_count, row_count = values.shape
     step = max(1, task_bytes // (8 * max(1, row_count)))
@@ -142,11 +147,11 @@ def accumulate(
 
     values, quality = to_read(values), to_read(quality)
 
-    def work(first: int) -> None:
+    def work(first: int) -> bool:
         last = min(first + step, channel_count)
         claimed = _flat(empty_totals(1, claim_count, 1, status_count))
         scratch = np.zeros(status_count, np.int64)
-        _accumulate(
+        return _accumulate(
             values,
             quality,
             segments,
@@ -162,8 +167,8 @@ def accumulate(
             flat,
         )
 
-    for _ in spread(work, range(0, channel_count, step)):
-        pass
+    if not all(list(spread(work, range(0, channel_count, step)))):
+        raise ReadingsFault(f"a quality code is not in a table of {status_count} statuses")
 
 
 def _flat(totals: Totals) -> Totals:
@@ -250,6 +255,8 @@ def _reduce_mixed(
 ) -> tuple[np.uint64, np.uint64, np.int64, int, int, int]:
     """As `_reduce`, of the rows that have a value, and how many they are; `scratch` counts the rows of each status.
 
+    The number is `UNKNOWN_CODE` where a status is not in the table.
+
     Statuses come in runs, so that most rows still go by at full speed.
     """
     low, high = np.uint64(0), np.uint64(0)
@@ -258,6 +265,8 @@ def _reduce_mixed(
     at = start
     while at < end:
         stop = run_end(quality, at, end)
+        if quality[at] >= len(scratch):
+            return low, high, largest, first_row, last_row, UNKNOWN_CODE
         if stop - at >= SHORT_RUN_ROWS:
             scratch[quality[at]] += stop - at
             if not has_value[quality[at]]:
@@ -271,6 +280,8 @@ def _reduce_mixed(
             run_first, run_last, run_present = at, stop, 0
             for row in range(at, stop):
                 code = quality[row]
+                if code >= len(scratch):
+                    return low, high, largest, first_row, last_row, UNKNOWN_CODE
                 scratch[code] += 1
                 if has_value[code]:
                     value = values[row]
@@ -334,8 +345,8 @@ def _accumulate(
     scratch: NDArray[np.int64],
     claimed: Totals,
     totals: Totals,
-) -> None:
-    """Channels from `first_channel` to before `last_channel`.
+) -> bool:
+    """Channels from `first_channel` to before `last_channel`; False where a row's code is not in the quality table.
 
     `totals` are flat: [c * p * s], and [c * p * s, k] for the rows of each status; `claimed` likewise, [g]. `claimed`
     and `scratch`, int64[k], are those of no rows, and are so again after.
@@ -346,26 +357,27 @@ def _accumulate(
         quality = all_quality[channel]
         for segment in range(len(segments.claim)):
             start, end = segments.bounds[segment], segments.bounds[segment + 1]
-            if start < end:
-                _add_segment(
-                    values,
-                    quality,
-                    start,
-                    end,
-                    segments.safe_value[segment],
-                    segments.length_us[segment],
-                    has_value,
-                    as_power,
-                    first_row,
-                    scratch,
-                    claimed,
-                    segments.claim[segment],
-                )
+            if start < end and not _add_segment(
+                values,
+                quality,
+                start,
+                end,
+                segments.safe_value[segment],
+                segments.length_us[segment],
+                has_value,
+                as_power,
+                first_row,
+                scratch,
+                claimed,
+                segments.claim[segment],
+            ):
+                return False
         for claim in range(len(claims.cell)):
             cell = (channel * cell_count + claims.cell[claim]) * column_count
             for position in range(claims.column_start[claim], claims.column_start[claim + 1]):
                 _add_claim(claimed, claim, as_power, totals, cell + claims.columns[position])
             _clear(claimed, claim)
+    return True
 
 
 @inlined_kernel
@@ -382,24 +394,31 @@ def _add_segment(
     scratch: NDArray[np.int64],
     claimed: Totals,
     at: int,
-) -> None:
-    """Reduces the rows from `start` to before `end` and adds them to a claim; segments come in rising order."""
+) -> bool:
+    """Reduces the rows from `start` to before `end` and adds them to a claim; segments come in rising order.
+
+    False where a row has a code that is not in the quality table.
+    """
     code = quality[start]
     if run_end(quality, start, end) == end:
+        if code >= len(scratch):
+            return False
         claimed.row_count[at, code] += end - start
         if not has_value[code]:
-            return
+            return True
         present = end - start
         low, high, largest, first_block, last_block = _reduce(values, start, end, safe)
     else:
         low, high, largest, first_block, last_block, present = _reduce_mixed(
             values, quality, start, end, has_value, safe, scratch
         )
+        if present == UNKNOWN_CODE:
+            return False
         for status in range(len(scratch)):
             claimed.row_count[at, status] += scratch[status]
             scratch[status] = 0
         if present == 0:
-            return
+            return True
     claimed.sum_low[at], claimed.sum_high[at] = add128(claimed.sum_low[at], claimed.sum_high[at], low, high)
     claimed.covered_us[at] += present * length_us
     best_weight_us, weight_us = np.int64(1), np.int64(1)
@@ -407,7 +426,7 @@ def _add_segment(
         best_weight_us, weight_us = claimed.best_length_us[at], length_us
     is_first = claimed.best_row[at] == NO_ROW
     if not is_first and _wider(claimed.best_value[at], best_weight_us, largest, weight_us):
-        return
+        return True
     # The rows are still in the cache, and a new maximum is rare.
     if present == end - start:
         row, count = _first_and_count(values, first_block, last_block, largest)
@@ -415,11 +434,12 @@ def _add_segment(
         row, count = _first_and_count_mixed(values, quality, first_block, last_block, has_value, largest)
     if not is_first and not _wider(largest, weight_us, claimed.best_value[at], best_weight_us):
         claimed.best_count[at] += count
-        return
+        return True
     claimed.best_value[at] = largest
     claimed.best_length_us[at] = length_us
     claimed.best_row[at] = first_row + row
     claimed.best_count[at] = count
+    return True
 
 
 @kernel

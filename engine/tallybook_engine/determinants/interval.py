@@ -199,7 +199,6 @@ def channel_totals(
     frame: Frame, readings: Readings, label: Label, quality: QualityTable, *, as_power: bool = False, spread: Map = map
 ) -> Totals:
     """Totals of one channel, shape [1, p, s]. Raises ReadingsFault as `place`, and for a code out of the table."""
-    check_codes(readings.quality, quality)
     totals = empty_totals(1, frame.cell_count, len(frame.columns), len(quality.statuses))
     accumulate(
         readings.values[np.newaxis],

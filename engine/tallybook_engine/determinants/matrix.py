@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tallybook_engine.determinants.accumulate import NO_ROW, Map, Totals, accumulate, empty_totals
 from tallybook_engine.determinants.calculate import Calculation, Scan, ScanKey, check_request, expected_of
 from tallybook_engine.determinants.configuration import ChannelKind, Label
-from tallybook_engine.determinants.interval import Frame, check_codes, place
+from tallybook_engine.determinants.interval import Frame, place
 from tallybook_engine.determinants.parts import parts_of
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import ListedTimes, Readings, ReadingsFault, RegularTimes
@@ -50,7 +50,6 @@ def matrix_totals(
     frame: Frame, matrix: MeterMatrix, label: Label, quality: QualityTable, *, as_power: bool = False, spread: Map = map
 ) -> Totals:
     """Totals of all meters, shape [c, p, s]. Raises ReadingsFault for a code out of the table."""
-    check_codes(matrix.quality, quality)
     totals = empty_totals(len(matrix.values), frame.cell_count, len(frame.columns), len(quality.statuses))
     segments = place(frame, matrix.times, label)
     accumulate(matrix.values, matrix.quality, segments, quality.has_value(), totals, as_power=as_power, spread=spread)
