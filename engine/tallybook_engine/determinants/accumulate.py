@@ -199,8 +199,10 @@ def _reduce_block(values: NDArray[np.int64], start: int, end: int) -> tuple[np.i
     total = np.int64(0)
     largest = np.int64(_SMALLEST)
     smallest = np.int64(_LARGEST)
-    for row in range(start, end):
-        value = values[row]
+    # An index that may be below 0 would be looked at again for each row; an unsigned one may not.
+    first = np.uint64(start)
+    for offset in range(end - start):
+        value = values[first + np.uint64(offset)]
         total += value
         largest = max(largest, value)
         smallest = min(smallest, value)
@@ -304,12 +306,13 @@ def _reduce_mixed(
 @kernel
 def _first_and_count(values: NDArray[np.int64], start: int, end: int, wanted: np.int64) -> tuple[int, int]:
     """(first row, number of rows) with a value; the first is `end` where there is none."""
-    first, count = end, 0
-    for row in range(start, end):
-        is_wanted = values[row] == wanted
+    first, count, row_count = end - start, 0, end - start
+    begin = np.uint64(start)
+    for offset in range(row_count):
+        is_wanted = values[begin + np.uint64(offset)] == wanted
         count += is_wanted
-        first = min(first, row if is_wanted else end)
-    return first, count
+        first = min(first, offset if is_wanted else row_count)
+    return start + first, count
 
 
 @kernel

@@ -99,9 +99,13 @@ def test_matrices_of_other_shapes_are_refused():
     request = BillingRequest("", START, END, ZONE, (INTERVAL,))
     with pytest.raises(ReadingsFault):
         calculate_matrix(request, ["one"], {"energy": MeterMatrix(times, values, quality)}, CONFIGURATION)
-    unknown = MeterMatrix(times, values, quality + np.uint8(7))
-    with pytest.raises(ReadingsFault):
-        matrix_totals(period_frame(ZONE, START, END), unknown, Label.END, DEFAULT_QUALITY)
+    for codes in (
+        np.full((METERS, HOURS), 7, np.uint8),
+        np.arange(METERS * HOURS, dtype=np.uint8).reshape(METERS, HOURS),
+    ):
+        unknown = MeterMatrix(made().times, made().values, codes)
+        with pytest.raises(ReadingsFault):
+            matrix_totals(period_frame(ZONE, START, END), unknown, Label.END, DEFAULT_QUALITY)
     assert isinstance(next(calculate_matrix(request, ["a", "b"], {"energy": made_of_two()}, CONFIGURATION)), Result)
 
 
