@@ -23,11 +23,21 @@ from tests.support.energy.random_meters import (
 )
 
 from tallybook_engine.calendar.local_time import DayClass, date_of, local_times
+from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.determinants.accumulate import NO_ROW, Totals, accumulate, empty_totals
-from tallybook_engine.determinants.configuration import HolidayCalendar, Label, TimesliceGroup
+from tallybook_engine.determinants.configuration import (
+    ChannelClassifier,
+    ChannelKind,
+    Days,
+    HolidayCalendar,
+    Label,
+    TimesliceGroup,
+    TimesliceInterval,
+)
 from tallybook_engine.determinants.interval import Frame, channel_totals, frame, period_frame, place
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes
+from tallybook_engine.determinants.register import register_difference, register_row
 from tallybook_oracle import determinants as oracle
 from tallybook_oracle import local_time as oracle_time
 
@@ -110,8 +120,6 @@ def test_parts_of_a_split_add_up_to_the_whole(meter, group):
 
 @given(meters(), st.lists(st.sampled_from([60, 150, 420, 1_020, 1_380]), min_size=1, max_size=4, unique=True))
 def test_slices_that_partition_the_day_add_up_to_the_total_with_uncovered(meter, cuts):
-    from tallybook_engine.determinants.configuration import Days, TimesliceInterval
-
     edges = sorted(cuts)
     group = TimesliceGroup(
         "group",
@@ -206,8 +214,6 @@ def interval_bounds(meter: RandomMeter) -> tuple[np.ndarray, np.ndarray]:
 @given(zones, st.integers(1990, 2030), groups(), st.sampled_from(Label))
 @settings(max_examples=25)
 def test_a_year_equals_its_months(zone, year, group, label):
-    from tallybook_engine.calendar.zones import midnight
-
     start, end = midnight(zone, date(year, 1, 1)), midnight(zone, date(year + 1, 1, 1))
     hour = 3_600_000_000
     # Half-hourly instants, so that months of half-hour zones begin with an interval.
@@ -237,3 +243,31 @@ def test_local_time_is_the_oracles(zone, instants, holidays):
         assert found.wall_us[row] - found.day[row] * DAY_US == micros
         assert DayClass(found.day_class[row]).name == oracle_time.day_class(wall.date(), dates)
         assert found.is_dst[row] == oracle_time.is_dst(zone, instant)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 999), st.sampled_from([0, 0, 3, 6])), max_size=8),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.integers(0, 12),
+    st.sampled_from([None, 1, 3]),
+)
+def test_registers_are_the_oracles(rows, start, end, tolerance, dial_digits):
+    by_time = {at: (value, code) for at, value, code in rows}
+    times = sorted(by_time)
+    readings = Readings(
+        ListedTimes(np.array(times, dtype=np.int64), 1),
+        np.array([by_time[at][0] for at in times], dtype=np.int64),
+        np.array([by_time[at][1] for at in times], dtype=np.uint8),
+    )
+    said = [oracle.OracleReading(at, 1, Fraction(by_time[at][0]), STATUSES[by_time[at][1]]) for at in times]
+    found = [register_row(readings, DEFAULT_QUALITY, at, tolerance) for at in (start, end)]
+    expected = [oracle.register_reading(said, VALUELESS, at, tolerance) for at in (start, end)]
+    assert [None if row is None else readings.label(row) for row in found] == [
+        None if each is None else each.label_us for each in expected
+    ]
+    first, last = expected
+    if first is not None and last is not None:
+        classifier = ChannelClassifier("read", "kWh", 0, kind=ChannelKind.REGISTER, dial_digits=dial_digits)
+        counted = register_difference(classifier, int(first.value), int(last.value))
+        assert counted == oracle.register_difference(first.value, last.value, dial_digits)
