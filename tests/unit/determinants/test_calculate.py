@@ -9,6 +9,19 @@ from datetime import date
 import numpy as np
 import pytest
 from tests.support.energy.cases import MINUTE_US, instant_us
+from tests.support.energy.small_meter import (
+    CONFIGURATION,
+    DAY,
+    HOUR_US,
+    INTERVAL,
+    PMAX,
+    REGISTER,
+    SLICES,
+    START,
+    ZONE,
+    hours,
+    reads,
+)
 
 from tallybook_engine.calendar.zones import UnknownZone
 from tallybook_engine.decimals import UNIT
@@ -19,10 +32,8 @@ from tallybook_engine.determinants.calculate import FIRST_INSTANT_US, LAST_INSTA
 from tallybook_engine.determinants.configuration import (
     UNCOVERED,
     ChannelClassifier,
-    ChannelKind,
     Days,
     HolidayCalendar,
-    Label,
     TimesliceGroup,
     TimesliceInterval,
 )
@@ -45,42 +56,6 @@ from tallybook_engine.determinants.request import (
     RequestFault,
 )
 from tallybook_engine.determinants.result import Cancellation, Determinant, Reason, Result
-
-HOUR_US = 60 * MINUTE_US
-ZONE = "Europe/Amsterdam"
-START = instant_us("2025-01-09T23:00Z")
-DAY = (START, START + 24 * HOUR_US)
-GROUP = TimesliceGroup(
-    "group",
-    (
-        TimesliceInterval("PEAK", Days.WEEKDAYS, 8 * 60, 20 * 60),
-        TimesliceInterval("EVENING", Days.WEEKDAYS, 18 * 60, 22 * 60),
-    ),
-)
-CONFIGURATION = BillingConfiguration(
-    {
-        "energy": ChannelClassifier("active", "kWh", 3, Label.END, interval_us=HOUR_US),
-        "power": ChannelClassifier("demand", "kW", 3, Label.END, interval_us=HOUR_US),
-        "read": ChannelClassifier("dial", "kWh", 1, kind=ChannelKind.REGISTER, dial_digits=3),
-    },
-    {"group": GROUP},
-    HolidayCalendar("nl", 4, frozenset()),
-    catalog_version=17,
-)
-INTERVAL = ChannelRequest("energy", Kind.INTERVAL)
-SLICES = ChannelRequest("energy", Kind.TIMESLICE, "group")
-PMAX = ChannelRequest("energy", Kind.PMAX, as_power=True)
-REGISTER = ChannelRequest("read", Kind.REGISTER)
-
-
-def hours(values: list[int], codes: list[int] | None = None, first_us: int = START + HOUR_US) -> Readings:
-    quality = np.array(codes or [0] * len(values), dtype=np.uint8)
-    return Readings(RegularTimes(first_us, HOUR_US, len(values)), np.array(values, dtype=np.int64), quality)
-
-
-def reads(*rows: tuple[int, int]) -> Readings:
-    labels = np.array([at for at, _ in rows], dtype=np.int64)
-    return Readings(ListedTimes(labels, 1), np.array([value for _, value in rows]), np.zeros(len(rows), dtype=np.uint8))
 
 
 def request(*channels: ChannelRequest, **more) -> BillingRequest:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.support.energy.cases import instant_us
-from tests.unit.determinants.test_calculate import CONFIGURATION, HOUR_US, INTERVAL, PMAX, REGISTER, SLICES, ZONE, reads
+from tests.support.energy.small_meter import CONFIGURATION, HOUR_US, INTERVAL, PMAX, REGISTER, SLICES, ZONE, reads
 
 from tallybook_engine.demand.rolling import RollingDemand
 from tallybook_engine.determinants.accumulate import NO_ROW
