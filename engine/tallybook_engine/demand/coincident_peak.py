@@ -62,9 +62,9 @@ def coincident_peak(scheme: CoincidentPeak, load: Load, system: Load | None) -> 
     ]
     value = quotient(sum(windows.power(row) for row in found), len(found) * UNIT) if found else None
     bounds = np.array([load.start_us, load.end_us], dtype=np.int64)
-    quality = load.worst(load.scan(bounds).part(range(1)))
+    part = load.scan(bounds).part(range(1))
     peaks = tuple(windows.peak(row, 1) for row in found)
-    yield Demand(load.start_us, load.end_us, False, value, load.unit, quality, peaks)
+    yield Demand(load.start_us, load.end_us, False, value, load.unit, load.worst(part), part, peaks)
 
 
 def system_peaks(scheme: CoincidentPeak, system: Load) -> list[int]:

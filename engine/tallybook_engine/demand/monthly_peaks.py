@@ -53,5 +53,6 @@ def mean_of_monthly_peaks(scheme: MeanOfMonthlyPeaks, load: Load, history: Seque
             mean_of_peaks(scheme, peaks),
             load.unit,
             load.worst(part),
+            part,
             () if maximum is None else (maximum.peak,),
         )

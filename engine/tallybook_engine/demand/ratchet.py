@@ -87,5 +87,6 @@ def ratchet(scheme: Ratchet, load: Load, history: Sequence[int | None]) -> Itera
             billing_demand(scheme, peaks, int(numbers[cells.start])),
             load.unit,
             load.worst(part),
+            part,
             () if maximum is None else (maximum.peak,),
         )

@@ -19,6 +19,7 @@ from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import whole_and_months
 from tallybook_engine.demand.scheme import Demand, Scheme, at_least
 from tallybook_engine.determinants.numbers import fitting, quantity_of, rounded
+from tallybook_engine.determinants.parts import Part
 
 
 @dataclass(frozen=True)
@@ -71,25 +72,44 @@ def excess_reactive(scheme: ExcessReactive, load: Load, reactive: Load, split_by
     """Of the period, and of each of its months where they are asked for."""
     unit = reactive.classifier.unit
     pairs = _pairs(load, reactive) if scheme.is_by_interval else None
-    for start, end, is_month, active_sum, reactive_sum, quality in _sums(load, reactive, split_by_month):
+    for sums in _sums(load, reactive, split_by_month):
         if pairs is None:
-            excess = excess_of(active_sum, reactive_sum, scheme.ratio)
+            excess = excess_of(sums.active, sums.reactive, scheme.ratio)
         else:
             excess = sum(
-                (excess_of(active, drawn, scheme.ratio) for at, active, drawn in pairs if start <= at < end),
+                (excess_of(active, drawn, scheme.ratio) for at, active, drawn in pairs if sums.has(at)),
                 start=Fraction(0),
             )
-        yield Demand(start, end, is_month, fitting(rounded(excess)), unit, quality)
+        yield sums.demand(fitting(rounded(excess)), unit)
 
 
 def power_factor(load: Load, reactive: Load, split_by_month: bool) -> Iterator[Demand]:
     """Of the period, and of each of its months where they are asked for."""
-    for start, end, is_month, active_sum, reactive_sum, quality in _sums(load, reactive, split_by_month):
-        yield Demand(start, end, is_month, power_factor_of(active_sum, reactive_sum), "1", quality)
+    for sums in _sums(load, reactive, split_by_month):
+        yield sums.demand(power_factor_of(sums.active, sums.reactive), "1")
 
 
-def _sums(load: Load, reactive: Load, split_by_month: bool) -> Iterator[tuple[int, int, bool, int, int, str | None]]:
-    """(start, end, is month, active, reactive energy at scale 12, worst status of both)."""
+@dataclass(frozen=True)
+class _Sums:
+    """Both energies of one period, scale 12."""
+
+    start_us: int
+    end_us: int
+    is_month: bool
+    active: int
+    reactive: int
+    quality: str | None
+    """The worst status of both."""
+    part: Part
+
+    def has(self, instant_us: int) -> bool:
+        return self.start_us <= instant_us < self.end_us
+
+    def demand(self, value: int | None, unit: str) -> Demand:
+        return Demand(self.start_us, self.end_us, self.is_month, value, unit, self.quality, self.part)
+
+
+def _sums(load: Load, reactive: Load, split_by_month: bool) -> Iterator[_Sums]:
     bounds = load.month_bounds()
     scans = [(of, of.scan(bounds)) for of in (load, reactive)]
     for cells, start, end, is_month in whole_and_months(bounds, split_by_month):
@@ -97,7 +117,7 @@ def _sums(load: Load, reactive: Load, split_by_month: bool) -> Iterator[tuple[in
         active_sum, reactive_sum = (quantity_of(part.total, of.classifier.decimal_places) for of, part in parts)
         code = max((part.worst for _, part in parts if part.worst is not None), default=None)
         quality = None if code is None else load.quality.statuses[code].name
-        yield start, end, is_month, active_sum, reactive_sum, quality
+        yield _Sums(start, end, is_month, active_sum, reactive_sum, quality, parts[0][1])
 
 
 def _pairs(load: Load, reactive: Load) -> list[tuple[int, int, int]]:

@@ -43,13 +43,15 @@ def rolling_demand(scheme: RollingDemand, load: Load, split_by_month: bool) -> I
     scan = load.scan(load.month_bounds())
     for cells, start, end, is_month in whole_and_months(scan.frame.cell_bounds, split_by_month):
         best = windows.best(start, end, candidate)
+        part = scan.part(cells)
         yield Demand(
             start,
             end,
             is_month,
             None if best is None else windows.power(best[0]),
             load.unit,
-            load.worst(scan.part(cells)),
+            load.worst(part),
+            part,
             () if best is None else (windows.peak(*best),),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallybook_engine.determinants.parts import Part
 from tallybook_engine.determinants.result import Peak
 
 
@@ -32,7 +33,9 @@ class Demand:
     """Scale 12; None where no interval has a value."""
     unit: str
     quality: str | None
-    """The worst status of the period."""
+    """The worst status of the period, of all channels that were read."""
+    part: Part
+    """The period's rows of the scheme's own channel."""
     peaks: tuple[Peak, ...] = ()
     """The intervals or windows that count, in order of time."""
     slice: str | None = None

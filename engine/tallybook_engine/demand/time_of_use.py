@@ -43,6 +43,7 @@ def time_of_use_demand(
                 None if maximum is None else maximum.value,
                 load.unit,
                 load.worst(part),
+                part,
                 () if maximum is None else (maximum.peak,),
                 scan.frame.columns[column],
             )

@@ -77,5 +77,5 @@ def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:
         if ranked:
             value = fitting(rounded(Fraction(-sum(product for product, _, _ in ranked), UNIT * len(ranked))))
         peaks = tuple(windows.peak(window, 1) for _, window, _ in sorted(ranked, key=lambda entry: entry[1]))
-        quality = load.worst(scan.part(cells))
-        yield Demand(month_start, month_end, is_month, value, load.unit, quality, peaks)
+        part = scan.part(cells)
+        yield Demand(month_start, month_end, is_month, value, load.unit, load.worst(part), part, peaks)

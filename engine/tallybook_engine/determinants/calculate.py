@@ -9,7 +9,7 @@ standard_billing_determinants_calculation; DESIGN section 6.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -22,6 +22,7 @@ from tallybook_engine.calendar.zones import zone
 from tallybook_engine.decimals import DoesNotFit
 from tallybook_engine.demand.compute import demands_of
 from tallybook_engine.demand.load import Load
+from tallybook_engine.demand.scheme import Demand
 from tallybook_engine.determinants.accumulate import Map
 from tallybook_engine.determinants.configuration import (
     UNCOVERED,
@@ -563,9 +564,17 @@ class Calculation:
                 demand.is_month,
                 demand.value,
                 demand.quality,
-                None,
+                self._demand_counts(asked.channel, demand, group_id),
                 demand.peaks,
             )
+
+    def _demand_counts(self, channel: str, demand: Demand, group_id: str | None) -> Counts:
+        classifier, times = self.configuration.classifiers[channel], self._readings(channel).times
+        period = replace(self.request, start_us=demand.start_us, end_us=demand.end_us, split_by_month=False)
+        laid_out = replace(self, request=period).frame(times, group_id)
+        column = laid_out.columns.index(demand.slice)
+        scan = Scan(laid_out, [], expected_of(laid_out, times, classifier), as_power=False)
+        return self._counts(scan, demand.part, range(1), column)
 
 
 def expected_of(frame: Frame, times: Times, classifier: ChannelClassifier) -> list[list[int]] | None:

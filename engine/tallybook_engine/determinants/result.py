@@ -116,7 +116,7 @@ class Determinant:
     quality: str | None
     """The worst status of the rows; None where there is no row."""
     counts: Counts | None = None
-    """Absent for registers."""
+    """Absent for registers; of a demand those of its own channel."""
     peaks: tuple[Peak, ...] = ()
     """Of PMAX one, where there is a value; of demand schemes those that count."""
     read_us: int | None = None

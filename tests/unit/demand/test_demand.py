@@ -92,6 +92,8 @@ def test_a_rolling_window_finds_what_blocks_cut(scheme, value, peak_start):
     assert (demand.value, demand.unit) == (value * UNIT, "kW")
     assert demand.peaks[0].start_us == START + peak_start * QUARTER_US
     assert demand.peaks[0].end_us == demand.peaks[0].start_us + scheme.window_us
+    assert demand.counts is not None
+    assert (demand.counts.expected, demand.counts.present, demand.counts.missing) == (96, 12, 84)
     # Power in a channel is averaged, energy is added up
     (demand,) = demands(scheme, "power", power=readings([4 * each for each in SHIFTED], QUARTER_US))
     assert demand.value == value * UNIT
@@ -211,6 +213,7 @@ def test_the_load_at_the_systems_peaks_counts(scheme, value, hours):
 def test_demand_by_window_is_one_a_slice():
     found = demands(TimeOfUseDemand("group"), energy=hourly({7: 8, 23: 9}, 1))
     assert [(each.slice, each.value) for each in found] == [("DAY", 8 * UNIT), ("UNCOVERED", 9 * UNIT)]
+    assert [each.counts and (each.counts.expected, each.counts.present) for each in found] == [(16, 16), (8, 8)]
     assert [each.billing_channel for each in found] == [
         "BILLING_energy_DEMAND_scheme_DAY",
         "BILLING_energy_DEMAND_scheme_UNCOVERED",
