@@ -21,6 +21,7 @@ CONFIG = json.loads(CONFIG_TEXT)
 RESENT_BY_THE_CALLER = {
     "tallybook.v1.IngestService/StreamingIngestEvents",
     "tallybook.v1.CatalogService/StreamingApplyCatalog",
+    "tallybook.v1.DeterminantsService/StreamingCalculateDeterminants",
 }
 
 

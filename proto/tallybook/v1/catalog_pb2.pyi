@@ -15,6 +15,7 @@ the default that its field names; an empty one is refused.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -1180,6 +1181,404 @@ class ProductContract(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start_date) -> _WhichOneofReturnType__start_date | None: ...
 
 Global___ProductContract: _TypeAlias = ProductContract  # noqa: Y015
+
+@_typing.final
+class Datasource(_message.Message):
+    """A meter that readings come from. The words of energy data, from here to QualityStatus, are not yet kept by a
+    catalogue: a request of DeterminantsService carries them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    HOLIDAY_CALENDAR_FIELD_NUMBER: _builtins.int
+    QUALITY_TABLE_FIELD_NUMBER: _builtins.int
+    REGISTER_TOLERANCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id."""
+    holiday_calendar: _builtins.str
+    """Id of its holiday calendar (its tag); empty: it has none, and requests with timeslices are cancelled."""
+    quality_table: _builtins.str
+    """Id of its quality table; empty: measured, calculated, edited, estimated, substituted, questionable, missing, from
+    the best to the worst, of which measured and estimated may be billed and missing has no value.
+    """
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
+        """Its channels; at most 256, each name once."""
+
+    @_builtins.property
+    def register_tolerance(self) -> _duration_pb2.Duration:
+        """How far from a period's bounds a register's reading may lie, to the microsecond; the nearest counts, the earlier of
+        two. From 0 to 31 days. Absent: 0.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        channels: _abc.Iterable[Global___Channel] | None = ...,
+        holiday_calendar: _builtins.str = ...,
+        quality_table: _builtins.str = ...,
+        register_tolerance: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["register_tolerance", b"register_tolerance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "holiday_calendar", b"holiday_calendar", "id", b"id", "quality_table", b"quality_table", "register_tolerance", b"register_tolerance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Datasource: _TypeAlias = Datasource  # noqa: Y015
+
+@_typing.final
+class Channel(_message.Message):
+    """One series of readings of a datasource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CLASSIFIER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, unique at its datasource; 1 to 255 bytes."""
+    classifier: _builtins.str
+    """Id of its classifier."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        classifier: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier", b"classifier", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Channel: _TypeAlias = Channel  # noqa: Y015
+
+@_typing.final
+class ChannelClassifier(_message.Message):
+    """What the channels of one sort have in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Label:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LabelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ChannelClassifier._Label.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LABEL_UNSPECIFIED: ChannelClassifier._Label.ValueType  # 0
+        """Read as END."""
+        BEGIN: ChannelClassifier._Label.ValueType  # 1
+        """Its beginning: a period takes the timestamps [start, end)."""
+        END: ChannelClassifier._Label.ValueType  # 2
+        """Its end: a period takes the timestamps (start, end]."""
+
+    class Label(_Label, metaclass=_LabelEnumTypeWrapper):
+        """Which end of its interval a timestamp names."""
+
+    LABEL_UNSPECIFIED: ChannelClassifier.Label.ValueType  # 0
+    """Read as END."""
+    BEGIN: ChannelClassifier.Label.ValueType  # 1
+    """Its beginning: a period takes the timestamps [start, end)."""
+    END: ChannelClassifier.Label.ValueType  # 2
+    """Its end: a period takes the timestamps (start, end]."""
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ChannelClassifier._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ChannelClassifier._Kind.ValueType  # 0
+        """Read as INTERVAL."""
+        INTERVAL: ChannelClassifier._Kind.ValueType  # 1
+        """What happened in each interval: energy, or mean power."""
+        REGISTER: ChannelClassifier._Kind.ValueType  # 2
+        """What a counter showed at an instant."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What a channel's values are."""
+
+    KIND_UNSPECIFIED: ChannelClassifier.Kind.ValueType  # 0
+    """Read as INTERVAL."""
+    INTERVAL: ChannelClassifier.Kind.ValueType  # 1
+    """What happened in each interval: energy, or mean power."""
+    REGISTER: ChannelClassifier.Kind.ValueType  # 2
+    """What a counter showed at an instant."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    DECIMAL_PLACES_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    DIAL_DIGITS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id; BILLING channels are named after it."""
+    unit: _builtins.str
+    """Unit of the values: "kWh", "kW", "kvarh". Units that end with h are energy, whose power is the unit without it.
+    1 to 255 bytes.
+    """
+    decimal_places: _builtins.int
+    """Decimals that values are kept with, 0 to 12. Required."""
+    label: Global___ChannelClassifier.Label.ValueType
+    """Which end of its interval a timestamp names."""
+    kind: Global___ChannelClassifier.Kind.ValueType
+    """What the values are."""
+    dial_digits: _builtins.int
+    """Digits before the point at which a register rolls over to 0, 1 to 15. Absent: it never does, and a difference below
+    0 is answered as it is.
+    """
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Length of an interval where it is always the same, above 0 and at most 366 days, to the microsecond. Absent:
+        readings say it, and where there are none, none are expected.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        decimal_places: _builtins.int | None = ...,
+        label: Global___ChannelClassifier.Label.ValueType = ...,
+        kind: Global___ChannelClassifier.Kind.ValueType = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        dial_digits: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decimal_places", b"_decimal_places", "_dial_digits", b"_dial_digits", "decimal_places", b"decimal_places", "dial_digits", b"dial_digits", "interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decimal_places", b"_decimal_places", "_dial_digits", b"_dial_digits", "decimal_places", b"decimal_places", "dial_digits", b"dial_digits", "id", b"id", "interval", b"interval", "kind", b"kind", "label", b"label", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__decimal_places: _TypeAlias = _typing.Literal["decimal_places"]  # noqa: Y015
+    _WhichOneofArgType__decimal_places: _TypeAlias = _typing.Literal["_decimal_places", b"_decimal_places"]  # noqa: Y015
+    _WhichOneofReturnType__dial_digits: _TypeAlias = _typing.Literal["dial_digits"]  # noqa: Y015
+    _WhichOneofArgType__dial_digits: _TypeAlias = _typing.Literal["_dial_digits", b"_dial_digits"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decimal_places) -> _WhichOneofReturnType__decimal_places | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dial_digits) -> _WhichOneofReturnType__dial_digits | None: ...
+
+Global___ChannelClassifier: _TypeAlias = ChannelClassifier  # noqa: Y015
+
+@_typing.final
+class TimesliceGroup(_message.Message):
+    """The slices of a tariff. Slices may overlap: each gets the interval. What none claims is in the slice UNCOVERED."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id."""
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimesliceInterval]:
+        """The windows of the slices; 1 to 1,000, with at most 62 names of slices."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        intervals: _abc.Iterable[Global___TimesliceInterval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "intervals", b"intervals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimesliceGroup: _TypeAlias = TimesliceGroup  # noqa: Y015
+
+@_typing.final
+class TimesliceInterval(_message.Message):
+    """A window of local wall time on some dates: intervals that begin in it belong to its slice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Days:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _DaysEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TimesliceInterval._Days.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DAYS_UNSPECIFIED: TimesliceInterval._Days.ValueType  # 0
+        """Read as DAILY."""
+        DAILY: TimesliceInterval._Days.ValueType  # 1
+        """Every date, holidays too."""
+        WEEKDAYS: TimesliceInterval._Days.ValueType  # 2
+        """Monday to Friday."""
+        WEEKEND: TimesliceInterval._Days.ValueType  # 3
+        """Saturday and Sunday."""
+        SATURDAY: TimesliceInterval._Days.ValueType  # 4
+        """Saturday."""
+        SUNDAY: TimesliceInterval._Days.ValueType  # 5
+        """Sunday."""
+        HOLIDAYS: TimesliceInterval._Days.ValueType  # 6
+        """The dates of the holiday calendar."""
+
+    class Days(_Days, metaclass=_DaysEnumTypeWrapper):
+        """On which local dates. A holiday is neither a weekday nor of the weekend, nor a Saturday or Sunday."""
+
+    DAYS_UNSPECIFIED: TimesliceInterval.Days.ValueType  # 0
+    """Read as DAILY."""
+    DAILY: TimesliceInterval.Days.ValueType  # 1
+    """Every date, holidays too."""
+    WEEKDAYS: TimesliceInterval.Days.ValueType  # 2
+    """Monday to Friday."""
+    WEEKEND: TimesliceInterval.Days.ValueType  # 3
+    """Saturday and Sunday."""
+    SATURDAY: TimesliceInterval.Days.ValueType  # 4
+    """Saturday."""
+    SUNDAY: TimesliceInterval.Days.ValueType  # 5
+    """Sunday."""
+    HOLIDAYS: TimesliceInterval.Days.ValueType  # 6
+    """The dates of the holiday calendar."""
+
+    SLICE_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    START_TIME_OF_DAY_FIELD_NUMBER: _builtins.int
+    END_TIME_OF_DAY_FIELD_NUMBER: _builtins.int
+    IS_DST_FIELD_NUMBER: _builtins.int
+    MONTHS_FIELD_NUMBER: _builtins.int
+    slice: _builtins.str
+    """The slice: the name of an output channel. 1 to 255 bytes; several windows may name the same, UNCOVERED none."""
+    days: Global___TimesliceInterval.Days.ValueType
+    """On which dates."""
+    start_time_of_day: _builtins.str
+    """Beginning of the window, "00:00" to "23:59"."""
+    end_time_of_day: _builtins.str
+    """First minute after it, "00:01" to "24:00". Below the beginning, the window is two of the same date: from the
+    beginning to 24:00, and from 00:00 to the end. Equal is refused; the whole day is 00:00 to 24:00.
+    """
+    is_dst: _builtins.bool
+    """Only in daylight saving time, or only outside of it. Absent: always."""
+    @_builtins.property
+    def months(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Only in these months, 1 to 12, each once; empty: always."""
+
+    def __init__(
+        self,
+        *,
+        slice: _builtins.str = ...,
+        days: Global___TimesliceInterval.Days.ValueType = ...,
+        start_time_of_day: _builtins.str = ...,
+        end_time_of_day: _builtins.str = ...,
+        is_dst: _builtins.bool | None = ...,
+        months: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_dst", b"_is_dst", "is_dst", b"is_dst"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_dst", b"_is_dst", "days", b"days", "end_time_of_day", b"end_time_of_day", "is_dst", b"is_dst", "months", b"months", "slice", b"slice", "start_time_of_day", b"start_time_of_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__is_dst: _TypeAlias = _typing.Literal["is_dst"]  # noqa: Y015
+    _WhichOneofArgType__is_dst: _TypeAlias = _typing.Literal["_is_dst", b"_is_dst"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_dst) -> _WhichOneofReturnType__is_dst | None: ...
+
+Global___TimesliceInterval: _TypeAlias = TimesliceInterval  # noqa: Y015
+
+@_typing.final
+class HolidayCalendar(_message.Message):
+    """Holidays, as dates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATES_FIELD_NUMBER: _builtins.int
+    VALID_FROM_DATE_FIELD_NUMBER: _builtins.int
+    VALID_TO_DATE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id."""
+    version: _builtins.int
+    """The caller's number of this state of the calendar; results repeat it."""
+    valid_from_date: _builtins.str
+    """First date that the calendar speaks of; empty: every date before too."""
+    valid_to_date: _builtins.str
+    """First date that it no longer speaks of; empty: every date after too. A request with timeslices whose period it does
+    not speak of is cancelled.
+    """
+    @_builtins.property
+    def dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The holidays, "2026-12-25"; at most 10,000."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        dates: _abc.Iterable[_builtins.str] | None = ...,
+        valid_from_date: _builtins.str = ...,
+        valid_to_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dates", b"dates", "id", b"id", "valid_from_date", b"valid_from_date", "valid_to_date", b"valid_to_date", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HolidayCalendar: _TypeAlias = HolidayCalendar  # noqa: Y015
+
+@_typing.final
+class QualityTable(_message.Message):
+    """What may be said of a reading's worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___QualityStatus]:
+        """From the best to the worst; 1 to 256, each name once."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        statuses: _abc.Iterable[Global___QualityStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualityTable: _TypeAlias = QualityTable  # noqa: Y015
+
+@_typing.final
+class QualityStatus(_message.Message):
+    """What is said of a reading's worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    IS_BILLABLE_FIELD_NUMBER: _builtins.int
+    HAS_VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, as readings give it: "measured". 1 to 255 bytes."""
+    is_billable: _builtins.bool
+    """Whether a reading of this status may be billed; one that may not cancels the request."""
+    has_value: _builtins.bool
+    """Whether the value beside the status counts. Absent: it does."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        is_billable: _builtins.bool = ...,
+        has_value: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_has_value", b"_has_value", "has_value", b"has_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_has_value", b"_has_value", "has_value", b"has_value", "is_billable", b"is_billable", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__has_value: _TypeAlias = _typing.Literal["has_value"]  # noqa: Y015
+    _WhichOneofArgType__has_value: _TypeAlias = _typing.Literal["_has_value", b"_has_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_value) -> _WhichOneofReturnType__has_value | None: ...
+
+Global___QualityStatus: _TypeAlias = QualityStatus  # noqa: Y015
 
 @_typing.final
 class CatalogIds(_message.Message):
