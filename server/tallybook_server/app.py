@@ -25,13 +25,14 @@ from tallybook_server.interceptors import DEFAULT_BOOK, Access, CallInterceptor,
 from tallybook_server.journal.interface import JournalError
 from tallybook_server.keys import ApiKeys, KeysError
 from tallybook_server.memory import keep_freed_memory
-from tallybook_server.services import ingest
+from tallybook_server.services import determinants, ingest
 from tallybook_server.services.catalog import CatalogService
+from tallybook_server.services.determinants import DeterminantsService
 from tallybook_server.services.ingest import IngestService
 from tallybook_server.settings import Settings
 from tallybook_server.warm_up import warm_up
 
-SERVICES = (ingest.SERVICE, "tallybook.v1.CatalogService")
+SERVICES = (ingest.SERVICE, determinants.SERVICE, "tallybook.v1.CatalogService")
 
 KEEPALIVE_MS = 30_000
 """A silent connection is asked for a sign of life after this time, and given up when none comes in as long."""
@@ -104,6 +105,7 @@ class App:
             ],
         )
         ingest.add_to_server(IngestService(book_of_call, self._executor), server)
+        determinants.add_to_server(DeterminantsService(self._executor, _now_us), server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(book_of_call), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -46,6 +47,7 @@ _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 _UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 _NOT_FOUND = grpc.StatusCode.NOT_FOUND
+_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class ErrorCode(Enum):
@@ -74,6 +76,15 @@ class ErrorCode(Enum):
         _EXHAUSTED, False, "More distinct value or property names in one message than the limit: split it by meter."
     )
     TOO_MANY_SELECTORS = ErrorKind(_EXHAUSTED, False, "More events named in one message than the limit: split it.")
+    TOO_MANY_READINGS = ErrorKind(
+        _EXHAUSTED, False, "More readings in one billing request than the limit: split it by period or channel."
+    )
+    TOO_MANY_DETERMINANTS = ErrorKind(
+        _EXHAUSTED, False, "A billing request asks for more determinants than the limit: split it."
+    )
+    TOO_MANY_TIMESLICES = ErrorKind(
+        _EXHAUSTED, False, "A period has too many days for the windows and slices that it is cut into: split it."
+    )
     MESSAGE_TOO_LARGE = ErrorKind(_EXHAUSTED, False, "The message is over 16 MiB: split it.")
     ARROW_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "The Arrow stream is larger than the limit once it is decompressed: split it."
@@ -97,15 +108,27 @@ class ErrorCode(Enum):
         False,
         "Another change of the catalogue came between: read it, apply yours to it, send that.",
     )
-    CATALOG_OBJECT_IN_USE = ErrorKind(
-        grpc.StatusCode.FAILED_PRECONDITION, False, "An object to remove has open charge lines."
-    )
+    CATALOG_OBJECT_IN_USE = ErrorKind(_PRECONDITION, False, "An object to remove has open charge lines.")
 
     REPROCESS_DOES_NOT_FIT = ErrorKind(
-        grpc.StatusCode.FAILED_PRECONDITION,
+        _PRECONDITION,
         False,
         "A line would leave the limits under the current catalogue; the customer named was left as it is.",
     )
+
+    NO_READINGS = ErrorKind(
+        _PRECONDITION, False, "Cancelled: a requested channel has no reading in the period; metadata name both."
+    )
+    NOT_BILLABLE = ErrorKind(
+        _PRECONDITION, False, "Cancelled: readings of a requested channel have a status that may not be billed."
+    )
+    NO_HOLIDAY_CALENDAR = ErrorKind(
+        _PRECONDITION, False, "Cancelled: timeslices are asked for and the datasource has no holiday calendar."
+    )
+    HOLIDAY_CALENDAR_NOT_VALID = ErrorKind(
+        _PRECONDITION, False, "Cancelled: the holiday calendar does not speak of the whole period."
+    )
+    DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 
     OVERLOADED = ErrorKind(
         _UNAVAILABLE, True, "The server has as much to do as it may queue: retry after the time in the trailer."
@@ -154,13 +177,17 @@ class Fault(Exception):
         message: str,
         metadata: Mapping[str, str] = MappingProxyType({}),
         fields: tuple[FieldFault, ...] = (),
+        detail: Message | None = None,
     ) -> None:
-        """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each."""
+        """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each;
+        `detail` is what else the contract says of the fault.
+        """
         super().__init__(message)
         self.code = code
         self.message = message
         self.metadata = dict(metadata)
         self.fields = fields
+        self.detail = detail
 
 
 def field_invalid(field: str, message: str) -> Fault:
@@ -169,7 +196,7 @@ def field_invalid(field: str, message: str) -> Fault:
 
 
 def status_message(fault: Fault) -> Status:
-    """`google.rpc.Status` of a fault: code, message, one ErrorInfo, and a BadRequest where fields are named."""
+    """`google.rpc.Status` of a fault: code, message, one ErrorInfo, and what else the fault carries."""
     status = Status(code=fault.code.status.value[0], message=fault.message)
     info = ErrorInfo(reason=fault.code.name, domain=DOMAIN, metadata=fault.metadata)
     status.details.append(_packed(info))
@@ -179,10 +206,12 @@ def status_message(fault: Fault) -> Status:
             for each in fault.fields
         ]
         status.details.append(_packed(BadRequest(field_violations=violations)))
+    if fault.detail is not None:
+        status.details.append(_packed(fault.detail))
     return status
 
 
-def _packed(message: ErrorInfo | BadRequest) -> Any:
+def _packed(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed

@@ -35,6 +35,48 @@ PROPERTIES_IN_EVENT_MAX = pivot.PROPERTIES_MAX
 CELLS_IN_MESSAGE_MAX = EVENTS_IN_BATCH_MAX * VALUES_IN_EVENT_MAX
 """Events times distinct value names of one message, and the same of property names; more is TOO_MANY_NAMES."""
 
+READINGS_IN_REQUEST_MAX = 1_048_576
+"""Readings of one billing request; more is TOO_MANY_READINGS."""
+
+REQUESTED_CHANNELS_MAX = 256
+"""Channels that a billing request asks for; more is TOO_MANY_DETERMINANTS."""
+
+REQUESTED_DEMANDS_MAX = 64
+"""Demands that a billing request asks for; more is TOO_MANY_DETERMINANTS."""
+
+DETERMINANTS_IN_ANSWER_MAX = 65_536
+"""Determinants of one answer, counted as if each had every slice; more is TOO_MANY_DETERMINANTS."""
+
+TIMESLICE_CELLS_MAX = 1_048_576
+"""Days of a period times window edges times slices of a group that it asks for; more is TOO_MANY_TIMESLICES."""
+
+CONFIGURED_OBJECTS_MAX = 1_000
+"""Datasources of a request's configuration, and channel classifiers."""
+
+CONFIGURED_TABLES_MAX = 64
+"""Timeslice groups of a request's configuration, holiday calendars, and quality tables."""
+
+DATASOURCE_CHANNELS_MAX = 256
+"""Channels of a datasource."""
+
+TIMESLICE_WINDOWS_MAX = 1_000
+"""Windows of a timeslice group."""
+
+HOLIDAYS_MAX = 10_000
+"""Dates of a holiday calendar."""
+
+HISTORY_MONTHS_MAX = 1_200
+"""Months that a demand scheme may look back, and peaks of its history."""
+
+DEMAND_PEAKS_MAX = 1_000
+"""Peaks that a demand scheme may count, and dates between them."""
+
+INTERVAL_DAYS_MAX = 366
+"""Days of one interval, window or block."""
+
+REGISTER_TOLERANCE_DAYS_MAX = 31
+"""Days that a register's reading may lie from a period's bounds."""
+
 UNANSWERED_BATCHES_MAX = 16
 """Batches of one stream that are read and not yet answered; then the server stops reading the stream."""
 

@@ -21,7 +21,7 @@ from tests.support.live_server import live_server
 
 from tallybook.v1 import ingest_pb2 as wire
 from tallybook.v1 import ingest_pb2_grpc
-from tallybook_server.app import App, StartError
+from tallybook_server.app import SERVICES, App, StartError
 from tallybook_server.book import Book
 from tallybook_server.journal.interface import Journal, Segment
 from tallybook_server.journal.memory import MemoryJournal
@@ -108,7 +108,7 @@ def test_health_needs_no_key_and_ends_when_the_server_stops(tmp_path):
     with live_server(settings) as target:
         channel = grpc.insecure_channel(target)
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        for service in ("", "tallybook.v1.IngestService", "tallybook.v1.CatalogService"):
+        for service in ("", *SERVICES):
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         watch = stub.Watch(health_pb2.HealthCheckRequest())
@@ -123,7 +123,7 @@ def test_reflection_lists_the_services():
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         [answer] = stub.ServerReflectionInfo(iter([request]))
         names = {service.name for service in answer.list_services_response.service}
-    assert {"tallybook.v1.IngestService", "tallybook.v1.CatalogService", "grpc.health.v1.Health"} <= names
+    assert {*SERVICES, "grpc.health.v1.Health"} <= names
 
 
 def test_a_method_that_does_not_exist_is_unimplemented():

@@ -263,11 +263,14 @@ class BillingRequest(_message.Message):
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelRequest]:
-        """What is asked of channels; at most 256. No two may be stored in the same BILLING channel."""
+        """What is asked of channels; at most 256. No two may be stored in the same BILLING channel. Days of the period (begun
+        ones too), times distinct window edges, times slices of a group may be 1,048,576; more is RESOURCE_EXHAUSTED with
+        reason TOO_MANY_TIMESLICES.
+        """
 
     @_builtins.property
     def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___DemandRequest]:
-        """Demand that is asked; at most 64. One channel or demand must be asked for."""
+        """Demand that is asked; at most 64. At least one channel or demand must be asked for."""
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tallybook_engine.determinants.configuration import MAX_TIMESLICES
+from tallybook_engine.determinants.quality import MAX_STATUSES
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode
@@ -78,7 +80,44 @@ def test_every_limit_is_used(name):
     ],
 )
 def test_the_contract_states_the_limits_that_callers_meet(stated, value):
-    comments = re.sub(r"\s*\n\s*// ", " ", (ROOT / "proto/tallybook/v1/ingest.proto").read_text(encoding="utf-8"))
-    assert stated in comments
+    assert stated in comments("ingest.proto")
+    assert stated_number(stated) == value
+
+
+@pytest.mark.parametrize(
+    ("file", "stated", "value"),
+    [
+        ("determinants.proto", "At most 16 MiB", limits.MESSAGE_BYTES_MAX),
+        ("determinants.proto", "at most 1,048,576 together", limits.READINGS_IN_REQUEST_MAX),
+        ("determinants.proto", "64 MiB decompressed", limits.ARROW_BYTES_MAX),
+        ("determinants.proto", "1,024 record batches", limits.ARROW_BATCHES_MAX),
+        ("determinants.proto", "while 16 requests of the stream are unanswered", limits.UNANSWERED_BATCHES_MAX),
+        ("determinants.proto", "asked of channels; at most 256", limits.REQUESTED_CHANNELS_MAX),
+        ("determinants.proto", "Demand that is asked; at most 64", limits.REQUESTED_DEMANDS_MAX),
+        ("determinants.proto", "may be 65,536", limits.DETERMINANTS_IN_ANSWER_MAX),
+        ("determinants.proto", "a group may be 1,048,576", limits.TIMESLICE_CELLS_MAX),
+        ("determinants.proto", "Datasources; at most 1,000", limits.CONFIGURED_OBJECTS_MAX),
+        ("determinants.proto", "Timeslice groups; at most 64", limits.CONFIGURED_TABLES_MAX),
+        ("determinants.proto", "which look back. At most 1,200", limits.HISTORY_MONTHS_MAX),
+        ("determinants.proto", "beginnings of the peaks; at most 1,000", limits.DEMAND_PEAKS_MAX),
+        ("determinants.proto", "above 0 and at most 366 days", limits.INTERVAL_DAYS_MAX),
+        ("catalog.proto", "Its channels; at most 256", limits.DATASOURCE_CHANNELS_MAX),
+        ("catalog.proto", "The windows of the slices; 1 to 1,000", limits.TIMESLICE_WINDOWS_MAX),
+        ("catalog.proto", "at most 62 names of slices", MAX_TIMESLICES),
+        ("catalog.proto", 'The holidays, "2026-12-25"; at most 10,000', limits.HOLIDAYS_MAX),
+        ("catalog.proto", "From 0 to 31 days", limits.REGISTER_TOLERANCE_DAYS_MAX),
+        ("catalog.proto", "From the best to the worst; 1 to 256", MAX_STATUSES),
+    ],
+)
+def test_the_contract_of_determinants_states_its_limits(file, stated, value):
+    assert stated in comments(file)
+    assert stated_number(stated.replace("2026-12-25", "").replace("above 0", "").replace("From 0 to", "")) == value
+
+
+def comments(file: str) -> str:
+    return re.sub(r"\s*\n\s*// ", " ", (ROOT / "proto/tallybook/v1" / file).read_text(encoding="utf-8"))
+
+
+def stated_number(stated: str) -> int:
     number = re.findall(r"\d[\d,]*", stated.replace("1 to ", ""))[0]
-    assert int(number.replace(",", "")) * (2**20 if "MiB" in stated else 1) == value
+    return int(number.replace(",", "")) * (2**20 if "MiB" in stated else 1)

@@ -1,0 +1,334 @@
+"""Readings as columns of the contract, or as one Arrow stream, to the engine's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind
+from tallybook_engine.determinants.quality import MAX_STATUSES, QualityTable
+from tallybook_engine.determinants.readings import (
+    MAX_DECIMAL_PLACES,
+    Instants,
+    ListedTimes,
+    Readings,
+    ReadingsFault,
+    RegularTimes,
+    Times,
+    label_of,
+)
+from tallybook_engine.determinants.request import BillingConfiguration
+from tallybook_server import limits
+from tallybook_server.codec.arrow_stream import (
+    array_of,
+    column_fault,
+    fixed_width,
+    number_mend,
+    present,
+    read_table,
+    text_mend,
+    time_mend,
+)
+from tallybook_server.codec.columns import check_packed, integers
+from tallybook_server.codec.instants import (
+    TIME_END_US,
+    TIME_MIN_US,
+    check_interval,
+    read_instant,
+    read_interval,
+)
+from tallybook_server.codec.metering import check_count
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
+
+REGISTER_INTERVAL_US = 1
+"""A register's readings have no length; this one has no meaning."""
+NO_QUALITY = -1
+"""Instead of a code: nothing is known of the reading's quality, so it is left out."""
+NEEDED_COLUMNS = ("channel", "time", "value", "quality")
+INTERVAL_COLUMN = "interval"
+COLUMNS = (*NEEDED_COLUMNS, INTERVAL_COLUMN)
+
+_INT64_MAX = 2**63 - 1
+
+
+def read_readings(request: Any, configuration: BillingConfiguration) -> dict[str, Readings]:
+    """The readings of a `CalculateDeterminantsEnvelope` by channel. FIELD_INVALID, or a fault of Arrow's columns."""
+    if request.arrow:
+        if request.readings:
+            raise field_invalid("arrow", "stands beside readings: give one of them")
+        return _read_arrow(request.arrow, configuration)
+    found: dict[str, Readings] = {}
+    count = 0
+    for index, each in enumerate(request.readings):
+        path = f"readings[{index}]"
+        if each.channel in found:
+            raise field_invalid(f"{path}.channel", f'"{each.channel}" has readings already')
+        classifier = _classifier(configuration, each.channel, f"{path}.channel")
+        check_packed(each, path)
+        values = integers(each.values, f"{path}.values")
+        count += len(values)
+        check_reading_count(count)
+        found[each.channel] = _read_channel(each, path, values, classifier, configuration.quality)
+    return found
+
+
+def check_reading_count(count: int) -> None:
+    """TOO_MANY_READINGS above the limit."""
+    if count > limits.READINGS_IN_REQUEST_MAX:
+        raise Fault(
+            ErrorCode.TOO_MANY_READINGS,
+            f"Over {limits.READINGS_IN_REQUEST_MAX} readings in one request: split it by period or channel.",
+            {"reading_count_max": str(limits.READINGS_IN_REQUEST_MAX)},
+        )
+
+
+def _classifier(configuration: BillingConfiguration, channel: str, path: str) -> ChannelClassifier:
+    classifier = configuration.classifiers.get(channel)
+    if classifier is None:
+        raise field_invalid(path, f'the datasource has no channel "{channel}"')
+    return classifier
+
+
+def _read_channel(
+    message: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier, table: QualityTable
+) -> Readings:
+    if message.unit and message.unit != classifier.unit:
+        raise field_invalid(f"{path}.unit", f'"{message.unit}" where the classifier has "{classifier.unit}"')
+    if not 0 <= message.decimal_places <= classifier.decimal_places:
+        raise field_invalid(
+            f"{path}.decimal_places",
+            f"is {message.decimal_places}; the channel is kept with {classifier.decimal_places}",
+        )
+    codes = _codes(message, path, len(values), table)
+    scaled = _scaled(values, classifier.decimal_places - message.decimal_places, f"{path}.values")
+    return _readings(_times(message, path, len(values), classifier), scaled, codes, path)
+
+
+def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[np.int64]:
+    """int64[n] codes of the quality table, or NO_QUALITY."""
+    check_count(message.statuses, MAX_STATUSES, f"{path}.statuses")
+    known = {status.name: code for code, status in enumerate(table.statuses)} | {"": NO_QUALITY}
+    for index, name in enumerate(message.statuses):
+        if name not in known:
+            raise field_invalid(f"{path}.statuses[{index}]", f'the quality table has no status "{name[:100]}"')
+    translation = np.array([known[name] for name in message.statuses], dtype=np.int64)
+    if not message.quality_codes and count:
+        if len(translation) != 1:
+            raise field_invalid(f"{path}.quality_codes", "may be left out only where statuses has one entry")
+        return np.full(count, translation[0])
+    codes = np.frombuffer(message.quality_codes, dtype=np.uint8)
+    if len(codes) != count:
+        raise field_invalid(f"{path}.quality_codes", f"has {len(codes)} codes beside {count} values")
+    if count and int(codes.max()) >= len(translation):
+        row = int(np.argmax(codes >= len(translation)))
+        raise field_invalid(
+            f"{path}.quality_codes", f"row {row} has code {codes[row]}; statuses has {len(translation)} entries"
+        )
+    return translation[codes]
+
+
+def _scaled(values: NDArray[np.int64], places: int, path: str) -> NDArray[np.int64]:
+    """Values with so many more decimals."""
+    factor = 10**places
+    if len(values) and (int(values.max()) > _INT64_MAX // factor or int(values.min()) < -(_INT64_MAX // factor)):
+        raise field_invalid(path, "a value does not fit 64 bits with the channel's decimals")
+    return values * np.int64(factor) if places else values
+
+
+def _times(message: Any, path: str, count: int, classifier: ChannelClassifier) -> Times:
+    match message.WhichOneof("times"):
+        case "regular_times":
+            here = f"{path}.regular_times"
+            first_us = read_instant(message.regular_times, "first_time", here)
+            interval_us = read_interval(message.regular_times, "interval", here)
+            if interval_us is None:
+                raise field_invalid(f"{here}.interval", "is required")
+            _check_length(classifier, interval_us, f"{here}.interval")
+            try:
+                return RegularTimes(first_us, interval_us, count)
+            except ReadingsFault as fault:
+                raise field_invalid(here, str(fault)) from None
+        case "listed_times":
+            return _listed(message.listed_times, f"{path}.listed_times", classifier)
+        case _:
+            if count:
+                raise field_invalid(path, "give regular_times or listed_times")
+            return RegularTimes(0, REGISTER_INTERVAL_US, 0)
+
+
+def _listed(message: Any, path: str, classifier: ChannelClassifier) -> ListedTimes:
+    check_packed(message, path)
+    labels = integers(message.times_us, f"{path}.times_us")
+    interval_us: int | Instants | None = read_interval(message, "interval", path)
+    if message.intervals_us:
+        if interval_us is not None:
+            raise field_invalid(f"{path}.intervals_us", "stands beside interval: give one of them")
+        interval_us = integers(message.intervals_us, f"{path}.intervals_us")
+    return _listed_times(labels, interval_us, classifier, path)
+
+
+def _listed_times(
+    labels: NDArray[np.int64], interval_us: int | Instants | None, classifier: ChannelClassifier, path: str
+) -> ListedTimes:
+    if classifier.kind is ChannelKind.REGISTER:
+        interval_us = REGISTER_INTERVAL_US
+    elif interval_us is None:
+        interval_us = classifier.interval_us
+        if interval_us is None:
+            raise field_invalid(f"{path}.interval", "is required: the classifier has none")
+    elif isinstance(interval_us, int):
+        _check_length(classifier, interval_us, f"{path}.interval")
+    elif len(interval_us):
+        least, most = int(interval_us.min()), int(interval_us.max())
+        check_interval(least, most, f"{path}.intervals_us")
+        for length in {least, most}:
+            _check_length(classifier, length, f"{path}.intervals_us")
+        interval_us = least if least == most and len(interval_us) == len(labels) else interval_us
+    try:
+        return ListedTimes(labels, interval_us)
+    except ReadingsFault as fault:
+        raise field_invalid(path, str(fault)) from None
+
+
+def _check_length(classifier: ChannelClassifier, length_us: int, path: str) -> None:
+    expected = classifier.interval_us
+    if expected is not None and length_us != expected and classifier.kind is ChannelKind.INTERVAL:
+        raise field_invalid(path, f"is {length_us} us where the classifier has intervals of {expected} us")
+
+
+def _readings(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64], path: str) -> Readings:
+    """Readings without those of which no quality is known."""
+    if times.count != len(values):
+        raise field_invalid(path, f"has {times.count} timestamps beside {len(values)} values")
+    if times.count and not (label_of(times, 0) >= TIME_MIN_US and label_of(times, times.count - 1) < TIME_END_US):
+        raise field_invalid(path, "a timestamp is not from 1900-01-01 to 2999-12-31")
+    kept = codes != NO_QUALITY
+    if kept.all():
+        return Readings(times, values, codes.astype(np.uint8))
+    if isinstance(times, RegularTimes):
+        labels = times.first_us + np.arange(times.count, dtype=np.int64) * times.interval_us
+        interval_us: int | Instants = times.interval_us
+    else:
+        labels, interval_us = times.labels_us, times.interval_us
+    lengths = interval_us[kept] if isinstance(interval_us, np.ndarray) else interval_us
+    return Readings(ListedTimes(labels[kept], lengths), values[kept], codes[kept].astype(np.uint8))
+
+
+# Arrow
+
+
+def _read_arrow(stream: bytes, configuration: BillingConfiguration) -> dict[str, Readings]:
+    table = read_table(stream, _check_schema, check_reading_count)
+    columns = {name: array_of(table.column(name)) for name in table.column_names}
+    for name in ("channel", "time"):
+        if columns[name].null_count:
+            column_fault(ErrorCode.ARROW_COLUMN_TYPE, name, "null in a row; every reading has one")
+    names, channel_codes = _dictionary(columns["channel"])
+    codes = _arrow_codes(columns["quality"], configuration.quality)
+    _check_nulls(columns["value"], codes, configuration.quality)
+    labels = fixed_width(columns["time"], np.int64) if table.num_rows else np.empty(0, np.int64)
+    found: dict[str, Readings] = {}
+    for code, name in enumerate(names):
+        rows = np.flatnonzero(channel_codes == code)
+        if not len(rows):
+            continue
+        path = f"arrow: channel {name!r}"
+        classifier = _classifier(configuration, name, "arrow: column channel")
+        interval_us = _arrow_intervals(columns.get(INTERVAL_COLUMN), rows, classifier, path)
+        times = _listed_times(labels[rows], interval_us, classifier, path)
+        taken = columns["value"] if len(rows) == table.num_rows else columns["value"].take(pa.array(rows))
+        values = _arrow_values(taken, classifier.decimal_places, path)
+        found[name] = _readings(times, values, codes[rows], path)
+    return found
+
+
+def _check_schema(schema: pa.Schema) -> None:
+    for field in schema:
+        if field.name not in COLUMNS:
+            found = f"not of the schema; its columns are {', '.join(COLUMNS)}"
+            column_fault(ErrorCode.ARROW_COLUMN_UNKNOWN, field.name, found)
+        mend = _mend(field.name, field.type)
+        if mend:
+            column_fault(ErrorCode.ARROW_COLUMN_TYPE, field.name, f"{field.type}; {mend}")
+    for name in NEEDED_COLUMNS:
+        if name not in schema.names:
+            column_fault(ErrorCode.ARROW_COLUMN_MISSING, name, "missing; every reading needs it")
+
+
+def _mend(name: str, kind: pa.DataType) -> str:
+    match name:
+        case "channel" | "quality":
+            return text_mend(kind)
+        case "time":
+            return time_mend(kind)
+        case "value":
+            return number_mend(kind, MAX_DECIMAL_PLACES)
+        case _:
+            return "" if kind == pa.duration("us") else 'cast it to duration("us")'
+
+
+def _dictionary(array: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
+    """(distinct texts, int64[n] index of each row or -1 for null)."""
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    texts = array.dictionary.to_pylist()
+    # A dictionary may hold a text twice, and nulls of its own.
+    distinct = list(dict.fromkeys(text for text in texts if text is not None))
+    place = {text: index for index, text in enumerate(distinct)} | {None: -1}
+    renumbered = np.array([*(place[text] for text in texts), -1], dtype=np.int64)
+    indices = pc.fill_null(array.indices.cast(pa.int64()), len(texts)).to_numpy(zero_copy_only=False)
+    return distinct, renumbered[indices]
+
+
+def _arrow_codes(array: pa.Array, table: QualityTable) -> NDArray[np.int64]:
+    names, codes = _dictionary(array)
+    known: Mapping[str, int] = {status.name: code for code, status in enumerate(table.statuses)} | {"": NO_QUALITY}
+    translation = []
+    for index, name in enumerate(names):
+        if name not in known and (codes == index).any():
+            raise field_invalid("arrow: column quality", f'the quality table has no status "{name[:100]}"')
+        translation.append(known.get(name, NO_QUALITY))
+    return np.array([*translation, NO_QUALITY], dtype=np.int64)[codes]
+
+
+def _check_nulls(values: pa.Array, codes: NDArray[np.int64], table: QualityTable) -> None:
+    """A value may be null where its status says that it counts for nothing, or where there is no status."""
+    needs_value = np.append(table.has_value(), False)[codes]
+    bad = needs_value & ~present(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        status = table.statuses[int(codes[row])].name
+        raise field_invalid("arrow: column value", f'row {row} is null, and its status "{status}" has a value')
+
+
+def _arrow_intervals(
+    array: pa.Array | None, rows: NDArray[np.int64], classifier: ChannelClassifier, path: str
+) -> int | Instants | None:
+    if array is None or classifier.kind is ChannelKind.REGISTER:
+        return None
+    given = present(array)[rows]
+    if not given.any():
+        return None
+    if not given.all():
+        raise field_invalid(f"{path}.interval", "is null in some rows and given in others")
+    return fixed_width(array, np.int64)[rows]
+
+
+def _arrow_values(array: pa.Array, decimal_places: int, path: str) -> NDArray[np.int64]:
+    """int64[n] whole numbers of the channel's last decimal; 0 for nulls."""
+    try:
+        exact = pc.cast(array, pa.decimal128(38, decimal_places))
+        words = fixed_width(exact, np.int64, words=2).reshape(-1, 2)
+    except pa.ArrowInvalid:
+        raise field_invalid(
+            f"{path}.value", f"a value has more than the channel's {decimal_places} decimals, or does not fit"
+        ) from None
+    known = present(exact)
+    if ((words[:, 1] != words[:, 0] >> 63) & known).any():
+        raise field_invalid(f"{path}.value", "a value does not fit 64 bits with the channel's decimals")
+    return np.where(known, words[:, 0], np.int64(0))
