@@ -60,7 +60,8 @@ def check_packed(message: Any, path: str) -> None:
 
 def integers(chunks: Sequence[bytes], path: str) -> NDArray[np.int64]:
     """int64[n] of a packed column."""
-    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    # Arrays that may be written to are those that kernels are compiled for; one copy of a column is nothing.
+    data = bytearray().join(chunks)
     if len(data) % _LITTLE_ENDIAN.itemsize:
         raise field_invalid(path, "ends within a number")
     return np.frombuffer(data, dtype=_LITTLE_ENDIAN).astype(np.int64, copy=False)
