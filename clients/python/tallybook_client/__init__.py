@@ -13,11 +13,22 @@ with Client("127.0.0.1:7430") as client:
 from tallybook_client.catalog import CatalogChange, CatalogVersion
 from tallybook_client.channel import DEFAULT_TARGET
 from tallybook_client.charges import CHARGES_SCHEMA, charges_frame
-from tallybook_client.client import BATCH_ROWS_DEFAULT, Charges, Client, Span
+from tallybook_client.client import BATCH_ROWS_DEFAULT, Charges, Client, Span, determinants_request
 from tallybook_client.costs import Costs
+from tallybook_client.determinants import (
+    DETERMINANTS_SCHEMA,
+    Determinant,
+    Determinants,
+    DeterminantsAnswer,
+    IntervalCounts,
+    Kind,
+    Peak,
+)
 from tallybook_client.errors import (
     AbortedError,
     DeadlineExceededError,
+    DeterminantsCancelledError,
+    DeterminantsCause,
     FailedPreconditionError,
     FieldFault,
     InvalidArgumentError,
@@ -31,6 +42,7 @@ from tallybook_client.errors import (
 )
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
+from tallybook_client.readings import channel_readings
 from tallybook_client.report import IngestReport, Progress
 from tallybook_client.results import (
     AmountLine,
@@ -59,6 +71,7 @@ __all__ = [
     "BATCH_ROWS_DEFAULT",
     "CHARGES_SCHEMA",
     "DEFAULT_TARGET",
+    "DETERMINANTS_SCHEMA",
     "WINDOW_BATCHES",
     "AbortedError",
     "AmountLine",
@@ -78,6 +91,11 @@ __all__ = [
     "DeadlineExceededError",
     "DeleteResult",
     "DeleteStatus",
+    "Determinant",
+    "Determinants",
+    "DeterminantsAnswer",
+    "DeterminantsCancelledError",
+    "DeterminantsCause",
     "Event",
     "EventHistory",
     "EventKey",
@@ -88,11 +106,14 @@ __all__ = [
     "Frame",
     "FrameError",
     "IngestReport",
+    "IntervalCounts",
     "InvalidArgumentError",
+    "Kind",
     "LimitExceededError",
     "Match",
     "Money",
     "NotFoundError",
+    "Peak",
     "PeriodCost",
     "PermissionDeniedError",
     "Progress",
@@ -109,6 +130,8 @@ __all__ = [
     "UnavailableError",
     "UsageTotal",
     "View",
+    "channel_readings",
     "charges_frame",
+    "determinants_request",
     "event_batches",
 ]

@@ -10,15 +10,25 @@ from typing import Any, TypeVar
 
 import grpc
 import polars as pl
+import pyarrow as pa
 
-from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from tallybook.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    determinants_pb2,
+    determinants_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+)
 from tallybook_client.catalog import PART_BYTES, CatalogChange, CatalogVersion, change_of, parts_of
 from tallybook_client.channel import DEFAULT_TARGET, credential_metadata, open_channel
 from tallybook_client.charges import charges_frame
+from tallybook_client.determinants import Determinants, DeterminantsAnswer
 from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
 from tallybook_client.numbers import to_timestamp
+from tallybook_client.readings import readings_stream
 from tallybook_client.report import IngestReport, OnProgress
 from tallybook_client.results import (
     ChargeLine,
@@ -85,6 +95,7 @@ class Client:
         self._metadata = credential_metadata(key)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        self._determinants = determinants_pb2_grpc.DeterminantsServiceStub(self._channel)
         self._retry = retry
 
     def __enter__(self) -> Client:
@@ -219,6 +230,40 @@ class Client:
             charges.extend(map(ChargeLine.read, page.charges))
         return charges
 
+    # Determinants
+
+    def determinants(
+        self,
+        billing_request: determinants_pb2.BillingRequest,
+        configuration: determinants_pb2.DeterminantsConfiguration,
+        readings: Frame | Iterable[determinants_pb2.ChannelReadings],
+    ) -> Determinants:
+        """The billing determinants of one datasource over one period; nothing is stored.
+
+        `readings` are a frame with the columns channel, time, value and quality (docs/arrow.md), or a message a
+        channel, as `channel_readings` makes it; at most 1,048,576. DeterminantsCancelledError carries all causes.
+        """
+        request = determinants_request(billing_request, configuration, readings)
+        return Determinants.read(self._call(self._determinants.CalculateDeterminants, request).result)
+
+    def stream_determinants(
+        self, requests: Iterable[determinants_pb2.CalculateDeterminantsRequest]
+    ) -> Iterator[DeterminantsAnswer]:
+        """Any number of billing requests, as `determinants_request` makes them; yields the answer to each, in order.
+
+        What is wrong with one is its answer. Requests are taken as the server keeps up. A broken connection raises;
+        nothing is stored, so the requests that are not answered may be sent again.
+        """
+        numbered = (
+            determinants_pb2.StreamingCalculateDeterminantsRequest(request_number=number, request=request)
+            for number, request in enumerate(requests)
+        )
+        try:
+            for answer in self._determinants.StreamingCalculateDeterminants(numbered, metadata=self._metadata):
+                yield DeterminantsAnswer.read(answer)
+        except grpc.RpcError as failure:
+            raise from_call(failure) from None
+
     # Catalogue
 
     def apply_catalog(
@@ -276,6 +321,22 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def determinants_request(
+    billing_request: determinants_pb2.BillingRequest,
+    configuration: determinants_pb2.DeterminantsConfiguration,
+    readings: Frame | Iterable[determinants_pb2.ChannelReadings],
+) -> determinants_pb2.CalculateDeterminantsRequest:
+    """One billing request with its readings. FrameError where a column of a frame does not fit."""
+    request = determinants_pb2.CalculateDeterminantsRequest(
+        billing_request=billing_request, configuration=configuration
+    )
+    if isinstance(readings, pl.DataFrame | pa.Table | pa.RecordBatch):
+        request.arrow = readings_stream(readings)
+    else:
+        request.readings.extend(readings)
+    return request
 
 
 class Charges(list[ChargeLine]):

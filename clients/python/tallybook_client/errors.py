@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+from tallybook.v1 import determinants_pb2
+from tallybook_client.numbers import to_datetime
 
 PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 """Trailer by which an overloaded server says how long to wait; a negative number means: do not retry."""
@@ -63,6 +68,25 @@ class InvalidArgumentError(TallybookError):
 
 class FailedPreconditionError(TallybookError):
     """The state of the book does not allow the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeterminantsCause:
+    """One thing that is wrong with a billing request's readings or configuration."""
+
+    reason: str
+    """NO_READINGS, NOT_BILLABLE, NO_HOLIDAY_CALENDAR, HOLIDAY_CALENDAR_NOT_VALID, DOES_NOT_FIT, NO_READ_AT_END."""
+    channel: str
+    start_time: datetime
+    """Of the period that it is wrong in."""
+    end_time: datetime
+    detail: str
+
+
+class DeterminantsCancelledError(FailedPreconditionError):
+    """A billing request was cancelled: nothing was computed. `causes` has everything that was found."""
+
+    causes: tuple[DeterminantsCause, ...] = ()
 
 
 class NotFoundError(TallybookError):
@@ -125,12 +149,32 @@ def from_status(status: status_pb2.Status, pushback_s: float | None = None) -> T
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     info = error_details_pb2.ErrorInfo()
     request = error_details_pb2.BadRequest()
+    cancellation = determinants_pb2.DeterminantsCancellation()
     for detail in status.details:
         # Unpack leaves its argument alone where the detail is of another type.
         detail.Unpack(info)
         detail.Unpack(request)
+        detail.Unpack(cancellation)
     fields = tuple(FieldFault(fault.field, fault.description) for fault in request.field_violations)
+    if cancellation.causes:
+        cancelled = DeterminantsCancelledError(code, status.message, info.reason, info.metadata, pushback_s, fields)
+        cancelled.causes = read_causes(cancellation.causes)
+        return cancelled
     return _CLASSES.get(code, ServerFaultError)(code, status.message, info.reason, info.metadata, pushback_s, fields)
+
+
+def read_causes(messages: Iterable[determinants_pb2.DeterminantsCause]) -> tuple[DeterminantsCause, ...]:
+    """The values of messages."""
+    return tuple(
+        DeterminantsCause(
+            determinants_pb2.DeterminantsCause.Reason.Name(each.reason),
+            each.channel,
+            to_datetime(each.period.start_time),
+            to_datetime(each.period.end_time),
+            each.detail,
+        )
+        for each in messages
+    )
 
 
 def _pushback_seconds(value: str | bytes) -> float:

@@ -121,15 +121,15 @@ def _column(table: pa.Table, target: str, source: str, column_map: ColumnMap) ->
     column = table.column(source)
     array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     if target == TIME:
-        return _time(array, source, column_map)
+        return instants(array, source, naive_is_utc=column_map.naive_times_are_utc)
     if target.startswith(VALUE):
-        return _value(array, source)
-    text = _text(array, source)
+        return exact_values(array, source)
+    text = names(array, source)
     # References are all different; every other name repeats, and a dictionary is smaller and quicker to match.
     return text if target == "reference" or pa.types.is_dictionary(text.type) else text.dictionary_encode()
 
 
-def _text(array: pa.Array, source: str) -> pa.Array:
+def names(array: pa.Array, source: str) -> pa.Array:
     """Names: utf8 or dictionary. Integers and dates are written out; anything else is refused."""
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -169,21 +169,22 @@ def _filled(table: pa.Table, source: str) -> pa.Array:
     for position, piece in enumerate(_FIELD.split(source)):
         # re.split with a group alternates between the text and the names in braces.
         pieces.append(
-            _text(table.column(piece).combine_chunks(), piece) if position % 2 else pa.scalar(piece, pa.string())
+            names(table.column(piece).combine_chunks(), piece) if position % 2 else pa.scalar(piece, pa.string())
         )
     pieces = [piece.dictionary_decode() if isinstance(piece, pa.DictionaryArray) else piece for piece in pieces]
     joined = pc.binary_join_element_wise(*pieces, pa.scalar("", pa.string()))
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def _time(array: pa.Array, source: str, column_map: ColumnMap) -> pa.Array:
+def instants(array: pa.Array, source: str, *, naive_is_utc: bool) -> pa.Array:
+    """Instants in UTC; FrameError for anything else, and for times without a zone unless they are UTC."""
     if pa.types.is_null(array.type):
         return array.cast(pa.timestamp("us", tz="UTC"))
     if not pa.types.is_timestamp(array.type):
         raise FrameError(
             f"column {source} is {array.type}, not an instant; cast it: pl.col({source!r}).str.to_datetime(...)"
         )
-    if not array.type.tz and not column_map.naive_times_are_utc:
+    if not array.type.tz and not naive_is_utc:
         raise FrameError(
             f"column {source} holds times without a zone; say which: pl.col({source!r}).dt.replace_time_zone('UTC')"
         )
@@ -192,7 +193,8 @@ def _time(array: pa.Array, source: str, column_map: ColumnMap) -> pa.Array:
     return plain.cast(pa.timestamp("us", tz="UTC"))
 
 
-def _value(array: pa.Array, source: str) -> pa.Array:
+def exact_values(array: pa.Array, source: str) -> pa.Array:
+    """Integers or decimals of at most 12 places; FrameError for anything else."""
     kind = array.type
     if pa.types.is_null(kind):
         return array.cast(pa.int64())
