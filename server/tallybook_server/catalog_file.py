@@ -32,7 +32,16 @@ M = TypeVar("M", bound=Message)
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FLAGS = {"true": True, "false": False}
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_WELL_KNOWN = {
+    "google.protobuf.Timestamp": 'an instant like "2026-01-31T12:00:00Z"',
+    "google.protobuf.Duration": 'a length of time in seconds like "900s"',
+}
+_WHOLE_NUMBER_BITS = {
+    FieldDescriptor.TYPE_INT32: 31,
+    FieldDescriptor.TYPE_INT64: 63,
+    FieldDescriptor.TYPE_SFIXED64: 63,
+}
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 
 
@@ -225,7 +234,9 @@ class _Reader:
         if kind is not None and kind.GetOptions().map_entry:
             self._map(node, path, getattr(message, descriptor.name))
         elif descriptor.is_repeated:
-            self._list(node, path, getattr(message, descriptor.name), kind is not None)
+            self._list(node, path, getattr(message, descriptor.name), descriptor)
+        elif kind is not None and kind.full_name in _WELL_KNOWN:
+            self._well_known(node, path, getattr(message, descriptor.name))
         elif kind is not None:
             getattr(message, descriptor.name).SetInParent()
             self._message(node, path, getattr(message, descriptor.name))
@@ -242,20 +253,33 @@ class _Reader:
             else:
                 self.faults.add(here, f"is {value.kind}, wanted is text")
 
-    def _list(self, node: _Node, path: str, entries: Any, of_messages: bool) -> None:
-        """A list of messages or texts."""
+    def _well_known(self, node: _Node, path: str, message: Any) -> None:
+        """An instant or a length of time, as JSON writes it."""
+        if node.text is None:
+            self.faults.add(path, f"is {node.kind}, wanted is text")
+            return
+        try:
+            message.FromJsonString(node.text)
+        except ValueError:
+            self.faults.add(path, f'"{node.text}" is not {_WELL_KNOWN[message.DESCRIPTOR.full_name]}')
+
+    def _list(self, node: _Node, path: str, entries: Any, descriptor: Any) -> None:
+        """A list of messages or scalars."""
         if not self._is(node, "a list", path):
             return
         for index, item in enumerate(node.items):
             here = f"{path}[{index}]"
             self.lines.setdefault(here, item.line)
-            if of_messages:
+            kind = descriptor.message_type
+            if kind is not None and kind.full_name in _WELL_KNOWN:
+                self._well_known(item, here, entries.add())
+            elif kind is not None:
                 # An item that is no mapping is kept as an empty one, so that indices after it stay true.
                 self._message(item, here, entries.add())
-            elif item.text is not None:
-                entries.append(item.text)
             else:
-                self.faults.add(here, f"is {item.kind}, wanted is text")
+                value = self._scalar(item, here, descriptor)
+                if value is not None:
+                    entries.append(value)
 
     def _scalar(self, node: _Node, path: str, descriptor: Any) -> str | int | bool | None:
         text = node.text
@@ -266,19 +290,22 @@ class _Reader:
             if text not in _FLAGS:
                 self.faults.add(path, f'"{text}" is neither true nor false')
             return _FLAGS.get(text)
-        if descriptor.type == FieldDescriptor.TYPE_INT32:
-            return self._whole_number(text, path)
+        if descriptor.type in _WHOLE_NUMBER_BITS:
+            return self._whole_number(text, path, _WHOLE_NUMBER_BITS[descriptor.type])
         if descriptor.type == FieldDescriptor.TYPE_ENUM:
             words = {value.name: value.number for value in descriptor.enum_type.values if value.number}
             if text not in words:
                 self.faults.add(path, f'"{text}" is none of {", ".join(words)}')
             return words.get(text)
-        assert descriptor.type == FieldDescriptor.TYPE_STRING, "a catalogue has no other scalars"
+        if descriptor.type == FieldDescriptor.TYPE_BYTES:
+            self.faults.add(path, "is bytes, which a file cannot hold")
+            return None
+        assert descriptor.type == FieldDescriptor.TYPE_STRING, "the contract's files have no other scalars"
         return text
 
-    def _whole_number(self, text: str, path: str) -> int | None:
-        if not _WHOLE_NUMBER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
-            self.faults.add(path, f'"{text}" is no whole number of at most 31 bits')
+    def _whole_number(self, text: str, path: str, bits: int) -> int | None:
+        if not _WHOLE_NUMBER.fullmatch(text) or not -(2**bits) <= int(text) < 2**bits:
+            self.faults.add(path, f'"{text}" is no whole number of at most {bits} bits')
             return None
         return int(text)
 

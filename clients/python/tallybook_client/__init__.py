@@ -39,10 +39,11 @@ from tallybook_client.errors import (
     TallybookError,
     UnauthenticatedError,
     UnavailableError,
+    read_causes,
 )
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
-from tallybook_client.readings import channel_readings
+from tallybook_client.readings import channel_readings, readings_stream
 from tallybook_client.report import IngestReport, Progress
 from tallybook_client.results import (
     AmountLine,
@@ -134,4 +135,6 @@ __all__ = [
     "charges_frame",
     "determinants_request",
     "event_batches",
+    "read_causes",
+    "readings_stream",
 ]

@@ -243,7 +243,10 @@ class Client:
         `readings` are a frame with the columns channel, time, value and quality (docs/arrow.md), or a message a
         channel, as `channel_readings` makes it; at most 1,048,576. DeterminantsCancelledError carries all causes.
         """
-        request = determinants_request(billing_request, configuration, readings)
+        return self.calculate_determinants(determinants_request(billing_request, configuration, readings))
+
+    def calculate_determinants(self, request: determinants_pb2.CalculateDeterminantsRequest) -> Determinants:
+        """The same for a request that is already a message."""
         return Determinants.read(self._call(self._determinants.CalculateDeterminants, request).result)
 
     def stream_determinants(

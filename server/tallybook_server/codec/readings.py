@@ -242,7 +242,7 @@ def _read_arrow(stream: bytes, configuration: BillingConfiguration) -> dict[str,
         interval_us = _arrow_intervals(columns.get(INTERVAL_COLUMN), rows, classifier, path)
         times = _listed_times(labels[rows], interval_us, classifier, path)
         taken = columns["value"] if len(rows) == table.num_rows else columns["value"].take(pa.array(rows))
-        values = _arrow_values(taken, classifier.decimal_places, path)
+        values = _arrow_values(taken, classifier.decimal_places, rows, path)
         found[name] = _readings(times, values, codes[rows], path)
     return found
 
@@ -319,16 +319,37 @@ def _arrow_intervals(
     return fixed_width(array, np.int64)[rows]
 
 
-def _arrow_values(array: pa.Array, decimal_places: int, path: str) -> NDArray[np.int64]:
-    """int64[n] whole numbers of the channel's last decimal; 0 for nulls."""
-    try:
-        exact = pc.cast(array, pa.decimal128(38, decimal_places))
-        words = fixed_width(exact, np.int64, words=2).reshape(-1, 2)
-    except pa.ArrowInvalid:
+def _arrow_values(array: pa.Array, decimal_places: int, rows: NDArray[np.int64], path: str) -> NDArray[np.int64]:
+    """int64[n] whole numbers of the channel's last decimal; 0 for nulls. `rows` are the stream's, for faults."""
+    words = _exact_words(array, decimal_places)
+    if words is None:
+        place = _first_bad(array, decimal_places)
         raise field_invalid(
-            f"{path}.value", f"a value has more than the channel's {decimal_places} decimals, or does not fit"
-        ) from None
-    known = present(exact)
-    if ((words[:, 1] != words[:, 0] >> 63) & known).any():
-        raise field_invalid(f"{path}.value", "a value does not fit 64 bits with the channel's decimals")
-    return np.where(known, words[:, 0], np.int64(0))
+            f"{path}.value",
+            f"row {rows[place]}: {array[place]} has more than the channel's {decimal_places} decimals, or does not fit "
+            "64 bits with them",
+        )
+    return np.where(present(array), words, np.int64(0))
+
+
+def _exact_words(array: pa.Array, decimal_places: int) -> NDArray[np.int64] | None:
+    """int64[n] at so many decimals; None where a value is not one of them."""
+    try:
+        exact = array_of(pa.chunked_array([pc.cast(array, pa.decimal128(38, decimal_places))]))
+    except pa.ArrowInvalid:
+        return None
+    words = fixed_width(exact, np.int64, words=2).reshape(-1, 2)
+    fits = (words[:, 1] == words[:, 0] >> 63) | ~present(exact)
+    return words[:, 0] if fits.all() else None
+
+
+def _first_bad(array: pa.Array, decimal_places: int) -> int:
+    """The first value that is not exact at so many decimals, by halves: there is one."""
+    first, end = 0, len(array)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if _exact_words(array.slice(first, middle - first), decimal_places) is None:
+            end = middle
+        else:
+            first = middle
+    return first

@@ -313,7 +313,15 @@ NANS = pa.array([1.0, float("nan"), 2.0, 3.0])
         (
             {"value": pa.array([Decimal("0.0001")] * 4, pa.decimal128(38, 12)), "interval": INTERVALS},
             "FIELD_INVALID",
-            "more than the channel's 3 decimals",
+            "row 0: 0.000100000000 has more than the channel's 3 decimals",
+        ),
+        (
+            {
+                "value": pa.array([Decimal(1), Decimal(1), Decimal("0.0001"), Decimal(1)], pa.decimal128(38, 12)),
+                "interval": INTERVALS,
+            },
+            "FIELD_INVALID",
+            "channel 'load'.value: row 2: 0.000100000000 has more",
         ),
         (
             {"value": pa.array([2**62] * 4, pa.int64()), "interval": INTERVALS},

@@ -1,0 +1,169 @@
+"""`tallybook determinants`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+import polars as pl
+from google.protobuf.timestamp_pb2 import Timestamp
+
+import tallybook_client as tb
+from tallybook.v1 import determinants_pb2
+from tallybook_cli.errors import CommandError
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.options import json_option, server_options
+from tallybook_cli.output import console, print_json, print_table
+from tallybook_cli.reading_files import read_readings
+from tallybook_cli.target import Target
+from tallybook_server import offline_determinants as offline
+
+
+@click.command()
+@click.argument("request_file", metavar="REQUEST", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("reading_files", metavar="[CHANNEL=]FILE...", nargs=-1)
+@click.option("--from", "start", metavar="DATE", help="First local date of the period, in the request's time zone ...")
+@click.option("--to", "end", metavar="DATE", help="... and the first date after it.")
+@click.option("--by-month", is_flag=True, help="Each local month of the period too.")
+@click.option("--report", "reports", is_flag=True, help="Compute also where readings may not be billed.")
+@click.option("--quality", metavar="STATUS", help="Status of the readings of files without a column quality.")
+@click.option("--utc", is_flag=True, help="Times without a zone are UTC.")
+@click.option("--offline", "is_offline", is_flag=True, help="Compute here: no server, no key.")
+@server_options
+@json_option
+def command(
+    target: Target,
+    request_file: Path,
+    reading_files: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    by_month: bool,
+    reports: bool,
+    quality: str | None,
+    utc: bool,
+    is_offline: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Compute billing determinants of a meter: totals, timeslices, maxima, register reads, demand.
+
+    REQUEST is YAML or JSON of the contract's CalculateDeterminantsRequest: the billing request and its configuration.
+    Readings are CSV or Parquet files with the columns time and value, and channel and quality where wanted. Nothing is
+    stored.
+
+    \b
+    Example:
+      tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline
+      tallybook determinants request.yaml load=load.parquet read=reads.csv --from 2026-01-01 --to 2026-04-01 --by-month
+    """
+    try:
+        request = offline.read_request_file(str(request_file), request_file.read_bytes())
+        _choose(request.billing_request, start, end, by_month, reports)
+        if reading_files:
+            request.arrow = tb.readings_stream(_readings(request, reading_files, quality, utc))
+        message = _computed(request, is_offline, target)
+    except offline.RequestFileError as error:
+        raise CommandError("\n  ".join(error.faults)) from None
+    except tb.FrameError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json(message)
+    else:
+        _print(tb.Determinants.read(message))
+    return ExitCode.OK
+
+
+def _choose(
+    billing: determinants_pb2.BillingRequest, start: str | None, end: str | None, by_month: bool, reports: bool
+) -> None:
+    """What the options say in place of the file."""
+    for option, text, field in (("--from", start, billing.start_time), ("--to", end, billing.end_time)):
+        if text is not None:
+            field.CopyFrom(_midnight(billing.time_zone, option, text))
+    if by_month:
+        billing.split_by_month = True
+    if reports:
+        billing.on_invalid = determinants_pb2.BillingRequest.REPORT
+
+
+def _midnight(zone: str, option: str, text: str) -> Timestamp:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{option} {text}: write a date, as in 2026-01-31") from None
+    instant_us = offline.midnight_us(zone, day)
+    return Timestamp(seconds=instant_us // 1_000_000, nanos=instant_us % 1_000_000 * 1_000)
+
+
+def _readings(
+    request: determinants_pb2.CalculateDeterminantsRequest, files: Sequence[str], quality: str | None, utc: bool
+) -> pl.DataFrame:
+    """The readings of all files; one without a channel is of the only channel that is asked for."""
+    billing = request.billing_request
+    asked = list(dict.fromkeys([*(each.channel for each in billing.channels), *(d.channel for d in billing.demands)]))
+    frames = []
+    for text in files:
+        channel, separator, name = text.partition("=")
+        path = Path(name if separator else text)
+        if not path.is_file():
+            raise CommandError(f"{path}: there is no such file")
+        own = channel if separator else (asked[0] if len(asked) == 1 else "")
+        frame = read_readings(path, own, quality, naive_is_utc=utc)
+        if "" in frame["channel"]:
+            raise CommandError(f"{path}: of which channel? write {asked[0] if asked else 'CHANNEL'}={path}")
+        frames.append(frame)
+    return pl.concat(frames).sort("channel", "time", maintain_order=True)
+
+
+def _computed(
+    request: determinants_pb2.CalculateDeterminantsRequest, is_offline: bool, target: Target
+) -> determinants_pb2.DeterminantsResult:
+    if is_offline:
+        try:
+            return offline.determinants(request, time.time_ns() // 1_000)
+        except offline.DeterminantsError as error:
+            causes = getattr(error.detail, "causes", ())
+            raise CommandError(_with_causes(str(error), tb.read_causes(causes)), ExitCode.REFUSED) from None
+    with target.connect() as client:
+        try:
+            return client.calculate_determinants(request).message
+        except tb.DeterminantsCancelledError as error:
+            raise CommandError(_with_causes(str(error), error.causes), ExitCode.REFUSED) from None
+
+
+def _with_causes(message: str, causes: Sequence[tb.DeterminantsCause]) -> str:
+    if len(causes) < 2:
+        return message
+    return "\n  ".join([message, *(f"{each.reason} {each.channel}: {each.detail}" for each in causes)])
+
+
+def _print(result: tb.Determinants) -> None:
+    zone = ZoneInfo(result.time_zone)
+
+    def local(instant: datetime) -> str:
+        return instant.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+    rows = []
+    for each in result:
+        counts, peak = each.counts, each.peaks[0] if each.peaks else None
+        rows.append(
+            [
+                each.channel,
+                " ".join(word for word in (each.kind.value, each.demand, each.slice) if word),
+                local(each.start_time),
+                local(each.end_time),
+                each.value,
+                each.unit,
+                each.quality,
+                counts.present_count if counts else None,
+                counts.missing_count if counts else None,
+                local(peak.start_time) if peak else (local(each.read_time) if each.read_time else None),
+            ]
+        )
+    columns = ["channel", "determinant", "from", "to", "value>", "unit", "quality", "present>", "missing>", "at"]
+    print_table(f"{result.datasource}  times in {result.time_zone}", columns, rows)
+    for remark in result.remarks:
+        console().print(f"  {remark.reason} {remark.channel}: {remark.detail}", markup=False)

@@ -1,0 +1,174 @@
+"""`tallybook determinants`: files in, a table or JSON out, with a server and without; failures a person can mend."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from google.protobuf.json_format import MessageToDict
+from tests.support.energy.sent_meter import small_request
+from tests.support.live_server import live_server
+
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.main import run
+
+EXAMPLE = Path(__file__).parents[2] / "examples/meter"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ROWS = [("00:15", "0.25"), ("00:30", "0.26"), ("00:45", "0.24"), ("01:00", "0.255")]
+
+
+@pytest.fixture
+def request_file(tmp_path):
+    """The small meter's request for its load alone."""
+    message = small_request()
+    del message.billing_request.channels[3:], message.readings[:]
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(MessageToDict(message, preserving_proto_field_name=True)))
+    return str(file)
+
+
+@pytest.fixture
+def load(tmp_path):
+    file = tmp_path / "load.csv"
+    file.write_text("time,value\n" + "".join(f"2026-01-01T{time}:00Z,{value}\n" for time, value in ROWS))
+    return str(file)
+
+
+def answer(capsys) -> dict:
+    found: dict = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_example_with_a_server_and_without(capsys):
+    files = [str(EXAMPLE / "request.yaml"), str(EXAMPLE / "load.csv")]
+    assert run(["determinants", *files, "--offline", "--json"]) is ExitCode.OK
+    offline = answer(capsys)
+    with live_server() as target:
+        assert run(["determinants", *files, "--server", target, "--json"]) is ExitCode.OK
+    online = answer(capsys)
+    assert offline.pop("calculation_time")
+    assert online.pop("calculation_time")
+    assert offline == online
+    months = [each for each in offline["determinants"] if each["kind"] == "INTERVAL" and each.get("is_month")]
+    assert [each["counts"]["present_count"] for each in months] == ["1486", "1440"], "March has 743 hours"
+
+
+def test_a_table(request_file, load, capsys):
+    assert run(["determinants", request_file, load, "--quality", "good", "--offline"]) is ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "m1  times in UTC"
+    assert [line.split()[1:3] for line in lines[3:]] == [
+        ["INTERVAL", "2026-01-01"],
+        ["TIMESLICE", "T1"],
+        ["TIMESLICE", "UNCOVERED"],
+        ["PMAX", "2026-01-01"],
+        ["DEMAND", "ratchet"],
+    ]
+    assert "1.005" in lines[3]
+    assert lines[6].rstrip().endswith("2026-01-01 00:15")
+
+
+def test_parquet_is_read_as_csv_is(request_file, load, tmp_path, capsys):
+    frame = pl.DataFrame(
+        {
+            "quality": ["good"] * 4,
+            "time": [START + timedelta(minutes=15 * row) for row in (4, 3, 2, 1)],
+            "value": [Decimal(value) for _, value in reversed(ROWS)],
+        }
+    )
+    file = tmp_path / "load.parquet"
+    frame.write_parquet(file)
+    run(["determinants", request_file, str(file), "--offline", "--json"])
+    by_parquet = answer(capsys)
+    run(["determinants", request_file, f"load={load}", "--quality", "good", "--offline", "--json"])
+    by_csv = answer(capsys)
+    assert by_parquet["determinants"] == by_csv["determinants"]
+
+
+def test_options_in_place_of_the_file(request_file, load, capsys):
+    options = ["--from", "2026-01-01", "--to", "2026-01-02", "--by-month", "--report", "--quality", "bad"]
+    assert run(["determinants", request_file, load, *options, "--offline", "--json"]) is ExitCode.OK
+    found = answer(capsys)
+    assert found["period"] == {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-02T00:00:00Z"}
+    assert [each["reason"] for each in found["remarks"]] == ["NOT_BILLABLE"]
+    assert sum(each.get("is_month", False) for each in found["determinants"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "code", "found"),
+    [
+        ("time,value\n2026-01-01T00:15Z,0.1\n", [], ExitCode.USAGE, "no column quality"),
+        ("time,kwh\n", ["--quality", "good"], ExitCode.USAGE, "no column value; there are time, kwh"),
+        ("time,value\n2026-01-01T00:15,1\n", ["--quality", "good"], ExitCode.USAGE, ":2: '2026-01-01T00:15' has no"),
+        ("time,value\nnoon,1\n", ["--quality", "good"], ExitCode.USAGE, ":2: column time: 'noon' cannot be read"),
+        ("time,value\n2026-01-01T00:15Z,NaN\n", ["--quality", "good"], ExitCode.USAGE, "value: 'NaN' cannot be read"),
+        ("time,value\n2026-01-01T00:15Z,1e3\n", ["--quality", "good"], ExitCode.USAGE, "value: '1e3' cannot be read"),
+        ("time,value\n2026-01-01T00:15Z\n", ["--quality", "good"], ExitCode.USAGE, "as many cells"),
+        ("time,value\n2026-01-01T00:15Z,1\n", ["--quality", "odd"], ExitCode.REFUSED, 'no status "odd"'),
+        ("time,value\n2026-01-01T00:15Z,0.0001\n", ["--quality", "good"], ExitCode.REFUSED, "channel's 3 decimals"),
+        (
+            "time,value\n2026-01-01T00:15Z,1\n2026-01-01T00:15Z,1\n",
+            ["--quality", "good"],
+            ExitCode.REFUSED,
+            "a timestamp stands twice",
+        ),
+        ("time,value\n", ["--quality", "good"], ExitCode.REFUSED, "(NO_READINGS)"),
+        ("time,value\n2026-01-01T00:15Z,1\n", ["--quality", "bad"], ExitCode.REFUSED, "channel load, 2026-01-01T00:00"),
+        ("time,value\n", ["--quality", "good", "--from", "today"], ExitCode.USAGE, "--from today: write a date"),
+    ],
+)
+def test_failures_are_named(request_file, tmp_path, capsys, content, options, code, found):
+    file = tmp_path / "readings.csv"
+    file.write_text(content)
+    assert run(["determinants", request_file, str(file), *options, "--offline"]) is code
+    err = capsys.readouterr().err
+    assert found in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_column_of_floats_is_refused(request_file, tmp_path, capsys):
+    file = tmp_path / "load.parquet"
+    pl.DataFrame({"time": [START], "value": [0.1], "quality": ["good"]}).write_parquet(file)
+    assert run(["determinants", request_file, str(file), "--offline"]) is ExitCode.USAGE
+    assert "column value is Float64" in capsys.readouterr().err
+
+
+def test_every_cause_has_its_line(request_file, tmp_path, capsys):
+    document = json.loads(Path(request_file).read_text())
+    document["billing_request"]["channels"].append({"channel": "read", "kind": "REGISTER"})
+    Path(request_file).write_text(json.dumps(document))
+    with live_server() as target:
+        assert run(["determinants", request_file, "--server", target]) is ExitCode.REFUSED
+    online = capsys.readouterr().err
+    assert run(["determinants", request_file, "--offline"]) is ExitCode.REFUSED
+    assert capsys.readouterr().err == online
+    assert [line.split(":")[0].strip() for line in online.splitlines()[1:]] == ["NO_READINGS load", "NO_READINGS read"]
+
+
+def test_a_file_of_which_channel(request_file, load, capsys):
+    document = json.loads(Path(request_file).read_text())
+    document["billing_request"]["channels"].append({"channel": "read", "kind": "REGISTER"})
+    Path(request_file).write_text(json.dumps(document))
+    assert run(["determinants", request_file, load, "--quality", "good", "--offline"]) is ExitCode.USAGE
+    assert f"of which channel? write load={load}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("billing_request: {start_time: today}", '"today" is not an instant like'),
+        ("readings: [{regular_times: {interval: 15m}}]", '"15m" is not a length of time in seconds like "900s"'),
+        ("readings: [{values: [1.5]}]", '"1.5" is no whole number of at most 63 bits'),
+        ("readings: [{quality_codes: AAAA}]", "is bytes, which a file cannot hold"),
+        ("billing_request: {datasources: m1}", "BillingRequest has no such field; datasource is meant?"),
+    ],
+)
+def test_a_request_file_names_its_faults(tmp_path, capsys, text, found):
+    file = tmp_path / "request.yaml"
+    file.write_text(text)
+    assert run(["determinants", str(file), "--offline"]) is ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert found in err
+    assert f"{file}:1: " in err
