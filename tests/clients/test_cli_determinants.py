@@ -11,8 +11,11 @@ from google.protobuf.json_format import MessageToDict
 from tests.support.energy.sent_meter import small_request
 from tests.support.live_server import live_server
 
+import tallybook_client as tb
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
+from tallybook_cli.reading_files import read_readings
+from tallybook_server import offline_determinants as offline
 
 EXAMPLE = Path(__file__).parents[2] / "examples/meter"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -172,3 +175,43 @@ def test_a_request_file_names_its_faults(tmp_path, capsys, text, found):
     err = capsys.readouterr().err
     assert found in err
     assert f"{file}:1: " in err
+
+
+def test_the_picture_of_the_example(tmp_path, capsys):
+    picture = tmp_path / "load.png"
+    files = [str(EXAMPLE / "request.yaml"), str(EXAMPLE / "load.csv")]
+    assert run(["determinants", *files, "--offline", "--json", "--picture", str(picture)]) is ExitCode.OK
+    assert answer(capsys)["datasource"] == "london"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_picture_shows():
+    # Given the example's load, by the slices of its tariff
+    request = offline.read_request_file("request.yaml", (EXAMPLE / "request.yaml").read_bytes())
+    request.arrow = tb.readings_stream(read_readings(EXAMPLE / "load.csv", "load", None, naive_is_utc=False))
+    load = offline.sliced_load(request)
+    assert load is not None
+    result = tb.Determinants.read(offline.determinants(request, 0))
+    # Then what is coloured as a slice adds up to the slice
+    whole = {each.slice: each for each in result if each.kind is tb.Kind.TIMESLICE and not each.is_month}
+    for index, name in enumerate(load.slices):
+        shown = load.values[load.slice_of == index]
+        expected = whole[name]
+        assert expected.counts is not None
+        assert expected.value is not None
+        assert len(shown) == expected.counts.present_count
+        assert shown.sum() == pytest.approx(float(expected.value))
+    # And the maximum is at its interval
+    [peak] = next(each for each in result if each.kind is tb.Kind.PMAX).peaks
+    assert load.starts_us[load.values.argmax()] == peak.start_time.timestamp() * 1_000_000
+
+
+def test_no_load_to_draw(request_file, tmp_path, capsys):
+    document = json.loads(Path(request_file).read_text())
+    document["billing_request"] |= {"channels": [{"channel": "read", "kind": "REGISTER"}], "demands": []}
+    Path(request_file).write_text(json.dumps(document))
+    read = tmp_path / "read.csv"
+    read.write_text("time,value,quality\n2026-01-01T01:00:00Z,7,good\n")
+    options = ["--offline", "--picture", str(tmp_path / "load.png")]
+    assert run(["determinants", request_file, str(read), *options]) is ExitCode.USAGE
+    assert "there is no load to draw" in capsys.readouterr().err

@@ -33,6 +33,12 @@ from tallybook_server import offline_determinants as offline
 @click.option("--quality", metavar="STATUS", help="Status of the readings of files without a column quality.")
 @click.option("--utc", is_flag=True, help="Times without a zone are UTC.")
 @click.option("--offline", "is_offline", is_flag=True, help="Compute here: no server, no key.")
+@click.option(
+    "--picture",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the load, its slices shaded and each maximum marked.",
+)
 @server_options
 @json_option
 def command(
@@ -46,6 +52,7 @@ def command(
     quality: str | None,
     utc: bool,
     is_offline: bool,
+    picture: Path | None,
     as_json: bool,
 ) -> ExitCode:
     """Compute billing determinants of a meter: totals, timeslices, maxima, register reads, demand.
@@ -57,6 +64,7 @@ def command(
     \b
     Example:
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline
+      tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline --picture load.png
       tallybook determinants request.yaml load=load.parquet read=reads.csv --from 2026-01-01 --to 2026-04-01 --by-month
     """
     try:
@@ -73,7 +81,19 @@ def command(
         print_json(message)
     else:
         _print(tb.Determinants.read(message))
+    if picture is not None:
+        _draw(request, tb.Determinants.read(message), picture)
     return ExitCode.OK
+
+
+def _draw(request: determinants_pb2.CalculateDeterminantsRequest, result: tb.Determinants, picture: Path) -> None:
+    # Matplotlib takes long to import, and is wanted here only.
+    from tallybook_cli.load_picture import draw
+
+    load = offline.sliced_load(request)
+    if load is None or not len(load.values):
+        raise CommandError("there is no load to draw: no channel of intervals is asked for")
+    draw(load, result, picture)
 
 
 def _choose(
