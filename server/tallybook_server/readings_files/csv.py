@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 
@@ -54,6 +55,8 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
         raise source.fault(
             None, f"not CSV: {str(cause).splitlines()[0]}", "write UTF-8, a header and rows alike"
         ) from None
+    frame = frame.append_column("line", pa.array(_lines(frame.num_rows, broken)))
+    frame = frame.filter(_is_written(frame)).combine_chunks()
     columns = {ours: frame.column(str(index)).combine_chunks() for ours, index in found.items()}
     time_column = next(name for name in TIMES if name in columns)
     times, values = _spans(columns[time_column]), _spans(columns["value"])
@@ -64,7 +67,7 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
         parse_spans(*values),
         _text_at(*values),
         {name: coded(columns[name]) for name in TEXTS if name in columns},
-        _lines(frame.num_rows, broken),
+        frame.column("line").to_numpy(),
     )
     return read_table(source, Format.CSV, table, options)
 
@@ -86,6 +89,12 @@ def _spans(column: pa.StringArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]
 
 def _text_at(data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Callable[[int], str]:
     return lambda row: data[starts[row] : ends[row]].tobytes().decode()
+
+
+def _is_written(frame: pa.Table) -> pa.ChunkedArray:
+    """Which rows are not empty lines, which read as rows of empty texts."""
+    written = [pc.not_equal(frame.column(name), "") for name in frame.column_names if name != "line"]
+    return functools.reduce(pc.or_, written)
 
 
 def _lines(row_count: int, broken: list[int]) -> NDArray[np.int64]:
