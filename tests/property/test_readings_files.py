@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.readings_files import rows_of, write_csv, write_parquet
+from tests.support.energy.cases import VECTORS
+from tests.support.readings_files import COLUMNS, rows_of, write_csv, write_parquet
 
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_engine.determinants.readings import ListedTimes, Readings
-from tallybook_server.readings_files.model import ChannelInfo, ChannelReadings, Direction, ReadFile, ReadOptions
+from tallybook_server.readings_files.model import (
+    ChannelInfo,
+    ChannelReadings,
+    Direction,
+    ReadFile,
+    ReadingsFileFault,
+    ReadOptions,
+)
 from tallybook_server.readings_files.read import read_readings
 
 WORDS = tuple(status.name for status in DEFAULT_QUALITY.statuses if status.has_value)
@@ -90,3 +100,71 @@ def test_what_is_written_is_read_in_any_order_of_rows(
         write_parquet(parquet_path, rows, decimal_places)
         check(read_readings(csv_path, options), in_memory)
         check(read_readings(parquet_path, options), in_memory)
+
+
+def _samples() -> dict[str, bytes]:
+    """A small file of each format."""
+    aemo = VECTORS / "nem12"
+    events = aemo / "nem12" / "NEM12#000000000000008#CNRGYMDP#NEMMCO.zip"
+    with zipfile.ZipFile(events) as archive:
+        nem12 = archive.read(archive.namelist()[0])
+    house = Path(__file__).parents[1] / "unit" / "readings_files" / "house.xml"
+    table = (
+        b"datasource,start,value,quality,interval_seconds\n"
+        b"m,2025-01-01T00:00:00Z,1.5,measured,900\n"
+        b"m,2025-01-01 00:15,2,estimated,900\n"
+        b'"n",2025-10-26T02:30:00+02:00,-3.25,missing,900\n'
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "readings.parquet")
+        write_parquet(path, [dict(ROW, time=f"2025-01-01T0{hour}:00:00+00:00") for hour in range(9)], 3)
+        parquet = path.read_bytes()
+    return {
+        "zip": events.read_bytes(),
+        "nem12": nem12,
+        "nem13": (aemo / "unzipped" / "Example_NEM13_consumption_data.csv").read_bytes(),
+        "xml": house.read_bytes(),
+        "csv": table,
+        "gzip": gzip.compress(table, mtime=0),
+        "parquet": parquet,
+    }
+
+
+ROW = dict.fromkeys(COLUMNS, "") | {"value": "1.5", "quality": "measured", "label": "END", "interval_seconds": "900"}
+SAMPLES = _samples()
+PIECES = (
+    b"",
+    b"0",
+    b"9" * 30,
+    b"-",
+    b",",
+    b"\n",
+    b'"',
+    b"\0",
+    b"\xff",
+    b"<",
+    b"</",
+    b"NaN",
+    b"V",
+    b"300,",
+    b"20240230",
+)
+
+
+@given(st.sampled_from(sorted(SAMPLES)), st.data())
+def test_a_damaged_file_is_read_or_refused_in_words(name: str, data: st.DataObject) -> None:
+    content = SAMPLES[name]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        until = data.draw(st.sampled_from((at, at + 1, at + 7, len(content))))
+        content = content[:at] + data.draw(st.sampled_from(PIECES)) + content[until:]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "readings")
+        path.write_bytes(content)
+        try:
+            file = read_readings(path, ReadOptions(default_status="measured", time_zone="Europe/Paris"))
+        except ReadingsFileFault as fault:
+            assert fault.what
+            assert fault.mend
+        else:
+            assert file.report.read_count == sum(channel.readings.times.count for channel in file.channels)

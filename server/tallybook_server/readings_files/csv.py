@@ -22,7 +22,8 @@ _DELIMITERS = ",;\t|"
 
 def read(source: Source, options: ReadOptions) -> ReadFile:
     """Every channel. Raises ReadingsFileFault."""
-    header = source.content.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    _refuse_other_encodings(source)
+    header = source.content.split(b"\n", 1)[0].decode().rstrip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
     broken: list[int] = []
 
@@ -52,9 +53,7 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
             ),
         )
     except pa.ArrowInvalid as cause:
-        raise source.fault(
-            None, f"not CSV: {str(cause).splitlines()[0]}", "write UTF-8, a header and rows alike"
-        ) from None
+        raise source.fault(None, f"not CSV: {str(cause).splitlines()[0]}", "write a header and rows alike") from None
     frame = frame.append_column("line", pa.array(_lines(frame.num_rows, broken)))
     frame = frame.filter(_is_written(frame)).combine_chunks()
     columns = {ours: frame.column(str(index)).combine_chunks() for ours, index in found.items()}
@@ -70,6 +69,14 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
         frame.column("line").to_numpy(),
     )
     return read_table(source, Format.CSV, table, options)
+
+
+def _refuse_other_encodings(source: Source) -> None:
+    try:
+        source.content.decode()
+    except UnicodeDecodeError as cause:
+        line = source.content.count(b"\n", 0, cause.start) + 1
+        raise source.fault(line, "not UTF-8", "write the file in UTF-8") from None
 
 
 def coded(column: pa.Array) -> Coded:

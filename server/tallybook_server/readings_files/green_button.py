@@ -167,6 +167,8 @@ class _Feed:
         except expat.ExpatError as cause:
             what = f"not well-formed: {expat.ErrorString(cause.code)}"
             raise self._source.fault(cause.lineno, what, "fetch the file again") from None
+        except LookupError as cause:
+            raise self._source.fault(1, str(cause), "write the file in UTF-8") from None
         return self._entries
 
     def _refuse_doctype(self, *_: object) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,17 +27,19 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
         names = file.schema_arrow.names
         found = column_names(source, names, options)
         frame = file.read(columns=[names[index] for index in found.values()], use_threads=False)
-    except (pa.ArrowInvalid, OSError) as cause:
+        # Damaged bytes may decode all the same, to indices and texts that are none.
+        frame.validate(full=True)
+    except (pa.ArrowException, OSError) as cause:
         raise source.fault(None, f"not Parquet: {str(cause).splitlines()[0]}", "fetch it again") from None
     columns = {ours: frame.column(names[index]).combine_chunks() for ours, index in found.items()}
     time_column = next(name for name in TIMES if name in columns)
-    moments, values = columns[time_column], columns["value"]
+    moments, values = _moments(source, columns[time_column]), columns["value"]
     table = Table(
         time_column,
-        _moments(source, moments),
-        _text_at(moments),
+        moments,
+        lambda row: str(np.datetime64(int(moments.times_us[row]), "us")),
         _numbers(source, values),
-        _text_at(values),
+        lambda row: str(values[row].as_py()),
         {name: coded(_texts(source, name, columns[name])) for name in TEXTS if name in columns},
         np.arange(1, frame.num_rows + 1, dtype=np.int64),
     )
@@ -100,7 +100,3 @@ def _texts(source: Source, name: str, column: pa.Array) -> pa.Array:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise source.fault(None, f"a column {name} of type {column.type}", "cast it to text") from None
-
-
-def _text_at(column: pa.Array) -> Callable[[int], str]:
-    return lambda row: str(column[row].as_py())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,6 +29,7 @@ _READERS: dict[Format, Callable[[Source, ReadOptions], ReadFile]] = {
     Format.PARQUET: parquet.read,
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _ZIP, _GZIP, _PARQUET = b"PK\x03\x04", b"\x1f\x8b", b"PAR1"
 
 
@@ -64,26 +66,34 @@ def recognised(content: bytes) -> Format:
 
 
 def _unpacked(file: str, content: bytes) -> bytes:
+    unpack = _unzipped if content.startswith(_ZIP) else _gunzipped if content.startswith(_GZIP) else None
+    if unpack is None:
+        return content
     try:
-        if content.startswith(_ZIP):
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                members = [each for each in archive.infolist() if not each.is_dir()]
-                if len(members) != 1:
-                    raise ReadingsFileFault(file, None, f"an archive of {len(members)} files", "pack each alone")
-                with archive.open(members[0]) as member:
-                    return _bounded(file, member.read(FILE_BYTES_MAX + 1))
-        if content.startswith(_GZIP):
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                return _bounded(file, packed.read(FILE_BYTES_MAX + 1))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as cause:
+        found = unpack(content)
+    # A damaged archive may fail in any part of it: sizes, places, names, checksums, methods.
+    except (*_DAMAGES, OSError, EOFError, ValueError, RuntimeError) as cause:
         raise ReadingsFileFault(file, None, f"the archive is damaged: {cause}", "fetch it again") from None
-    return content
-
-
-def _bounded(file: str, content: bytes) -> bytes:
-    if len(content) > FILE_BYTES_MAX:
+    if isinstance(found, int):
+        raise ReadingsFileFault(file, None, f"an archive of {found} files", "pack each alone")
+    if len(found) > FILE_BYTES_MAX:
         raise _too_large(file)
-    return content
+    return found
+
+
+def _unzipped(content: bytes) -> bytes | int:
+    """Its one file, or how many it has."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [each for each in archive.infolist() if not each.is_dir()]
+        if len(members) != 1:
+            return len(members)
+        with archive.open(members[0]) as member:
+            return member.read(FILE_BYTES_MAX + 1)
+
+
+def _gunzipped(content: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+        return packed.read(FILE_BYTES_MAX + 1)
 
 
 def _too_large(file: str) -> ReadingsFileFault:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.calendar.offsets import FIRST_YEAR, LAST_YEAR
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_server.readings_files.assemble import ChannelRows, read_file, skip_rows
 from tallybook_server.readings_files.model import (
@@ -42,6 +44,11 @@ TEXTS = (
 _GROUPING = ("datasource", "channel", "register")
 """Rows alike in these are one channel, in which only quality and interval_seconds may differ from row to row."""
 _INTERVAL_SECONDS_MAX = 366 * 86_400
+_FIRST_US, _END_US = (
+    (datetime(year, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    for year in (FIRST_YEAR + 1, LAST_YEAR)
+)
+"""Times lie in years whose zones have a table, whatever their zone."""
 
 
 @dataclass(frozen=True)
@@ -209,10 +216,11 @@ def _instants(
     options: ReadOptions,
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which rows have an instant, and it."""
-    for row in np.flatnonzero(moments.is_wrong).tolist():
+    is_wrong = moments.is_wrong | (moments.times_us < _FIRST_US) | (moments.times_us >= _END_US)
+    for row in np.flatnonzero(is_wrong).tolist():
         what = f"{rows.info.name}: its time {table.moment_text(int(positions[row]))!r} is none"
         source.skip(int(rows.lines[row]), 1, what, "write it as 2025-01-31T23:45:00+01:00")
-    kept, instants = ~moments.is_wrong, moments.times_us.copy()
+    kept, instants = ~is_wrong, moments.times_us.copy()
     naive = np.flatnonzero(moments.is_naive & kept)
     if not len(naive):
         return kept, instants

@@ -197,7 +197,7 @@ REFUSED = {
     ),
     "default status": (f"start,value\n{ROW},1\n", {"default_status": "good", "interval_us": 1}, None, "'good'", "name"),
     "other unit": (f"start,value,unit\n{ROW},1,kW\n", {"unit": "kWh", "interval_us": 1}, None, "is in kW", "power of"),
-    "encoding": ("start,value\n\udcff,1\n", {}, None, "not CSV", "UTF-8"),
+    "encoding": ("start,value\n\udcff,1\n", {}, 2, "not UTF-8", "write the file"),
 }
 
 
