@@ -116,12 +116,12 @@ def _with_value(source: Source, rows: ChannelRows, has_no_value: Rows) -> Channe
 
 def _scaled(source: Source, rows: ChannelRows, options: ReadOptions) -> tuple[ChannelRows, int]:
     """Rows in the wanted unit, whose mantissas all have the channel's decimals, and how many these are."""
-    shift = 0 if options.unit is None else units.shift(rows.info.unit, options.unit)
-    if shift is None:
-        what = f"{rows.info.name} is in {rows.info.unit or 'no unit'}, not in {options.unit}"
-        raise source.fault(None, what, "ask for a unit that differs by a power of ten only, or for none")
-    unit = rows.info.unit if options.unit is None else units.spelled(options.unit)
-    power = rows.power_of_ten + shift
+    unit, shift = rows.info.unit, None if options.unit is None else units.shift(rows.info.unit, options.unit)
+    if shift is not None:
+        unit = units.spelled(options.unit or "")
+    elif options.unit is not None:
+        source.remark(None, f"{rows.info.name} is in {unit or 'no unit'}, which is not converted to {options.unit}")
+    power = rows.power_of_ten + (shift or 0)
     mantissas = rows.numbers.mantissas
     places = rows.numbers.places.astype(np.int64) - power
     needed = min(max(0, int(places.max(initial=0))), MAX_DECIMAL_PLACES)
@@ -153,16 +153,8 @@ def _in_order(source: Source, rows: ChannelRows, options: ReadOptions) -> Channe
         return rows
     keeps_first = options.duplicates is Duplicates.KEEP_FIRST
     drops = np.concatenate([[False], repeats] if keeps_first else [repeats, [False]])
-    # Successive reads of a register each begin with the one before.
-    is_same = rows.info.kind is ChannelKind.REGISTER
-    if is_same:
-        numbers, codes = rows.numbers.mantissas, rows.word_codes
-        same = repeats & (numbers[1:] == numbers[:-1]) & (codes[1:] == codes[:-1])
-        said = drops & ~np.concatenate([[False], same] if keeps_first else [same, [False]])
-    else:
-        said = drops
     kept = "first" if keeps_first else "last"
-    skip_rows(source, rows, said, f"a timestamp that the file has twice; the {kept} one is kept", "send each once")
+    skip_rows(source, rows, drops, f"a timestamp that the file has twice; the {kept} one is kept", "send each once")
     return rows.only(~drops)
 
 

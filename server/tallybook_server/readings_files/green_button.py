@@ -9,9 +9,10 @@ summaries are not readings and are passed over.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 from xml.parsers import expat
 
 import numpy as np
@@ -87,6 +88,8 @@ _KINDS = MappingProxyType(
 
 _DIRECTIONS = MappingProxyType({"1": Direction.DELIVERED, "4": Direction.NET, "19": Direction.RECEIVED})
 """FlowDirectionKind: forward, net, reverse."""
+
+Item = TypeVar("Item")
 
 _POWER_OF_TEN_MAX = 12
 _SECONDS_MAX = 10**11
@@ -362,7 +365,7 @@ def _rows(
     return rows.only(~start_is_wrong & ~wrong_length)
 
 
-def _joined(blocks: list[_Entry], of: Callable[[_Entry], Iterable]) -> list:  # type: ignore[type-arg]
+def _joined(blocks: list[_Entry], of: Callable[[_Entry], list[Item]]) -> list[Item]:
     return [each for block in blocks for each in of(block)]
 
 

@@ -16,6 +16,8 @@ from tallybook_engine.determinants.readings import MAX_DECIMAL_PLACES, Readings
 
 FILE_BYTES_MAX = 1 << 30
 """Bytes of one file, unpacked."""
+SENTENCE_CHARACTERS_MAX = 300
+"""Characters of what is said of a fault; a damaged file may have values of any length."""
 REPORT_LINES_MAX = 1_000
 """Lines that a report keeps; those behind them are counted."""
 
@@ -69,8 +71,8 @@ class ReadOptions:
     decimal_places: int | None = None
     """Decimals that values are stored with, 0 to 12; finer ones are skipped. None: as many as the channel's need."""
     unit: str | None = None
-    """Values are converted to it by a power of ten: kWh from Wh. Also the unit of a CSV or Parquet file that names
-    none."""
+    """Values are converted to it where it differs by a power of ten: kWh from Wh; what measures something else stays
+    as it is. Also the unit of a CSV or Parquet file that names none."""
     duplicates: Duplicates = Duplicates.KEEP_LAST
     time_zone: str | None = None
     """IANA zone of times that are written without an offset. Only CSV and Parquet may have such."""
@@ -214,15 +216,15 @@ class Source:
 
     def fault(self, line: int | None, what: str, mend: str) -> ReadingsFileFault:
         """What ends the reading of this file."""
-        return ReadingsFileFault(self.file, line, what, mend)
+        return ReadingsFileFault(self.file, line, _shortened(what), mend)
 
     def skip(self, line: int | None, count: int, what: str, mend: str) -> None:
         """Notes readings that are left out."""
-        self.lines.append(ReportLine(line, what, mend, count))
+        self.lines.append(ReportLine(line, _shortened(what), mend, count))
 
     def remark(self, line: int | None, what: str, mend: str = "") -> None:
         """Notes what is read all the same."""
-        self.lines.append(ReportLine(line, what, mend, 0))
+        self.lines.append(ReportLine(line, _shortened(what), mend, 0))
 
     def report(self, read_format: Format, read_count: int) -> Report:
         """Of the whole file, once it is read."""
@@ -235,3 +237,7 @@ class Source:
             tuple(lines[:REPORT_LINES_MAX]),
             max(0, len(lines) - REPORT_LINES_MAX),
         )
+
+
+def _shortened(what: str) -> str:
+    return what if len(what) <= SENTENCE_CHARACTERS_MAX else what[: SENTENCE_CHARACTERS_MAX - 1] + "…"

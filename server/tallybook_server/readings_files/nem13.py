@@ -30,6 +30,17 @@ class _Register:
     times_us: list[int] = field(default_factory=list)
     word_codes: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    roles: dict[tuple[int, str, int], str] = field(default_factory=dict)
+    """Whether a read (time, value, word) first stood as the one before or the one now."""
+
+    def take(self, role: str, time_us: int, value: str, word_code: int, line: int) -> None:
+        """A read; but what one record calls the read before and another the read now is the same, and taken once."""
+        if self.roles.setdefault((time_us, value, word_code), role) != role:
+            return
+        self.times_us.append(time_us)
+        self.texts.append(value)
+        self.word_codes.append(word_code)
+        self.lines.append(line)
 
 
 def read(source: Source, options: ReadOptions) -> ReadFile:
@@ -71,17 +82,19 @@ def _take_reads(
     )
     # Another meter counts from where it likes: its register is another one.
     found = registers.setdefault((nmi, suffix, register, serial, unit), _Register(info))
-    for value, moment, quality in (fields[8:11], fields[13:16]):
-        time_us = mdff.moment_us(moment)
-        if time_us is None:
-            raise source.fault(line, f"a read's time of {moment!r}", "write it as 20040415080629")
-        found.texts.append(value)
-        found.times_us.append(time_us)
-        found.word_codes.append(words.code(quality))
-        found.lines.append(line)
-    if found.times_us[-2] >= found.times_us[-1]:
+    times_us = [_time(source, line, fields[9]), _time(source, line, fields[14])]
+    if times_us[0] >= times_us[1]:
         raise source.fault(line, "the read before is not before the read now", "correct their times")
+    found.take("before", times_us[0], fields[8], words.code(fields[10]), line)
+    found.take("now", times_us[1], fields[13], words.code(fields[15]), line)
     _compare_quantity(source, line, fields[8], fields[13], fields[18])
+
+
+def _time(source: Source, line: int, text: str) -> int:
+    time_us = mdff.moment_us(text)
+    if time_us is None:
+        raise source.fault(line, f"a read's time of {text!r}", "write it as 20040415080629")
+    return time_us
 
 
 def _compare_quantity(source: Source, line: int, before: str, now: str, quantity: str) -> None:

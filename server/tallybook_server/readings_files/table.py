@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.calendar.offsets import FIRST_YEAR, LAST_YEAR
+from tallybook_engine.decimals import format_decimal
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_server.readings_files.assemble import ChannelRows, read_file, skip_rows
 from tallybook_server.readings_files.model import (
@@ -290,5 +291,5 @@ def _shortest_step(source: Source, rows: ChannelRows) -> int:
     shortest = int(steps.min())
     if (steps % shortest != 0).any():
         raise source.fault(line, f"the times of {name} are no multiples of their shortest step", mend)
-    source.remark(None, f"{name}: intervals of {shortest / 1e6:g} seconds, by its shortest step")
+    source.remark(None, f"{name}: intervals of {format_decimal(shortest, 6)} seconds, by its shortest step")
     return shortest

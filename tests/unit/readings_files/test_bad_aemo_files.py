@@ -209,3 +209,9 @@ def test_another_read_at_the_same_time_is_reported(tmp_path: Path) -> None:
 def test_another_meter_has_a_register_of_its_own(tmp_path: Path) -> None:
     file = read_lines(tmp_path, HEADER_13, READ, READ.replace("METER1", "METER2"), "900")
     assert [channel.info.meter_serial for channel in file.channels] == ["METER1", "METER2"]
+
+
+def test_a_record_that_comes_twice_is_reported(tmp_path: Path) -> None:
+    file = read_lines(tmp_path, HEADER_13, READ, READ, "900")
+    assert [(line.line, line.skipped_count) for line in file.report.lines] == [(2, 2)]
+    assert file.report.read_count == 2

@@ -196,7 +196,6 @@ REFUSED = {
         "interval length",
     ),
     "default status": (f"start,value\n{ROW},1\n", {"default_status": "good", "interval_us": 1}, None, "'good'", "name"),
-    "other unit": (f"start,value,unit\n{ROW},1,kW\n", {"unit": "kWh", "interval_us": 1}, None, "is in kW", "power of"),
     "encoding": ("start,value\n\udcff,1\n", {}, 2, "not UTF-8", "write the file"),
 }
 
@@ -212,6 +211,17 @@ def test_a_table_that_cannot_be_trusted_is_refused(
     assert what in refused.value.what
     assert mend in refused.value.mend
     assert str(refused.value).startswith("readings.csv: " if line is None else f"readings.csv:{line}: ")
+
+
+def test_a_unit_that_measures_something_else_stays(tmp_path: Path) -> None:
+    file = read_text(tmp_path, f"start,value,unit\n{ROW},1,kW\n", replace(MEASURED, unit="kWh", interval_us=1))
+    assert file.channels[0].info.unit == "kW"
+    assert [line.what for line in file.report.lines] == ["the channel is in kW, which is not converted to kWh"]
+
+
+def test_what_is_said_of_a_value_is_bounded(tmp_path: Path) -> None:
+    file = read_text(tmp_path, f"start,value\n{ROW},{'x' * 10_000}\n", replace(MEASURED, interval_us=1))
+    assert [len(line.what) for line in file.report.lines] == [model.SENTENCE_CHARACTERS_MAX]
 
 
 def write_table(folder: Path, **columns: pa.Array) -> Path:
