@@ -294,7 +294,8 @@ class _Links:
         collection = entry.up.rstrip("/")
         for each in self._of.get(resource, []):
             own = each.own.rstrip("/")
-            if entry.up and (entry.up in each.related or collection in (own, f"{own}/{entry.resource}")):
+            is_below = entry.up and (entry.up in each.related or collection in (own, f"{own}/{entry.resource}"))
+            if is_below or (entry.own and entry.own in each.related):
                 return each
         return self._only(resource)
 

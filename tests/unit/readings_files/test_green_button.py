@@ -129,6 +129,15 @@ def test_an_accumulation_that_is_no_usage_is_left_out(tmp_path: Path) -> None:
     assert file.report.skipped_count == 2
 
 
+def test_a_meter_reading_may_name_its_blocks_itself(tmp_path: Path) -> None:
+    block = "/espi/1_1/resource/RetailCustomer/7/UsagePoint/31/MeterReading/dial/IntervalBlock"
+    text = HOUSE.read_text(encoding="utf-8").replace(f'rel="up" href="{block}"', 'rel="up" href="elsewhere"')
+    dial = '<link rel="related" href="/espi/1_1/resource/ReadingType/dial"/>'
+    path = tmp_path / "house.xml"
+    path.write_text(text.replace(dial, f'{dial}<link rel="related" href="{block}/1"/>'), encoding="utf-8")
+    assert [channel.info.channel for channel in read_readings(path).channels] == ["hourly", "dial"]
+
+
 REFUSED = [
     ("</feed>", "", "not well-formed", "fetch"),
     ("<feed ", "<!DOCTYPE feed []><feed ", "a document type", "leave it out"),
