@@ -256,7 +256,7 @@ def test_exact_values_of_any_type_are_read(tmp_path: Path, values: pa.Array, pla
     [
         (pa.array([1, None, 3]), "has no value"),
         (pa.array([1, 10**18, 3]), "does not fit"),
-        (pa.array([Decimal(1), Decimal(10**25), Decimal(3)], pa.decimal128(38, 0)), "does not fit"),
+        (pa.array([Decimal(1), Decimal(2**64 + 5), Decimal(3)], pa.decimal128(38, 0)), "does not fit"),
         (pa.array([Decimal(1), None, Decimal(3)], pa.decimal128(9, 0)), "has no value"),
         (pa.array(["1", "one", "3"]), "is no decimal"),
     ],
