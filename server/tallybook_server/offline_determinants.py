@@ -14,12 +14,14 @@ from tallybook_engine.calendar.zones import midnight as local_midnight
 from tallybook_engine.determinants.configuration import UNCOVERED, ChannelKind, Label
 from tallybook_engine.determinants.interval import taken_rows
 from tallybook_engine.determinants.readings import label_of
+from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.result import Cancellation
 from tallybook_engine.determinants.timeslice import slice_runs
 from tallybook_server.billing import outcome_of
 from tallybook_server.catalog_file import read_message_file
 from tallybook_server.codec.columns import CalculateDeterminantsEnvelope
 from tallybook_server.codec.determinants import cancelled, read_request, result_message
+from tallybook_server.codec.metering import read_configuration
 from tallybook_server.errors import Fault
 
 
@@ -45,6 +47,14 @@ def read_request_file(name: str, content: bytes) -> wire.CalculateDeterminantsRe
     if file.faults:
         raise RequestFileError(*map(file.located, file.faults))
     return file.message
+
+
+def quality_table(request: wire.CalculateDeterminantsRequest) -> QualityTable:
+    """The statuses that readings of the request's datasource have. RequestFileError where they are not configured."""
+    try:
+        return read_configuration(request.configuration, request.billing_request.datasource).quality
+    except Fault as fault:
+        raise RequestFileError(fault.message) from None
 
 
 def midnight_us(zone: str, day: date) -> int:

@@ -1,5 +1,6 @@
 """`tallybook determinants`: files in, a table or JSON out, with a server and without; failures a person can mend."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -215,3 +216,69 @@ def test_no_load_to_draw(request_file, tmp_path, capsys):
     options = ["--offline", "--picture", str(tmp_path / "load.png")]
     assert run(["determinants", request_file, str(read), *options]) is ExitCode.USAGE
     assert "there is no load to draw" in capsys.readouterr().err
+
+
+# --- Files of meters ------------------------------------------------------------------------------------------------
+
+NEM12_FILE = Path(__file__).parents[1] / "vectors/energy/nem12/unzipped/Example_NEM12_actual_interval.csv"
+NEM12_REQUEST = """
+billing_request:
+  datasource: {datasource}
+  start_time: 2004-02-01T00:00:00+10:00
+  end_time: 2004-02-02T00:00:00+10:00
+  time_zone: Australia/Brisbane
+  channels: [{{channel: {channel}, kind: INTERVAL}}, {{channel: {channel}, kind: PMAX, as_power: true}}]
+configuration:
+  datasources: [{{id: {datasource}, channels: [{{name: {channel}, classifier: ACTIVE}}]}}]
+  channel_classifiers: [{{id: ACTIVE, unit: kWh, decimal_places: 6, label: END, interval: 1800s}}]
+"""
+
+
+@pytest.fixture
+def nem12_request(tmp_path):
+    def written(datasource: str = "VABD000163", channel: str = "E1") -> str:
+        file = tmp_path / "nem12.yaml"
+        file.write_text(NEM12_REQUEST.format(datasource=datasource, channel=channel))
+        return str(file)
+
+    return written
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_meter_file_of_several_channels(nem12_request, tmp_path, capsys, packed):
+    """The file's other channel, Q1, is not configured, and is left out."""
+    file = NEM12_FILE
+    if packed:
+        file = tmp_path / "nem12.csv.gz"
+        file.write_bytes(gzip.compress(NEM12_FILE.read_bytes()))
+    assert run(["determinants", nem12_request(), str(file), "--offline", "--json"]) is ExitCode.OK
+    found = answer(capsys)["determinants"]
+    assert [(each["value"], each["unit"], each["quality"]) for each in found] == [
+        ("53.328", "kWh", "measured"),
+        ("2.222", "kW", "measured"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "prefix", "said"),
+    [
+        ({"datasource": "NMI9"}, "", "has no datasource NMI9; it has VABD000163"),
+        ({"channel": "B1"}, "", "has the channels E1, Q1; the request's datasource has B1"),
+        ({}, "E1=", "has the channels E1, Q1; leave E1= out"),
+    ],
+)
+def test_a_meter_file_of_another_meter_or_channel(nem12_request, capsys, named, prefix, said):
+    code = run(["determinants", nem12_request(**named), f"{prefix}{NEM12_FILE}", "--offline"])
+    assert code is ExitCode.USAGE
+    assert said in capsys.readouterr().err
+
+
+def test_what_was_skipped_of_a_meter_file_is_told(nem12_request, tmp_path, capsys):
+    first, rest = NEM12_FILE.read_text().split("300,20040201,1.111,", 1)
+    file = tmp_path / "nem12.csv"
+    file.write_text(f"{first}300,20040201,abc,{rest}")
+    assert run(["determinants", nem12_request(), str(file), "--offline", "--json"]) is ExitCode.OK
+    told = capsys.readouterr()
+    assert "nem12.csv: line 3: " in told.err
+    assert "abc" in told.err
+    assert json.loads(told.out)["determinants"][0]["counts"]["present_count"] == "47"

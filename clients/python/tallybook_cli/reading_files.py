@@ -1,32 +1,91 @@
-"""Readings out of CSV and Parquet files, as frames of the columns channel, time, value and quality.
+"""Readings out of files, as frames of the columns channel, time, value and quality.
 
-CSV cells are read as text and turned into exact numbers and instants here; Parquet columns must be exact already.
+NEM12, NEM13 and Green Button are read by the server's parsers, which tell what was skipped and why. CSV cells are read
+as text and turned into exact numbers and instants here; Parquet columns must be exact already.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tallybook_cli.errors import CommandError
+from tallybook_server.readings_files.model import (
+    ChannelReadings,
+    Format,
+    ReadingsFileFault,
+    ReadOptions,
+    Report,
+)
+from tallybook_server.readings_files.read import format_of
+from tallybook_server.readings_files.read import read_readings as read_file
 
+METER_FORMATS = (Format.NEM12, Format.NEM13, Format.GREEN_BUTTON)
 DECIMALS_MAX = 12
 NUMBER = pl.Decimal(38, DECIMALS_MAX)
 _DECIMAL = re.compile(r"-?0*[0-9]{1,15}(\.[0-9]{1,12}0*)?")
 _COLUMNS = ("channel", "time", "value", "quality")
 
 
+def read_meter_file(
+    path: Path, datasource: str, channels: Sequence[str], channel: str, options: ReadOptions
+) -> tuple[pl.DataFrame, Report] | None:
+    """The readings of one datasource out of NEM12, NEM13 or Green Button, and what was skipped; None: another format.
+
+    `channels` are those that are wanted, by the names of the file; or `channel` names the file's only one. CommandError
+    says what is wrong.
+    """
+    try:
+        if format_of(path) not in METER_FORMATS:
+            return None
+        file = read_file(path, options)
+    except ReadingsFileFault as fault:
+        raise CommandError(str(fault)) from None
+    datasources = sorted({each.info.datasource for each in file.channels})
+    own = [each for each in file.channels if each.info.datasource == datasource]
+    if not own:
+        raise CommandError(f"{path}: has no datasource {datasource}; it has {', '.join(datasources) or 'none'}")
+    names = ", ".join(each.info.channel for each in own)
+    if channel and len(own) > 1:
+        raise CommandError(f"{path}: has the channels {names}; leave {channel}= out and ask for them by these names")
+    chosen = own if channel else [each for each in own if each.info.channel in channels]
+    if not chosen:
+        raise CommandError(f"{path}: has the channels {names}; the request's datasource has {', '.join(channels)}")
+    statuses = [status.name for status in options.quality.statuses]
+    frames = [_frame(each, channel or each.info.channel, statuses) for each in chosen]
+    return pl.concat(frames).sort("channel", "time", maintain_order=True), file.report
+
+
+def _frame(each: ChannelReadings, channel: str, statuses: Sequence[str]) -> pl.DataFrame:
+    readings = each.readings
+    times_us = np.array([readings.label(row) for row in range(readings.times.count)], dtype=np.int64)
+    limbs = np.stack([readings.values, readings.values >> 63], axis=1)
+    exact = pa.Decimal128Array.from_buffers(
+        pa.decimal128(38, each.decimal_places), len(limbs), [None, pa.py_buffer(np.ascontiguousarray(limbs))]
+    )
+    return pl.DataFrame(
+        {
+            "channel": [channel] * len(limbs),
+            "time": pl.Series(times_us).cast(pl.Datetime("us", "UTC")),
+            "value": pl.Series(exact).cast(NUMBER),
+            "quality": [statuses[code] for code in readings.quality.tolist()],
+        },
+        schema={"channel": pl.String, "time": pl.Datetime("us", "UTC"), "value": NUMBER, "quality": pl.String},
+    )
+
+
 def read_readings(path: Path, channel: str, quality: str | None, *, naive_is_utc: bool) -> pl.DataFrame:
-    """The readings of a file, in order of channel and time.
+    """The readings of a CSV or Parquet file, in order of channel and time.
 
     `channel` is that of a file without such a column. `quality` is that of a file without such a column; None: there
     must be one. CommandError names the line or the column that cannot be read.
@@ -37,7 +96,7 @@ def read_readings(path: Path, channel: str, quality: str | None, *, naive_is_utc
         case ".parquet":
             frame = _read_parquet(path, naive_is_utc)
         case _:
-            raise CommandError(f"{path}: readings are in .csv or .parquet files")
+            raise CommandError(f"{path}: readings are in NEM12, NEM13, Green Button, .csv or .parquet files")
     if "quality" not in frame.columns and quality is None:
         raise CommandError(f"{path}: there is no column quality; say what all readings are, as in --quality measured")
     for name, text in (("channel", channel), ("quality", quality)):

@@ -50,6 +50,11 @@ def read_readings(path: Path, options: ReadOptions | None = None) -> ReadFile:
         raise source.fault(None, str(unknown), "name a zone as Europe/London") from None
 
 
+def format_of(path: Path) -> Format:
+    """The format of a file, as `read_readings` recognises it; it raises the same."""
+    return recognised(_unpacked(path.name, path.read_bytes()).removeprefix(_BYTE_ORDER_MARK))
+
+
 def recognised(content: bytes) -> Format:
     """The format of unpacked content, by how it begins; what is none of the others is CSV."""
     if content.startswith(_PARQUET):

@@ -18,9 +18,13 @@ from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
-from tallybook_cli.reading_files import read_readings
+from tallybook_cli.reading_files import read_meter_file, read_readings
 from tallybook_cli.target import Target
 from tallybook_server import offline_determinants as offline
+from tallybook_server.readings_files.model import ReadOptions, Report
+
+REPORT_LINES_SHOWN = 20
+"""Remarks on a file of readings that are shown; the others are counted."""
 
 
 @click.command()
@@ -58,8 +62,9 @@ def command(
     """Compute billing determinants of a meter: totals, timeslices, maxima, register reads, demand.
 
     REQUEST is YAML or JSON of the contract's CalculateDeterminantsRequest: the billing request and its configuration.
-    Readings are CSV or Parquet files with the columns time and value, and channel and quality where wanted. Nothing is
-    stored.
+    Readings are files of NEM12, NEM13 or Green Button, also packed, whose channels bear the names that the file gives
+    them (docs/readings.md); or CSV or Parquet files with the columns time and value, and channel and quality where
+    wanted. Nothing is stored.
 
     \b
     Example:
@@ -124,18 +129,35 @@ def _readings(
     """The readings of all files; one without a channel is of the only channel that is asked for."""
     billing = request.billing_request
     asked = list(dict.fromkeys([*(each.channel for each in billing.channels), *(d.channel for d in billing.demands)]))
+    table = offline.quality_table(request)
+    datasources = {each.id: each for each in request.configuration.datasources}
+    configured = [each.name for each in datasources[billing.datasource].channels]
     frames = []
     for text in files:
         channel, separator, name = text.partition("=")
         path = Path(name if separator else text)
         if not path.is_file():
             raise CommandError(f"{path}: there is no such file")
+        options = ReadOptions(quality=table, default_status=quality)
+        if found := read_meter_file(path, billing.datasource, configured, channel if separator else "", options):
+            frames.append(found[0])
+            _tell(found[1])
+            continue
         own = channel if separator else (asked[0] if len(asked) == 1 else "")
         frame = read_readings(path, own, quality, naive_is_utc=utc)
         if "" in frame["channel"]:
             raise CommandError(f"{path}: of which channel? write {asked[0] if asked else 'CHANNEL'}={path}")
         frames.append(frame)
     return pl.concat(frames).sort("channel", "time", maintain_order=True)
+
+
+def _tell(report: Report) -> None:
+    """What a person should know of a file, beside the answer."""
+    for line in report.lines[:REPORT_LINES_SHOWN]:
+        click.echo(f"{report.file}: {line}", err=True)
+    unshown = len(report.lines) + report.unlisted_count - REPORT_LINES_SHOWN
+    if unshown > 0:
+        click.echo(f"{report.file}: and {unshown} more remarks", err=True)
 
 
 def _computed(
