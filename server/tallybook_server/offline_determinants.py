@@ -13,8 +13,8 @@ from tallybook_engine.calendar.zones import UnknownZone
 from tallybook_engine.calendar.zones import midnight as local_midnight
 from tallybook_engine.determinants.configuration import UNCOVERED, ChannelKind, Label
 from tallybook_engine.determinants.interval import taken_rows
-from tallybook_engine.determinants.readings import label_of
 from tallybook_engine.determinants.quality import QualityTable
+from tallybook_engine.determinants.readings import label_of
 from tallybook_engine.determinants.result import Cancellation
 from tallybook_engine.determinants.timeslice import slice_runs
 from tallybook_server.billing import outcome_of
