@@ -38,6 +38,9 @@ CELLS_IN_MESSAGE_MAX = EVENTS_IN_BATCH_MAX * VALUES_IN_EVENT_MAX
 READINGS_IN_REQUEST_MAX = 1_048_576
 """Readings of one billing request; more is TOO_MANY_READINGS."""
 
+DEMAND_READINGS_MAX = 262_144
+"""Readings that the demands of a billing request look at, each demand's channels counted; more is TOO_MANY_READINGS."""
+
 REQUESTED_CHANNELS_MAX = 256
 """Channels that a billing request asks for; more is TOO_MANY_DETERMINANTS."""
 

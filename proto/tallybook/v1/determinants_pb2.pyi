@@ -270,7 +270,9 @@ class BillingRequest(_message.Message):
 
     @_builtins.property
     def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___DemandRequest]:
-        """Demand that is asked; at most 64. At least one channel or demand must be asked for."""
+        """Demand that is asked; at most 64. At least one channel or demand must be asked for. The readings that demands look
+        at, each demand's channels counted, may be 262,144; more is RESOURCE_EXHAUSTED with reason TOO_MANY_READINGS.
+        """
 
     def __init__(
         self,
@@ -1019,7 +1021,7 @@ class Determinant(_message.Message):
 
     @_builtins.property
     def counts(self) -> Global___IntervalCounts:
-        """Of what it was computed; absent for registers and demand."""
+        """Of what it was computed; of demand, its own channel's. Absent for registers."""
 
     @_builtins.property
     def peaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peak]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tallybook.v1 import common_pb2
@@ -72,7 +72,9 @@ def read_request(message: Any) -> Asked:
         field, _, found = str(fault).partition(": ")
         raise field_invalid(f"billing_request.{field}", found) from None
     check_size(request, configuration)
-    return Asked(request, read_readings(message, configuration), configuration)
+    readings = read_readings(message, configuration)
+    check_demands(request, readings)
+    return Asked(request, readings, configuration)
 
 
 # Requests
@@ -237,6 +239,18 @@ def check_size(request: BillingRequest, configuration: BillingConfiguration) -> 
             ErrorCode.TOO_MANY_DETERMINANTS,
             f"The answer would have {count} determinants; at most {limits.DETERMINANTS_IN_ANSWER_MAX}.",
             {"count_max": str(limits.DETERMINANTS_IN_ANSWER_MAX)},
+        )
+
+
+def check_demands(request: BillingRequest, readings: Mapping[str, Readings]) -> None:
+    """TOO_MANY_READINGS where demands, which look at one reading after the other, have too many to look at."""
+    channels = [name for each in request.demands for name in (each.channel, *each.scheme.other_channels())]
+    count = sum(readings[name].times.count for name in channels if name in readings)
+    if count > limits.DEMAND_READINGS_MAX:
+        raise Fault(
+            ErrorCode.TOO_MANY_READINGS,
+            f"The demands look at {count} readings; at most {limits.DEMAND_READINGS_MAX}: split them by period.",
+            {"reading_count_max": str(limits.DEMAND_READINGS_MAX)},
         )
 
 

@@ -417,6 +417,18 @@ def test_limits_hold_at_their_edge(at, over, code):
     assert refused(over)[0] == code
 
 
+def test_demands_look_at_so_many_readings():
+    def many(request: Request, count: int) -> None:
+        demands(request, 2)
+        del request.readings[0].values[:], request.readings[0].statuses[1:]
+        request.readings[0].values.extend([1] * count)
+        request.readings[0].quality_codes = b""
+
+    half = limits.DEMAND_READINGS_MAX // 2
+    read(changed(lambda request: many(request, half)))
+    assert refused(lambda request: many(request, half + 1))[0] == "TOO_MANY_READINGS"
+
+
 def test_a_datasource_has_256_channels():
     def more(request: Request) -> None:
         channels(request, limits.DATASOURCE_CHANNELS_MAX)
