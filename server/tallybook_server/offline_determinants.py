@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.calendar.zones import UnknownZone
 from tallybook_engine.calendar.zones import midnight as local_midnight
-from tallybook_engine.determinants.configuration import UNCOVERED, ChannelKind, Label
+from tallybook_engine.determinants.configuration import (
+    UNCOVERED,
+    ChannelClassifier,
+    ChannelKind,
+    Label,
+)
 from tallybook_engine.determinants.interval import taken_rows
 from tallybook_engine.determinants.quality import QualityTable
-from tallybook_engine.determinants.readings import label_of
+from tallybook_engine.determinants.readings import labels_between
+from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Cancellation
 from tallybook_engine.determinants.timeslice import slice_runs
 from tallybook_server.billing import outcome_of
@@ -23,6 +29,7 @@ from tallybook_server.codec.columns import CalculateDeterminantsEnvelope
 from tallybook_server.codec.determinants import cancelled, read_request, result_message
 from tallybook_server.codec.metering import read_configuration
 from tallybook_server.errors import Fault
+from tallybook_server.readings_files.model import ChannelInfo, ChannelReadings, ReadFile
 
 
 class RequestFileError(ValueError):
@@ -49,12 +56,78 @@ def read_request_file(name: str, content: bytes) -> wire.CalculateDeterminantsRe
     return file.message
 
 
-def quality_table(request: wire.CalculateDeterminantsRequest) -> QualityTable:
-    """The statuses that readings of the request's datasource have. RequestFileError where they are not configured."""
+def configuration_of(request: wire.CalculateDeterminantsRequest) -> BillingConfiguration:
+    """What is configured of the request's datasource. RequestFileError for the first thing that is wrong."""
     try:
-        return read_configuration(request.configuration, request.billing_request.datasource).quality
+        return read_configuration(request.configuration, request.billing_request.datasource)
     except Fault as fault:
         raise RequestFileError(fault.message) from None
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """A channel of a meter's file, n readings."""
+
+    channel: str
+    """Its name at the datasource."""
+    times_us: NDArray[np.int64]
+    intervals_us: NDArray[np.int64] | None
+    """[n] length of each interval; None for a register."""
+    values: NDArray[np.int64]
+    decimal_places: int
+    statuses: list[str]
+    """[n] names of the quality table."""
+
+
+def columns_of(
+    file: ReadFile, datasource: str, configuration: BillingConfiguration, channel: str = ""
+) -> list[FileColumns]:
+    """The channels of a meter's file that are configured for a datasource.
+
+    `channel` is the name of the file's only one; empty: they bear the file's names. RequestFileError where the file is
+    of another meter, has no such channel, or measures something else than the channel's classifier says.
+    """
+    name = file.report.file
+    others = ", ".join(sorted({each.info.datasource for each in file.channels})) or "none"
+    own = [each for each in file.channels if each.info.datasource == datasource]
+    if not own:
+        raise RequestFileError(f"{name}: has no datasource {datasource}; it has {others}")
+    names = ", ".join(each.info.channel for each in own)
+    if channel and len(own) > 1:
+        raise RequestFileError(f"{name}: has the channels {names}; leave {channel}= out, they bear these names")
+    classifiers = configuration.classifiers
+    chosen = [(channel or each.info.channel, each) for each in own if channel or each.info.channel in classifiers]
+    if not chosen or chosen[0][0] not in classifiers:
+        configured = ", ".join(classifiers)
+        raise RequestFileError(f"{name}: has the channels {names}; the request's datasource has {configured}")
+    for wanted, each in chosen:
+        _check_classifier(name, each.info, classifiers[wanted])
+    return [_columns(wanted, each, configuration.quality) for wanted, each in chosen]
+
+
+def _check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
+    """Values of another unit, or times of another meaning, would be billed as what they are not."""
+    pairs = [("unit", info.unit, classifier.unit), ("kind", info.kind.value, classifier.kind.value)]
+    if info.kind is ChannelKind.INTERVAL:
+        pairs.append(("label", info.label.value, classifier.label.value))
+    for what, found, configured in pairs:
+        if found != configured:
+            raise RequestFileError(
+                f"{file}: channel {info.name} has the {what} {found}; classifier {classifier.id} says {configured}"
+            )
+
+
+def _columns(channel: str, each: ChannelReadings, quality: QualityTable) -> FileColumns:
+    times, count = each.readings.times, each.readings.times.count
+    is_register = each.info.kind is ChannelKind.REGISTER
+    return FileColumns(
+        channel,
+        labels_between(times, 0, count),
+        None if is_register else np.broadcast_to(np.asarray(times.interval_us, dtype=np.int64), count),
+        each.readings.values,
+        each.decimal_places,
+        [quality.statuses[code].name for code in each.readings.quality.tolist()],
+    )
 
 
 def midnight_us(zone: str, day: date) -> int:
@@ -107,7 +180,7 @@ def sliced_load(request: wire.CalculateDeterminantsRequest) -> SlicedLoad | None
     name, classifier = taken[0], configuration.classifiers[taken[0]]
     times = found[name].times
     first, last = taken_rows(times, classifier.label, billing.start_us, billing.end_us)
-    labels = np.array([label_of(times, row) for row in range(first, last)], dtype=np.int64)
+    labels = labels_between(times, first, last)
     lengths = np.broadcast_to(np.asarray(times.interval_us, dtype=np.int64), times.count)[first:last]
     starts = labels - lengths if classifier.label is Label.END else labels
     groups = [each.timeslice_group for each in billing.channels if each.timeslice_group is not None]

@@ -230,15 +230,17 @@ billing_request:
   channels: [{{channel: {channel}, kind: INTERVAL}}, {{channel: {channel}, kind: PMAX, as_power: true}}]
 configuration:
   datasources: [{{id: {datasource}, channels: [{{name: {channel}, classifier: ACTIVE}}]}}]
-  channel_classifiers: [{{id: ACTIVE, unit: kWh, decimal_places: 6, label: END, interval: 1800s}}]
+  channel_classifiers:
+    - {{id: ACTIVE, unit: {unit}, decimal_places: 6, kind: {kind}, label: {label}, interval: {interval}}}
 """
 
 
 @pytest.fixture
 def nem12_request(tmp_path):
-    def written(datasource: str = "VABD000163", channel: str = "E1") -> str:
+    def written(**changed: str) -> str:
+        said = {"datasource": "VABD000163", "channel": "E1", "unit": "kWh", "label": "END", "interval": "1800s"}
         file = tmp_path / "nem12.yaml"
-        file.write_text(NEM12_REQUEST.format(datasource=datasource, channel=channel))
+        file.write_text(NEM12_REQUEST.format(**{**said, "kind": "INTERVAL", **changed}))
         return str(file)
 
     return written
@@ -265,12 +267,21 @@ def test_a_meter_file_of_several_channels(nem12_request, tmp_path, capsys, packe
         ({"datasource": "NMI9"}, "", "has no datasource NMI9; it has VABD000163"),
         ({"channel": "B1"}, "", "has the channels E1, Q1; the request's datasource has B1"),
         ({}, "E1=", "has the channels E1, Q1; leave E1= out"),
+        ({"unit": "Wh"}, "", "channel VABD000163/E1 has the unit kWh; classifier ACTIVE says Wh"),
+        ({"label": "BEGIN"}, "", "has the label END; classifier ACTIVE says BEGIN"),
+        ({"kind": "REGISTER"}, "", "has the kind INTERVAL; classifier ACTIVE says REGISTER"),
     ],
 )
-def test_a_meter_file_of_another_meter_or_channel(nem12_request, capsys, named, prefix, said):
+def test_a_meter_file_of_another_meter_channel_or_measure(nem12_request, capsys, named, prefix, said):
     code = run(["determinants", nem12_request(**named), f"{prefix}{NEM12_FILE}", "--offline"])
     assert code is ExitCode.USAGE
     assert said in capsys.readouterr().err
+
+
+def test_a_meter_file_of_other_intervals_than_the_classifier_has(nem12_request, capsys):
+    """Half hours billed as quarters would have twice their power."""
+    assert run(["determinants", nem12_request(interval="900s"), str(NEM12_FILE), "--offline"]) is ExitCode.REFUSED
+    assert "intervals of 900000000 us" in capsys.readouterr().err
 
 
 def test_what_was_skipped_of_a_meter_file_is_told(nem12_request, tmp_path, capsys):

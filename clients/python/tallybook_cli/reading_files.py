@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,13 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tallybook_cli.errors import CommandError
-from tallybook_server.readings_files.model import (
-    ChannelReadings,
-    Format,
-    ReadingsFileFault,
-    ReadOptions,
-    Report,
-)
+from tallybook_server.offline_determinants import FileColumns
+from tallybook_server.readings_files.model import Format, ReadFile, ReadingsFileFault, ReadOptions
 from tallybook_server.readings_files.read import format_of
 from tallybook_server.readings_files.read import read_readings as read_file
 
@@ -37,50 +32,30 @@ _DECIMAL = re.compile(r"-?0*[0-9]{1,15}(\.[0-9]{1,12}0*)?")
 _COLUMNS = ("channel", "time", "value", "quality")
 
 
-def read_meter_file(
-    path: Path, datasource: str, channels: Sequence[str], channel: str, options: ReadOptions
-) -> tuple[pl.DataFrame, Report] | None:
-    """The readings of one datasource out of NEM12, NEM13 or Green Button, and what was skipped; None: another format.
-
-    `channels` are those that are wanted, by the names of the file; or `channel` names the file's only one. CommandError
-    says what is wrong.
-    """
+def read_meter_file(path: Path, options: ReadOptions) -> ReadFile | None:
+    """What NEM12, NEM13 or Green Button says; None: another format. CommandError says what is wrong."""
     try:
-        if format_of(path) not in METER_FORMATS:
-            return None
-        file = read_file(path, options)
+        return read_file(path, options) if format_of(path) in METER_FORMATS else None
     except ReadingsFileFault as fault:
         raise CommandError(str(fault)) from None
-    datasources = sorted({each.info.datasource for each in file.channels})
-    own = [each for each in file.channels if each.info.datasource == datasource]
-    if not own:
-        raise CommandError(f"{path}: has no datasource {datasource}; it has {', '.join(datasources) or 'none'}")
-    names = ", ".join(each.info.channel for each in own)
-    if channel and len(own) > 1:
-        raise CommandError(f"{path}: has the channels {names}; leave {channel}= out and ask for them by these names")
-    chosen = own if channel else [each for each in own if each.info.channel in channels]
-    if not chosen:
-        raise CommandError(f"{path}: has the channels {names}; the request's datasource has {', '.join(channels)}")
-    statuses = [status.name for status in options.quality.statuses]
-    frames = [_frame(each, channel or each.info.channel, statuses) for each in chosen]
-    return pl.concat(frames).sort("channel", "time", maintain_order=True), file.report
 
 
-def _frame(each: ChannelReadings, channel: str, statuses: Sequence[str]) -> pl.DataFrame:
-    readings = each.readings
-    times_us = np.array([readings.label(row) for row in range(readings.times.count)], dtype=np.int64)
-    limbs = np.stack([readings.values, readings.values >> 63], axis=1)
+def frame_of(columns: FileColumns) -> pl.DataFrame:
+    """A channel of a meter's file; with the column interval, which is null for a register."""
+    limbs = np.stack([columns.values, columns.values >> 63], axis=1)
     exact = pa.Decimal128Array.from_buffers(
-        pa.decimal128(38, each.decimal_places), len(limbs), [None, pa.py_buffer(np.ascontiguousarray(limbs))]
+        pa.decimal128(38, columns.decimal_places), len(limbs), [None, pa.py_buffer(np.ascontiguousarray(limbs))]
     )
+    intervals_us = [None] * len(limbs) if columns.intervals_us is None else columns.intervals_us
     return pl.DataFrame(
         {
-            "channel": [channel] * len(limbs),
-            "time": pl.Series(times_us).cast(pl.Datetime("us", "UTC")),
+            "channel": [columns.channel] * len(limbs),
+            "time": pl.Series(columns.times_us).cast(pl.Datetime("us", "UTC")),
             "value": pl.Series(exact).cast(NUMBER),
-            "quality": [statuses[code] for code in readings.quality.tolist()],
+            "quality": columns.statuses,
+            "interval": pl.Series(intervals_us, dtype=pl.Int64).cast(pl.Duration("us")),
         },
-        schema={"channel": pl.String, "time": pl.Datetime("us", "UTC"), "value": NUMBER, "quality": pl.String},
+        schema_overrides={"channel": pl.String, "quality": pl.String},
     )
 
 

@@ -15,7 +15,7 @@ from tallybook_engine.determinants.numbers import power_unit
 from tallybook_engine.determinants.parts import Part, parts_of, together
 from tallybook_engine.determinants.pmax import maximum_of, peaks_of
 from tallybook_engine.determinants.quality import QualityTable
-from tallybook_engine.determinants.readings import ListedTimes, Readings
+from tallybook_engine.determinants.readings import Readings, labels_between
 from tallybook_engine.determinants.result import Peak
 
 
@@ -106,10 +106,7 @@ class Load:
         """(starts, lengths, first row) of the rows that the period takes, int64[n] microseconds."""
         times, label = self.readings.times, self.classifier.label
         first, last = taken_rows(times, label, self.start_us, self.end_us)
-        if isinstance(times, ListedTimes):
-            labels = times.labels_us[first:last]
-        else:
-            labels = times.first_us + np.arange(first, last, dtype=np.int64) * times.interval_us
+        labels = labels_between(times, first, last)
         lengths = np.empty(last - first, np.int64)
         lengths[:] = times.interval_us[first:last] if isinstance(times.interval_us, np.ndarray) else times.interval_us
         return (labels - lengths if label is Label.END else labels), lengths, first

@@ -124,6 +124,13 @@ def label_of(times: Times, row: int) -> int:
     return int(times.labels_us[row])
 
 
+def labels_between(times: Times, first: int, end: int) -> Instants:
+    """int64[end - first] timestamps of the rows [first, end), as sent."""
+    if isinstance(times, RegularTimes):
+        return times.first_us + np.arange(first, end, dtype=np.int64) * times.interval_us
+    return times.labels_us[first:end]
+
+
 def no_readings(interval_us: int = 1) -> Readings:
     """A channel without any row."""
     return Readings(RegularTimes(0, interval_us, 0), np.empty(0, np.int64), np.empty(0, np.uint8))

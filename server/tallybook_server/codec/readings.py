@@ -21,6 +21,7 @@ from tallybook_engine.determinants.readings import (
     RegularTimes,
     Times,
     label_of,
+    labels_between,
 )
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server import limits
@@ -210,11 +211,7 @@ def _readings(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64],
     kept = codes != NO_QUALITY
     if kept.all():
         return Readings(times, values, codes.astype(np.uint8))
-    if isinstance(times, RegularTimes):
-        labels = times.first_us + np.arange(times.count, dtype=np.int64) * times.interval_us
-        interval_us: int | Instants = times.interval_us
-    else:
-        labels, interval_us = times.labels_us, times.interval_us
+    labels, interval_us = labels_between(times, 0, times.count), times.interval_us
     lengths = interval_us[kept] if isinstance(interval_us, np.ndarray) else interval_us
     return Readings(ListedTimes(labels[kept], lengths), values[kept], codes[kept].astype(np.uint8))
 

@@ -18,7 +18,7 @@ from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
-from tallybook_cli.reading_files import read_meter_file, read_readings
+from tallybook_cli.reading_files import frame_of, read_meter_file, read_readings
 from tallybook_cli.target import Target
 from tallybook_server import offline_determinants as offline
 from tallybook_server.readings_files.model import ReadOptions, Report
@@ -129,26 +129,26 @@ def _readings(
     """The readings of all files; one without a channel is of the only channel that is asked for."""
     billing = request.billing_request
     asked = list(dict.fromkeys([*(each.channel for each in billing.channels), *(d.channel for d in billing.demands)]))
-    table = offline.quality_table(request)
-    datasources = {each.id: each for each in request.configuration.datasources}
-    configured = [each.name for each in datasources[billing.datasource].channels]
-    frames = []
+    configuration = offline.configuration_of(request)
+    options = ReadOptions(quality=configuration.quality, default_status=quality)
+    frames: list[pl.DataFrame] = []
     for text in files:
         channel, separator, name = text.partition("=")
         path = Path(name if separator else text)
         if not path.is_file():
             raise CommandError(f"{path}: there is no such file")
-        options = ReadOptions(quality=table, default_status=quality)
-        if found := read_meter_file(path, billing.datasource, configured, channel if separator else "", options):
-            frames.append(found[0])
-            _tell(found[1])
+        if file := read_meter_file(path, options):
+            own_name = channel if separator else ""
+            columns = offline.columns_of(file, billing.datasource, configuration, own_name)
+            frames += map(frame_of, columns)
+            _tell(file.report)
             continue
         own = channel if separator else (asked[0] if len(asked) == 1 else "")
         frame = read_readings(path, own, quality, naive_is_utc=utc)
         if "" in frame["channel"]:
             raise CommandError(f"{path}: of which channel? write {asked[0] if asked else 'CHANNEL'}={path}")
         frames.append(frame)
-    return pl.concat(frames).sort("channel", "time", maintain_order=True)
+    return pl.concat(frames, how="diagonal").sort("channel", "time", maintain_order=True)
 
 
 def _tell(report: Report) -> None:
