@@ -105,25 +105,32 @@ class Gathering:
         self._book = book
         self._beside = beside
         self._waiting: deque[_Call] = deque()
+        self._at_work = 0
         self._workers: set[asyncio.Task[None]] = set()
+        """Held, because the loop alone would let go of them."""
 
     async def ingest(self, message: bytes, costed: bool) -> Share:
         """Stores the events of a serialised request; raises what is wrong with it, or with its commit."""
         call = _Call(message, costed, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
-        if len(self._workers) < BATCHES_AT_WORK:
+        if self._at_work < BATCHES_AT_WORK:
+            self._at_work += 1
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
         return await call.answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            batch = self._next_batch()
-            try:
-                await self._serve(batch)
-            except Exception as error:  # Whatever it is, it is the answer of every call of the batch.
-                _fail(batch, error)
+        try:
+            while self._waiting:
+                batch = self._next_batch()
+                try:
+                    await self._serve(batch)
+                except Exception as error:  # Whatever it is, it is the answer of every call of the batch.
+                    _fail(batch, error)
+        finally:
+            # In the same turn of the loop in which nothing waited: a call that comes next finds no worker to count on.
+            self._at_work -= 1
 
     def _next_batch(self) -> list[_Call]:
         batch = [self._waiting.popleft()]

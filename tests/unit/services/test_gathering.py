@@ -78,6 +78,25 @@ def test_calls_that_come_while_batches_are_at_work_make_the_next_one_in_their_or
     assert asyncio.run(run()) == [["a", "b", "", "c", "d"]]
 
 
+def test_a_call_that_comes_as_the_last_batches_end_is_served():
+    async def run() -> bool:
+        held = Held()
+        busy = await held.busy()
+
+        async def call_when_they_end() -> None:
+            await held.go_on.wait()
+            await held.gathering.ingest(message("late"), False)
+
+        late = asyncio.ensure_future(call_when_they_end())
+        await settled()
+        held.go_on.set()
+        await asyncio.gather(*busy)
+        await settled()
+        return late.done()
+
+    assert asyncio.run(run())
+
+
 def test_a_call_of_which_nothing_is_stored_names_no_sequence():
     async def run() -> None:
         held = Held()
