@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
@@ -52,7 +53,7 @@ from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.folding import open_book
-from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown
+from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown, Segment
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.keys import check_book_name
@@ -117,8 +118,16 @@ class Book:
             self._state.hasher,
             clock_us,
             future_limit_us,
-            self._maintenance.committed,
+            self._committed,
         )
+
+    def _committed(self, segment: Segment, keys: NDArray[np.uint64]) -> None:
+        """Told of each stored segment, on the appending thread."""
+        self._maintenance.committed(segment, keys)
+        references = self._state.references
+        capacity = references.growth_due()
+        if capacity:
+            self._executor.submit(references.prepare, capacity)
 
     async def close(self) -> None:
         """Finishes all that waits, and lets go of the journal."""

@@ -35,7 +35,7 @@ from tallybook_server.journal.interface import Journal, Segment, SegmentHeader
 Piece = EventPiece | DeletePiece | ReprocessPiece
 
 
-@dataclass
+@dataclass(eq=False)
 class Commit:
     """Pieces in the order of their staging, and who waits for each."""
 

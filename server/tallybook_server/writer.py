@@ -1,8 +1,9 @@
 """The writer: drain, stage, append, apply, answer.
 
-One thread stages: it alone changes the ledger. Another appends, so that staging goes on while a commit is being made
-durable; whatever was staged meanwhile is the next commit (group commit). Work that must see nothing on its way, such as
-a delete, waits until all commits are durable and then has the ledger to itself.
+One thread stages: it alone changes the ledger. Two others append, so that staging goes on while a commit is being made
+durable; whatever was staged meanwhile is the next commit (group commit), and once that is full it is encoded while the
+one before is still being written. Work that must see nothing on its way, such as a delete, waits until all commits are
+durable and then has the ledger to itself.
 
 A commit that fails takes back what it staged and what was staged on top of it; all their callers are told to resend.
 """
@@ -43,6 +44,8 @@ from tallybook_server.records import JournalRecords
 
 COMMIT_ROWS_MAX = 65_536
 """Rows after which a commit takes no more, however many wait."""
+APPENDING_MAX = 2
+"""Commits handed over and not yet durable: one is being written, and a full one encoded meanwhile."""
 QUEUED_ROWS_MAX = 1_048_576
 """Rows that may wait to be staged; more are OVERLOADED."""
 
@@ -51,6 +54,8 @@ EXPECTED_ERRORS = (Fault, JournalError, CatalogInvalidError)
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+Encoded = tuple[Segment, NDArray[np.uint64]]
+"""A commit's segment and its keys."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,17 @@ class Writer:
         self._queued_rows = 0
         self._staging: _Events | _Alone | None = None
         self._open: Commit | None = None
-        self._appending: Commit | None = None
+        self._appending: deque[Commit] = deque()
+        """Handed over and not yet durable, the oldest first."""
+        self._to_encode: deque[Commit] = deque()
+        self._encoding_count = 0
         self._failure: Fault | None = None
         self._fenced: Fault | None = None
         self._closing = False
         self._stopped = False
         self._threads = [
             threading.Thread(target=self._guarded, args=(loop,), name=f"tallybook-{name}", daemon=True)
-            for name, loop in (("stage", self._stage_loop), ("append", self._append_loop))
+            for name, loop in (("stage", self._stage_loop), *APPENDING_MAX * [("append", self._append_loop)])
         ]
         for thread in self._threads:
             thread.start()
@@ -166,7 +174,7 @@ class Writer:
         if commit.stored_count == 0:
             return
         try:
-            self._append(commit)
+            self._write(commit, self._encoded(commit))
         except Fault:
             commit.undo(self.state)
             raise
@@ -174,8 +182,8 @@ class Writer:
 
     def decoded(self, sequence: int) -> Decoded:
         """Records of a commit that is stored or on its way. Only on the staging thread."""
-        for commit in (self._open, self._appending):
-            if commit is not None and commit.sequence == sequence and commit.stored_count:
+        for commit in self._on_their_way():
+            if commit.sequence == sequence and commit.stored_count:
                 return commit.decoded()
         return self._records.decoded(sequence)
 
@@ -206,7 +214,7 @@ class Writer:
     def _something_to_do(self) -> bool:
         if self._failure is not None:
             return True
-        if self._open is not None and self._appending is None:
+        if self._may_hand_over():
             return True
         if not self._queue:
             return False
@@ -215,7 +223,18 @@ class Writer:
         return self._open is None or self._open.size < COMMIT_ROWS_MAX
 
     def _drained(self) -> bool:
-        return self._open is None and self._appending is None
+        return self._open is None and not self._appending
+
+    def _may_hand_over(self) -> bool:
+        """While nothing is being appended, an open commit goes first: its callers have waited longer. A full one goes
+        behind one that is being written."""
+        if self._open is None or len(self._appending) == APPENDING_MAX:
+            return False
+        return not self._appending or self._open.size >= COMMIT_ROWS_MAX
+
+    def _on_their_way(self) -> list[Commit]:
+        """What is staged and not durable, the newest first."""
+        return [*([] if self._open is None else [self._open]), *reversed(self._appending)]
 
     def _next_item(self) -> _Events | _Alone | None:
         """What to do next; None to hand the open commit over."""
@@ -225,16 +244,17 @@ class Writer:
         if isinstance(first, _Alone):
             return self._queue.popleft() if self._drained() else None
         full = self._open is not None and self._open.size >= COMMIT_ROWS_MAX
-        # While nothing is being appended, an open commit goes first: its callers have waited longer.
-        if full or (self._open is not None and self._appending is None):
+        if full or self._may_hand_over():
             return None
         self._queue.popleft()
         self._queued_rows -= first.columns.row_count
         return first
 
     def _hand_over(self) -> None:
-        if self._open is not None and self._appending is None:
-            self._appending, self._open = self._open, None
+        if self._open is not None and self._may_hand_over():
+            self._appending.append(self._open)
+            self._to_encode.append(self._open)
+            self._open = None
             self._changed.notify_all()
 
     def _stage(self, item: _Events) -> None:
@@ -276,13 +296,17 @@ class Writer:
         )
 
     def _take_back(self, failure: Fault) -> None:
-        """Undoes the commit that failed and the one on top of it, and tells their callers."""
+        """Undoes the commit that failed and those on top of it, and tells their callers."""
         with self._changed:
-            commits = [commit for commit in (self._open, self._appending) if commit is not None]
+            self._to_encode.clear()
+            while self._encoding_count:
+                self._changed.wait()
+            commits = self._on_their_way()
         for commit in commits:
             commit.undo(self.state)
         with self._changed:
-            self._open = self._appending = self._failure = None
+            self._open = self._failure = None
+            self._appending.clear()
             self.state.sequence = commits[-1].sequence - 1 if commits else self.state.sequence
             self._changed.notify_all()
         for commit in reversed(commits):
@@ -294,29 +318,49 @@ class Writer:
     def _append_loop(self) -> None:
         while True:
             with self._changed:
-                while self._appending is None or self._failure is not None:
+                while not self._to_encode or self._failure is not None:
                     if self._stopped:
                         return
                     self._changed.wait()
-                commit = self._appending
+                commit = self._to_encode.popleft()
+                self._encoding_count += 1
+            encoded = self._encoded(commit)
+            with self._changed:
+                self._encoding_count -= 1
+                self._changed.notify_all()
+                while commit in self._appending and self._appending[0] is not commit:
+                    self._changed.wait()
+                if commit not in self._appending:
+                    # The commit before failed, and this one was taken back with it.
+                    continue
             try:
-                if commit.stored_count:
-                    self._append(commit)
+                self._write(commit, encoded)
             except Fault as failure:
                 with self._changed:
                     self._failure = failure
                     self._changed.notify_all()
                 continue
             with self._changed:
-                self._appending = None
+                self._appending.popleft()
                 self._changed.notify_all()
             for answer, ingested in commit.waiting:
                 answer.set_result(ingested)
 
-    def _append(self, commit: Commit) -> None:
-        """Stores a commit, or raises Fault where it is certainly not stored."""
+    def _encoded(self, commit: Commit) -> Encoded | Exception | None:
+        """The commit as it is stored; None where it stores nothing. What goes wrong is raised when its turn comes."""
         try:
-            segment, keys = segment_of(commit, self._journal, self._hasher)
+            return segment_of(commit, self._journal, self._hasher) if commit.stored_count else None
+        except Exception as error:
+            return error
+
+    def _write(self, commit: Commit, encoded: Encoded | Exception | None) -> None:
+        """Stores a commit, or raises Fault where it is certainly not stored."""
+        if encoded is None:
+            return
+        try:
+            if isinstance(encoded, Exception):
+                raise encoded
+            segment, keys = encoded
             self._store(commit.sequence - 1, segment)
         except Fenced as error:
             self._fenced = Fault(ErrorCode.COMMIT_FAILED, f"another server has taken this book over: {error}")
@@ -357,9 +401,10 @@ class Writer:
                     # Only now that nothing more is taken, for its caller may try again at once.
                     self._staging.answer.set_exception(error)
                 waiting = [item.answer for item in (self._staging, *self._queue) if item is not None]
-                for commit in (self._open, self._appending):
-                    waiting += [answer for answer, _ in commit.waiting] if commit is not None else []
+                waiting += [answer for commit in self._on_their_way() for answer, _ in commit.waiting]
                 self._queue.clear()
+                self._to_encode.clear()
+                self._appending.clear()
                 self._closing = self._stopped = True
                 self._changed.notify_all()
             for answer in waiting:

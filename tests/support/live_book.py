@@ -105,7 +105,7 @@ class LiveBook:
 
     def _staged_count(self) -> int:
         writer = self.book._writer
-        return sum(len(commit.waiting) for commit in (writer._open, writer._appending) if commit is not None)
+        return sum(len(commit.waiting) for commit in writer._on_their_way())
 
     async def _send(self, events: Sequence[EventDict], duplicates_costed: bool) -> Ingested | Fault:
         try:

@@ -15,6 +15,15 @@ EMPTY = np.uint64(0)
 LOAD_NUMERATOR = 3
 LOAD_DENOMINATOR = 4
 
+PREPARED_CAPACITY_MIN = 1 << 18
+"""A smaller table grows faster than another thread could be asked."""
+_AHEAD_NUMERATOR = 3
+_AHEAD_DENOMINATOR = 4
+"""The next size is due when so much of the room is taken."""
+_PAGE_BYTES = 4096
+
+_Arrays = tuple[NDArray[np.uint64], NDArray[np.uint64]]
+
 
 @kernel
 def find(keys: NDArray[np.uint64], payloads: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> np.int64:
@@ -99,12 +108,18 @@ def remove_all(
 
 
 class HashTable:
-    """The table with its count and growth."""
+    """The table with its count and growth.
+
+    Memory that was never touched costs far more than moving the keys: a third of the time of a thread that stores
+    millions of keys a minute. So the next size is laid out ahead, by whoever asks `growth_due` and calls `prepare` on
+    another thread. Where nobody did, the table grows all the same.
+    """
 
     def __init__(self, capacity: int = 1 << 12) -> None:
-        self.keys = np.zeros((capacity, 2), dtype=np.uint64)
-        self.payloads = np.zeros(capacity, dtype=np.uint64)
+        self.keys, self.payloads = _empty(capacity)
         self.count = 0
+        self._prepared: _Arrays | None = None
+        self._asked_capacity = 0
 
     def reserve(self, more: int) -> None:
         """Makes room for so many more keys; the arrays may be new ones afterwards."""
@@ -113,10 +128,30 @@ class HashTable:
             capacity *= 2
         if capacity == len(self.payloads):
             return
-        keys = np.zeros((capacity, 2), dtype=np.uint64)
-        payloads = np.zeros(capacity, dtype=np.uint64)
+        prepared, self._prepared = self._prepared, None
+        fitting = prepared is not None and len(prepared[1]) == capacity
+        keys, payloads = prepared if prepared is not None and fitting else _empty(capacity)
         rehash(self.keys, self.payloads, keys, payloads)
         self.keys, self.payloads = keys, payloads
+
+    def growth_due(self) -> int:
+        """The capacity that will be wanted soon, 0 if none; each is answered once. For one thread at a time."""
+        capacity = 2 * len(self.payloads)
+        soon = (
+            self.count * LOAD_DENOMINATOR * _AHEAD_DENOMINATOR > len(self.payloads) * LOAD_NUMERATOR * _AHEAD_NUMERATOR
+        )
+        if not soon or capacity < PREPARED_CAPACITY_MIN or capacity == self._asked_capacity:
+            return 0
+        self._asked_capacity = capacity
+        return capacity
+
+    def prepare(self, capacity: int) -> None:
+        """Lays out empty arrays for a growth to `capacity`, every page of them touched. Safe beside all else."""
+        keys, payloads = _empty(capacity)
+        for array in (keys.reshape(-1), payloads):
+            array[:: _PAGE_BYTES // array.itemsize] = EMPTY
+        if capacity > len(self.payloads):
+            self._prepared = keys, payloads
 
     def put_all(self, keys: NDArray[np.uint64], payloads: NDArray[np.uint64]) -> None:
         """Puts m keys; a known key takes the new payload."""
@@ -133,3 +168,7 @@ class HashTable:
             self.count -= remove(self.keys, self.payloads, np.uint64(low), np.uint64(high))
             return
         self.put_all(np.array([[low, high]], dtype=np.uint64), np.array([payload], dtype=np.uint64))
+
+
+def _empty(capacity: int) -> _Arrays:
+    return np.zeros((capacity, 2), dtype=np.uint64), np.zeros(capacity, dtype=np.uint64)
