@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from tallybook.v1 import determinants_pb2
+from tallybook_server import limits
 from tallybook_server.book import Book
 from tallybook_server.journal.interface import Journal
 from tallybook_server.services import stored_lists
 from tallybook_server.services.determinants import DeterminantsService
 from tallybook_server.services.readings import ReadingsStream
-from tallybook_server.services.streaming import Turn
+from tallybook_server.services.streaming import AnswersInOrder, Turn
+from tallybook_server.services.unanswered import UnansweredBytes
 
 wire: Any = determinants_pb2
 MINUTE_US = 60_000_000
@@ -99,12 +101,14 @@ class MeteredBook:
         async def beside(work: Any, *arguments: Any) -> Any:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
 
-        async def send() -> list[Any]:
-            stream, earlier, answers = ReadingsStream(self.book, beside), None, []
+        async def sent() -> AsyncIterator[bytes]:
             for each in messages:
-                earlier = Turn(earlier)
-                answers.append(asyncio.ensure_future(stream.answer(each.SerializeToString(), earlier)))
-            return list(await asyncio.gather(*answers))
+                yield each.SerializeToString()
+
+        async def send() -> list[Any]:
+            stream, unanswered = ReadingsStream(self.book, beside), UnansweredBytes(limits.UNANSWERED_BYTES_MAX)
+            answers = AnswersInOrder(sent(), stream.answer, unanswered).answers()
+            return [stream.with_progress(each) async for each in answers]
 
         return self._runner.run(send())
 
