@@ -66,6 +66,16 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.stored_readings import (
+    Acknowledgement,
+    BillingMessage,
+    BillingReading,
+    Delivery,
+    ReadingsAnswer,
+    ReadingsBatch,
+    RefusedDelivery,
+    StoredReading,
+)
 from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer, ExceptionalRow, RetryPolicy
 
 __all__ = [
@@ -75,10 +85,13 @@ __all__ = [
     "DETERMINANTS_SCHEMA",
     "WINDOW_BATCHES",
     "AbortedError",
+    "Acknowledgement",
     "AmountLine",
     "AnyEvent",
     "Batch",
     "BatchAnswer",
+    "BillingMessage",
+    "BillingReading",
     "CatalogChange",
     "CatalogVersion",
     "Cause",
@@ -92,6 +105,7 @@ __all__ = [
     "DeadlineExceededError",
     "DeleteResult",
     "DeleteStatus",
+    "Delivery",
     "Determinant",
     "Determinants",
     "DeterminantsAnswer",
@@ -118,6 +132,9 @@ __all__ = [
     "PeriodCost",
     "PermissionDeniedError",
     "Progress",
+    "ReadingsAnswer",
+    "ReadingsBatch",
+    "RefusedDelivery",
     "ReprocessProgress",
     "RetryPolicy",
     "RowFault",
@@ -125,6 +142,7 @@ __all__ = [
     "Span",
     "Status",
     "StoredEvent",
+    "StoredReading",
     "TallybookError",
     "TaxSummary",
     "UnauthenticatedError",

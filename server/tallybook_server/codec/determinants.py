@@ -22,6 +22,7 @@ from tallybook_engine.determinants.calculate import MAX_PERIOD_US, check_request
 from tallybook_engine.determinants.configuration import TimesliceGroup
 from tallybook_engine.determinants.interval import period_frame
 from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.metering import Metering
 from tallybook_engine.determinants.readings import Readings
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
@@ -34,7 +35,7 @@ from tallybook_engine.determinants.request import (
 from tallybook_engine.determinants.result import Cancellation, Cause, Counts, Determinant, Peak, Reason, Result
 from tallybook_server import limits
 from tallybook_server.codec.instants import DAY_US, instant_us, read_instant, read_interval, read_time_of_day
-from tallybook_server.codec.metering import check_count, check_name, read_configuration, read_word
+from tallybook_server.codec.metering import check_count, check_name, configuration_of, read_metering, read_word
 from tallybook_server.codec.readings import read_readings
 from tallybook_server.codec.results import timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
@@ -58,20 +59,28 @@ class Asked(NamedTuple):
     """Everything that a calculation needs."""
 
     request: BillingRequest
-    readings: dict[str, Readings]
+    readings: dict[str, Readings] | None
+    """None: those of the book are meant."""
     configuration: BillingConfiguration
 
 
-def read_request(message: Any) -> Asked:
-    """A `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong."""
+def read_request(message: Any, metering: Metering | None = None) -> Asked:
+    """A `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong.
+
+    `metering` is the message's configuration over that of the book; without it there is no book.
+    """
     request = _billing_request(message.billing_request)
-    configuration = read_configuration(message.configuration, request.datasource)
+    if metering is None:
+        metering = read_metering(message.configuration)
+    configuration = configuration_of(metering, request.datasource, "billing_request.datasource")
     try:
         check_request(request, configuration)
     except RequestFault as fault:
         field, _, found = str(fault).partition(": ")
         raise field_invalid(f"billing_request.{field}", found) from None
     check_size(request, configuration)
+    if not message.readings and not message.arrow:
+        return Asked(request, None, configuration)
     readings = read_readings(message, configuration)
     check_demands(request, readings)
     return Asked(request, readings, configuration)

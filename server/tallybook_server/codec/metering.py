@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeVar
@@ -17,7 +18,14 @@ from tallybook_engine.determinants.configuration import (
     TimesliceGroup,
     TimesliceInterval,
 )
-from tallybook_engine.determinants.quality import DEFAULT_QUALITY, MAX_STATUSES, QualityStatus, QualityTable
+from tallybook_engine.determinants.metering import (
+    NO_METERING,
+    Datasource,
+    Metering,
+    MeteringFault,
+    UnknownDatasource,
+)
+from tallybook_engine.determinants.quality import MAX_STATUSES, QualityStatus, QualityTable
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server import limits
 from tallybook_server.codec.instants import read_date, read_interval, read_time_of_day, read_tolerance
@@ -27,32 +35,65 @@ Word = TypeVar("Word", bound=Enum)
 Read = TypeVar("Read")
 
 
-def read_configuration(configuration: Any, datasource_id: str) -> BillingConfiguration:
-    """What a `DeterminantsConfiguration` says of one datasource. FIELD_INVALID for the first thing that is wrong."""
-    datasources = _by_id(configuration, "datasources", limits.CONFIGURED_OBJECTS_MAX, lambda each, _: each)
-    read_classifiers = _by_id(configuration, "channel_classifiers", limits.CONFIGURED_OBJECTS_MAX, _channel_classifier)
-    groups = _by_id(configuration, "timeslice_groups", limits.CONFIGURED_TABLES_MAX, _timeslice_group)
-    calendars = _by_id(configuration, "holiday_calendars", limits.CONFIGURED_TABLES_MAX, _holiday_calendar)
-    tables = _by_id(configuration, "quality_tables", limits.CONFIGURED_TABLES_MAX, _quality_table)
-    if datasource_id not in datasources:
-        raise field_invalid("billing_request.datasource", f'the configuration has no datasource "{datasource_id}"')
-    datasource = datasources[datasource_id]
-    path = f"configuration.datasources[{list(datasources).index(datasource_id)}]"
+def read_configuration(configuration: Any, datasource_id: str, book: Metering = NO_METERING) -> BillingConfiguration:
+    """What a `DeterminantsConfiguration`, and else the book, says of one datasource. FIELD_INVALID for the first thing
+    that is wrong.
+    """
+    return configuration_of(read_metering(configuration, book), datasource_id, "billing_request.datasource")
+
+
+def configuration_of(metering: Metering, datasource_id: str, path: str) -> BillingConfiguration:
+    """What is configured of the datasource that a field at `path` names. FIELD_INVALID where something is not."""
+    try:
+        return metering.of(datasource_id)
+    except UnknownDatasource:
+        raise field_invalid(path, f'the configuration has no datasource "{datasource_id[:100]}"') from None
+    except MeteringFault as fault:
+        here = f"configuration.datasources[{list(metering.datasources).index(datasource_id)}]"
+        raise field_invalid(f"{here}.{fault.path}", fault.message) from None
+
+
+def read_metering(configuration: Any, book: Metering = NO_METERING) -> Metering:
+    """A `DeterminantsConfiguration` and what the book has configured; what the message names wins."""
+    own = Metering(
+        _by_id(configuration, "datasources", limits.CONFIGURED_OBJECTS_MAX, _datasource),
+        _by_id(configuration, "channel_classifiers", limits.CONFIGURED_OBJECTS_MAX, _channel_classifier),
+        _by_id(configuration, "timeslice_groups", limits.CONFIGURED_TABLES_MAX, _timeslice_group),
+        _by_id(configuration, "holiday_calendars", limits.CONFIGURED_TABLES_MAX, _holiday_calendar),
+        _by_id(configuration, "quality_tables", limits.CONFIGURED_TABLES_MAX, _quality_table),
+    )
+    if book is NO_METERING:
+        return own
+    return Metering(
+        _over(own.datasources, book.datasources),
+        _over(own.classifiers, book.classifiers),
+        _over(own.timeslice_groups, book.timeslice_groups),
+        _over(own.holiday_calendars, book.holiday_calendars),
+        _over(own.quality_tables, book.quality_tables),
+        book.catalog_version,
+    )
+
+
+def _over(own: Mapping[str, Read], book: Mapping[str, Read]) -> Mapping[str, Read]:
+    return ChainMap(dict(own), book) if own else book  # type: ignore[arg-type]
+
+
+def _datasource(datasource: wire.Datasource, path: str) -> Datasource:
     check_count(datasource.channels, limits.DATASOURCE_CHANNELS_MAX, f"{path}.channels")
-    classifiers: dict[str, ChannelClassifier] = {}
+    channels: dict[str, str] = {}
     for index, channel in enumerate(datasource.channels):
         here = f"{path}.channels[{index}]"
         check_name(channel.name, f"{here}.name")
-        if channel.name in classifiers:
+        if channel.name in channels:
             raise field_invalid(f"{here}.name", f'"{channel.name}" is there twice')
-        classifiers[channel.name] = _named(read_classifiers, channel.classifier, f"{here}.classifier")
-    calendar = quality = None
-    if datasource.holiday_calendar:
-        calendar = _named(calendars, datasource.holiday_calendar, f"{path}.holiday_calendar")
-    if datasource.quality_table:
-        quality = _named(tables, datasource.quality_table, f"{path}.quality_table")
-    tolerance_us = read_tolerance(datasource, "register_tolerance", path)
-    return BillingConfiguration(classifiers, groups, calendar, quality or DEFAULT_QUALITY, tolerance_us)
+        channels[channel.name] = channel.classifier
+    return Datasource(
+        datasource.id,
+        tuple(channels.items()),
+        datasource.holiday_calendar or None,
+        datasource.quality_table or None,
+        read_tolerance(datasource, "register_tolerance", path),
+    )
 
 
 def _by_id(configuration: Any, field: str, count_max: int, read: Callable[[Any, str], Read]) -> dict[str, Read]:
@@ -67,12 +108,6 @@ def _by_id(configuration: Any, field: str, count_max: int, read: Callable[[Any, 
             raise field_invalid(f"{here}.id", f'"{each.id}" is there twice')
         found[each.id] = read(each, here)
     return found
-
-
-def _named(found: Mapping[str, Read], name: str, path: str) -> Read:
-    if name not in found:
-        raise field_invalid(path, f'"{name}" is not in the configuration')
-    return found[name]
 
 
 def check_count(entries: Sequence[Any], count_max: int, path: str) -> None:
