@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -181,6 +181,7 @@ def _encode_table(table: pa.Table) -> tuple[bytes, bytes | memoryview]:
     return schema, memoryview(stream)[len(schema) : len(stream) - len(_END_OF_STREAM)]
 
 
+@lru_cache(maxsize=64)
 def _schema_message(schema: pa.Schema) -> bytes:
     return schema.serialize().to_pybytes()
 
