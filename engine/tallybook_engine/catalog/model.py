@@ -13,6 +13,13 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
+from tallybook_engine.determinants.configuration import (
+    ChannelClassifier,
+    Datasource,
+    HolidayCalendar,
+    TimesliceGroup,
+)
+from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.pricing.model import Price, Rounding
 
 
@@ -193,7 +200,9 @@ class Contract:
                 yield (self, *path)
 
 
-CatalogObject = Tax | Meter | Product | Plan | Customer | Contract
+MeteringObject = QualityTable | HolidayCalendar | TimesliceGroup | ChannelClassifier | Datasource
+"""What is configured about meters, see `determinants/configuration`."""
+CatalogObject = Tax | Meter | Product | Plan | Customer | Contract | MeteringObject
 """What a catalogue keeps by id."""
 
 Kept = TypeVar("Kept", bound=CatalogObject)
@@ -216,3 +225,8 @@ class Catalog:
     customers: Mapping[str, Customer] = field(default_factory=_nothing)
     contracts: Mapping[str, Contract] = field(default_factory=_nothing)
     """Roots of the contract trees."""
+    quality_tables: Mapping[str, QualityTable] = field(default_factory=_nothing)
+    holiday_calendars: Mapping[str, HolidayCalendar] = field(default_factory=_nothing)
+    timeslice_groups: Mapping[str, TimesliceGroup] = field(default_factory=_nothing)
+    channel_classifiers: Mapping[str, ChannelClassifier] = field(default_factory=_nothing)
+    datasources: Mapping[str, Datasource] = field(default_factory=_nothing)

@@ -63,6 +63,14 @@ from tallybook_engine.pricing.model import (
     UnitConversion,
     Volume,
 )
+from tallybook_server.codec.metering import (
+    read_metering_objects,
+    write_channel_classifier,
+    write_datasource,
+    write_holiday_calendar,
+    write_quality_table,
+    write_timeslice_group,
+)
 
 Word = TypeVar("Word", bound=Enum)
 Number = TypeVar("Number", int, None)
@@ -125,6 +133,7 @@ def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
         contracts=tuple(
             reader.contract(each, f"contracts[{index}]", None) for index, each in enumerate(catalog.contracts)
         ),
+        **read_metering_objects(catalog, faults),
     )
 
 
@@ -174,6 +183,11 @@ def write_objects(objects: CatalogObjects) -> wire.Catalog:
         plans=[write_plan(each) for each in objects.plans],
         customers=[write_customer(each) for each in objects.customers],
         contracts=[write_contract(each) for each in objects.contracts],
+        quality_tables=[write_quality_table(each) for each in objects.quality_tables],
+        holiday_calendars=[write_holiday_calendar(each) for each in objects.holiday_calendars],
+        timeslice_groups=[write_timeslice_group(each) for each in objects.timeslice_groups],
+        channel_classifiers=[write_channel_classifier(each) for each in objects.channel_classifiers],
+        datasources=[write_datasource(each) for each in objects.datasources],
     )
 
 
