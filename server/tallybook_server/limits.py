@@ -59,6 +59,9 @@ CONFIGURED_OBJECTS_MAX = 1_000
 CONFIGURED_TABLES_MAX = 64
 """Timeslice groups of a request's configuration, holiday calendars, and quality tables."""
 
+CIM_REQUEST_BYTES_MAX = 1_048_576
+"""Size of a CIM request in a billing request; more is FIELD_INVALID."""
+
 HISTORY_MONTHS_MAX = 1_200
 """Months that a demand scheme may look back, and peaks of its history."""
 

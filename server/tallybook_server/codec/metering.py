@@ -88,7 +88,8 @@ def read_metering(configuration: Any, book: Catalog | None = None) -> Catalog:
     base = book or Catalog()
     own = {kind: {each.id: each for each in objects[kind]} for kind in METERING_KINDS if objects[kind]}
     # The book may have a hundred thousand datasources: none is copied.
-    merged = replace(base, **{kind: ChainMap(each, getattr(base, kind)) for kind, each in own.items()})
+    over: dict[str, Any] = {kind: ChainMap(each, getattr(base, kind)) for kind, each in own.items()}
+    merged = replace(base, **over)
     check_metering(merged, CatalogObjects(**objects), faults)
     if found := faults.ordered():
         raise _configuration_invalid(found)

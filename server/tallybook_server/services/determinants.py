@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc.aio import ServicerContext
 
 from tallybook.v1 import determinants_pb2 as wire
+from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.determinants.result import Cancellation
 from tallybook_server import limits
 from tallybook_server.billing import outcome_of
@@ -29,31 +30,43 @@ SERVICE = "tallybook.v1.DeterminantsService"
 Context = ServicerContext[Any, Any]
 
 
+class CatalogBook(Protocol):
+    """What the service needs of a book."""
+
+    def catalog(self) -> Catalog:
+        """The current version."""
+
+
 class DeterminantsService:
     """Everything but the transport happens on the executor's threads; nothing is stored."""
 
-    def __init__(self, executor: Executor, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, book_of: Callable[[Context], CatalogBook], executor: Executor, now_us: Callable[[], int]
+    ) -> None:
+        """`book_of` answers the book that a call's credential names."""
+        self._book_of = book_of
         self._executor = executor
         self._now_us = now_us
         self._unanswered = UnansweredBytes(limits.UNANSWERED_BYTES_MAX)
 
-    async def CalculateDeterminants(self, request: bytes, _context: Context) -> wire.CalculateDeterminantsResponse:
+    async def CalculateDeterminants(self, request: bytes, context: Context) -> wire.CalculateDeterminantsResponse:
         """One billing request."""
         if not self._unanswered.take(len(request)):
             raise Fault(ErrorCode.OVERLOADED, f"{limits.UNANSWERED_BYTES_MAX} bytes of requests are unanswered.")
         try:
-            return await self._beside(self._calculate, request)
+            return await self._beside(self._calculate, request, self._book_of(context).catalog())
         finally:
             self._unanswered.give_back(len(request))
 
     async def StreamingCalculateDeterminants(
-        self, requests: AsyncIterator[bytes], _context: Context
+        self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[wire.StreamingCalculateDeterminantsResponse]:
         """Many requests: what is wrong with one is its answer, and the stream goes on."""
         progress = wire.DeterminantsProgress()
+        book = self._book_of(context)
 
         async def answer(message: bytes, _turn: Turn) -> wire.StreamingCalculateDeterminantsResponse:
-            return await self._beside(self._answer, message)
+            return await self._beside(self._answer, message, book.catalog())
 
         async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
             progress.answered_count += 1
@@ -62,20 +75,20 @@ class DeterminantsService:
             response.progress.CopyFrom(progress)
             yield response
 
-    def _calculate(self, request: bytes) -> wire.CalculateDeterminantsResponse:
-        outcome = outcome_of(parsed(CalculateDeterminantsEnvelope, request))
+    def _calculate(self, request: bytes, catalog: Catalog) -> wire.CalculateDeterminantsResponse:
+        outcome = outcome_of(parsed(CalculateDeterminantsEnvelope, request), catalog)
         if isinstance(outcome, Cancellation):
             raise codec.cancelled(outcome)
         return wire.CalculateDeterminantsResponse(result=codec.result_message(outcome, self._now_us()))
 
-    def _answer(self, message: bytes) -> wire.StreamingCalculateDeterminantsResponse:
+    def _answer(self, message: bytes, catalog: Catalog) -> wire.StreamingCalculateDeterminantsResponse:
         """The answer to one message of a stream; never raises."""
         response = wire.StreamingCalculateDeterminantsResponse()
         try:
             check_size(message)
             envelope = parsed(StreamingCalculateDeterminantsEnvelope, message)
             response.request_number = envelope.request_number
-            outcome = outcome_of(envelope.request)
+            outcome = outcome_of(envelope.request, catalog)
             if isinstance(outcome, Cancellation):
                 response.cancellation.CopyFrom(codec.cancellation_message(outcome))
             else:
