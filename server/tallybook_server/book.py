@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
+from tallybook_engine.catalog.metering import billing_configuration
 from tallybook_engine.catalog.model import Catalog, Customer, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
+from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays, row_costs
@@ -57,7 +60,7 @@ from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.keys import check_book_name
 from tallybook_server.maintenance import Maintenance
-from tallybook_server.writer import Ingested, Writer
+from tallybook_server.writer import Ingested, Parcel, Stored, Writer
 
 AFFECTED_LINES_MAX = 1_000
 """Affected lines that an answer shows."""
@@ -238,6 +241,33 @@ class Book:
                     if len(found) == limit:
                         return found
         return found
+
+    # --- Readings ---------------------------------------------------------------------------------------------------
+
+    def billing_configuration(self, datasource_id: str) -> BillingConfiguration:
+        """What the current catalogue says of a datasource, with its version. KeyError where it has none."""
+        return billing_configuration(self._versions.current, datasource_id)
+
+    def partitions(self, datasources: Sequence[str]) -> list[int]:
+        """The partition of each datasource. Safe from any thread."""
+        texts = pa.array(datasources, type=pa.string())
+        return self._state.hasher.partitions(texts, self._journal.partition_count).tolist()
+
+    async def store(self, parcel: Parcel) -> Stored:
+        """Stores readings, values of BILLING channels and billing messages; answers once they are durable."""
+        return await _done(self._writer.store(parcel))
+
+    def committed_sequence(self, as_of_sequence: int = 0) -> int:
+        """The last committed sequence, or an earlier one that is asked for. SEQUENCE_NOT_COMMITTED for a later one."""
+        last = self._journal.last_sequence
+        if as_of_sequence > last:
+            raise Fault(ErrorCode.SEQUENCE_NOT_COMMITTED, f"the book ends at sequence {last}, before {as_of_sequence}")
+        return as_of_sequence or last
+
+    @property
+    def readings(self) -> Journal:
+        """What was stored beside events. Safe from any thread."""
+        return self._journal
 
     # --- Totals and lines -------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from tallybook_engine.ledger.references import DELETED_BIT, Hasher
 from tallybook_engine.ledger.reprocess import ReprocessPiece, undo_reprocess
 from tallybook_engine.ledger.segments import (
     FORMAT_VERSION,
+    NOTHING,
     RATING_VERSION,
     Decoded,
     RecordKind,
@@ -30,6 +31,7 @@ from tallybook_engine.ledger.segments import (
 )
 from tallybook_engine.ledger.stage import EventPiece, Records, event_records, joined, undo_events
 from tallybook_engine.ledger.state import State
+from tallybook_server.journal.attached import Attached, BillingValueRow, MessageRow, ReadingBlock
 from tallybook_server.journal.interface import Journal, Segment, SegmentHeader
 
 Piece = EventPiece | DeletePiece | ReprocessPiece
@@ -45,6 +47,9 @@ class Commit:
     charge_names: list[str]
     """Of the pools, as far as they went when the commit was opened; extended before it is stored."""
     pieces: list[Piece] = field(default_factory=list)
+    blocks: list[ReadingBlock] = field(default_factory=list)
+    values: list[BillingValueRow] = field(default_factory=list)
+    messages: list[MessageRow] = field(default_factory=list)
     waiting: list[tuple[Future[Any], Any]] = field(default_factory=list)
     """Futures, each with what it is answered once the commit is durable."""
     row_count: int = 0
@@ -60,9 +65,20 @@ class Commit:
         self._tables = None
 
     @property
-    def stored_count(self) -> int:
-        """Records that the commit stores."""
+    def record_count(self) -> int:
+        """Records of events that the commit stores."""
         return sum(_record_count(piece) for piece in self.pieces)
+
+    @property
+    def stored_count(self) -> int:
+        """Everything that the commit stores."""
+        return self.record_count + len(self.blocks) + len(self.values) + len(self.messages)
+
+    def attached(self) -> Attached | None:
+        """What the commit stores beside its segment."""
+        if not (self.blocks or self.values or self.messages):
+            return None
+        return Attached(self.receipt_time_us, self.blocks, self.values, self.messages)
 
     def tables(self) -> Tables:
         """The commit as Arrow tables, records in row order."""
@@ -128,8 +144,18 @@ def _record_count(piece: Piece) -> int:
 def segment_of(commit: Commit, journal: Journal, hasher: Hasher) -> tuple[Segment, NDArray[np.uint64]]:
     """(the segment, [n, 3] keys and locations of its records).
 
-    Records are sorted by partition, and within one stay in the order of their rows.
+    Records are sorted by partition, and within one stay in the order of their rows. Without a record it is empty.
     """
+    if commit.record_count == 0:
+        empty = packed(
+            Decoded(commit.sequence, NOTHING),
+            commit.sequence,
+            np.zeros(journal.partition_count, np.int64),
+            commit.receipt_time_us,
+            commit.catalog_version,
+            journal,
+        )
+        return empty, np.zeros((0, 3), np.uint64)
     tables = commit.tables()
     partitions = record_partitions(tables.records, hasher, journal.partition_count)
     ordered = tables
@@ -155,9 +181,12 @@ def packed(
     catalog_version: int,
     journal: Journal,
 ) -> Segment:
-    """Tables, whose records are sorted by partition, as a segment; their schema goes to the journal first."""
-    schema, body = encode(decoded.tables)
-    times_us = numpy_of(decoded.column("time_us"))
+    """Tables, whose records are sorted by partition, as a segment; their schema goes to the journal first.
+
+    Without a record there is no body.
+    """
+    schema, body = (b"", b"") if decoded.is_empty else encode(decoded.tables)
+    times_us = numpy_of(decoded.column("time_us")) if not decoded.is_empty else np.zeros(1, np.int64)
     header = SegmentHeader(
         record_count=decoded.tables.records.num_rows,
         posting_count=decoded.tables.postings.num_rows,
@@ -170,7 +199,7 @@ def packed(
         rating_version=RATING_VERSION,
         tzdata_version=tzdata_version(),
         crc32=zlib.crc32(body),
-        schema_id=journal.put_schema(schema),
+        schema_id=journal.put_schema(schema) if schema else 0,
     )
     return Segment(decoded.first_sequence, last_sequence, header, body)
 

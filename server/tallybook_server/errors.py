@@ -77,7 +77,7 @@ class ErrorCode(Enum):
     )
     TOO_MANY_SELECTORS = ErrorKind(_EXHAUSTED, False, "More events named in one message than the limit: split it.")
     TOO_MANY_READINGS = ErrorKind(
-        _EXHAUSTED, False, "More readings in one billing request than the limit: split it by period or channel."
+        _EXHAUSTED, False, "More readings in one message or request than the limit: split it by period or channel."
     )
     TOO_MANY_DETERMINANTS = ErrorKind(
         _EXHAUSTED, False, "A billing request asks for more determinants than the limit: split it."
@@ -127,6 +127,11 @@ class ErrorCode(Enum):
     )
     HOLIDAY_CALENDAR_NOT_VALID = ErrorKind(
         _PRECONDITION, False, "Cancelled: the holiday calendar does not speak of the whole period."
+    )
+    STORED_READINGS_DO_NOT_FIT = ErrorKind(
+        _PRECONDITION,
+        False,
+        "Stored readings have another unit, more decimals or another status than their channel is configured with now.",
     )
     DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 

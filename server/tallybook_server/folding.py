@@ -51,14 +51,17 @@ def open_book(journal: Journal, *, from_snapshot: bool = True) -> Folded:
     sequence = _restore_snapshot(journal, state, versions.catalog) if from_snapshot else 0
     state.references.reserve(sum(each.header.record_count for each in journal.headers(after_sequence=sequence)))
     runs = []
-    for segment in records.segments(after_sequence=sequence):
-        # A merged segment may reach back over the snapshot.
-        decoded = segment.behind(sequence)
-        for version in pinned_versions(decoded):
-            state.knows(versions.catalog(version))
-        last = int(decoded.locations.max()) >> 24
-        fold(state, decoded, last)
-        runs.append((last, key_run(decoded, state.hasher)))
+    for segment in journal.read(after_sequence=sequence):
+        # A merged segment may reach back over the snapshot, and one of readings has no records.
+        decoded = records.opened(segment)
+        decoded = decoded if decoded.is_empty else decoded.behind(sequence)
+        if not decoded.is_empty:
+            for version in pinned_versions(decoded):
+                state.knows(versions.catalog(version))
+            fold(state, decoded, segment.last_sequence)
+            runs.append((segment.last_sequence, key_run(decoded, state.hasher)))
+        state.sequence = segment.last_sequence
+        state.receipt_time_us = max(state.receipt_time_us, segment.header.receipt_time_us)
     settle(state)
     state.adopt(versions.current)
     return Folded(state, versions, records, sequence, runs)

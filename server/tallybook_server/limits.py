@@ -38,6 +38,24 @@ CELLS_IN_MESSAGE_MAX = EVENTS_IN_BATCH_MAX * VALUES_IN_EVENT_MAX
 READINGS_IN_REQUEST_MAX = 1_048_576
 """Readings of one billing request; more is TOO_MANY_READINGS."""
 
+SUPERSEDED_READINGS_MAX = 16 * READINGS_IN_REQUEST_MAX
+"""Stored readings that one billing request goes through, superseded ones too; more is TOO_MANY_READINGS."""
+
+READINGS_IN_BATCH_MAX = 2_097_152
+"""Readings of one message of IngestReadings; more is TOO_MANY_READINGS."""
+
+BLOCKS_IN_BATCH_MAX = 65_536
+"""Stretches of 32 days of channels that one message of IngestReadings touches; more is TOO_MANY_READINGS."""
+
+REFUSED_DELIVERIES_MAX = 1_000
+"""Refused deliveries that the answer to one message of IngestReadings shows."""
+
+ACKNOWLEDGED_MESSAGES_MAX = 1_000
+"""Messages of one AcknowledgeBillingMessages; more is FIELD_INVALID."""
+
+MESSAGES_BYTES_MAX = 3 * 1024 * 1024
+"""A page of billing messages ends after documents of so many bytes; it has one message at least."""
+
 DEMAND_READINGS_MAX = 262_144
 """Readings that the demands of a billing request look at, each demand's channels counted; more is TOO_MANY_READINGS."""
 

@@ -185,7 +185,7 @@ def midnight_us(zone: str, day: date) -> int:
 def determinants(request: wire.CalculateDeterminantsRequest, now_us: int) -> wire.DeterminantsResult:
     """What a server would answer. DeterminantsError for what it would refuse or cancel."""
     try:
-        outcome = outcome_of(CalculateDeterminantsEnvelope.FromString(request.SerializeToString()))
+        outcome, _ = outcome_of(CalculateDeterminantsEnvelope.FromString(request.SerializeToString()))
         if isinstance(outcome, Cancellation):
             raise cancelled(outcome)
     except Fault as fault:
@@ -216,7 +216,8 @@ def sliced_load(request: wire.CalculateDeterminantsRequest) -> SlicedLoad | None
 
     The request is one that was answered.
     """
-    billing, found, configuration = read_request(CalculateDeterminantsEnvelope.FromString(request.SerializeToString()))
+    billing, given, configuration = read_request(CalculateDeterminantsEnvelope.FromString(request.SerializeToString()))
+    found = given or {}
     channels = [each.channel for each in billing.channels] + [each.channel for each in billing.demands]
     taken = [name for name in channels if configuration.classifiers[name].kind is ChannelKind.INTERVAL]
     if not taken or taken[0] not in found or billing.start_us == billing.end_us:

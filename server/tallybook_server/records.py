@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tallybook_engine.ledger.references import Hasher
-from tallybook_engine.ledger.segments import Decoded, decode
+from tallybook_engine.ledger.segments import NOTHING, Decoded, decode
 from tallybook_server.journal.interface import Journal, Segment
 
 DECODED_RECORDS_MAX = 4_000_000
@@ -34,23 +34,28 @@ class JournalRecords:
         return self._holding(sequence)[0]
 
     def behind(self, sequence: int) -> Iterator[Decoded]:
-        """Every segment with a sequence behind one, in order; the first may hold earlier ones too.
+        """Every segment with records behind a sequence, in order; the first may hold earlier ones too.
 
         Each record comes once, whatever is merged meanwhile.
         """
         done = sequence
         while done < self._journal.last_sequence:
             decoded, last = self._holding(done + 1)
-            yield decoded if done == sequence else decoded.behind(done)
+            found = decoded if done == sequence or decoded.is_empty else decoded.behind(done)
+            if not found.is_empty:
+                yield found
             done = last
 
     def segments(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Decoded]:
-        """Every segment with a sequence in (after_sequence, upto], in order."""
+        """Every segment with records and a sequence in (after_sequence, upto], in order."""
         for segment in self._journal.read(after_sequence, upto):
-            yield self.opened(segment)
+            if segment.header.record_count:
+                yield self.opened(segment)
 
     def opened(self, segment: Segment) -> Decoded:
         """A segment's body, decoded."""
+        if segment.header.record_count == 0:
+            return Decoded(segment.first_sequence, NOTHING)
         return Decoded(segment.first_sequence, decode(self._schema(segment.header.schema_id), segment.body))
 
     def of_customer(self, reference: str) -> Iterator[tuple[Decoded, NDArray[np.int64]]]:

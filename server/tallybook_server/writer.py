@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from tallybook_engine.ledger.stage import stage_events
 from tallybook_engine.ledger.state import State
 from tallybook_server.commits import Commit, segment_of
 from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.attached import Attached, BillingValueRow, MessageRow, ReadingBlock, position_of
 from tallybook_server.journal.interface import (
     CommitFailed,
     Fenced,
@@ -45,6 +47,8 @@ COMMIT_ROWS_MAX = 65_536
 """Rows after which a commit takes no more, however many wait."""
 QUEUED_ROWS_MAX = 1_048_576
 """Rows that may wait to be staged; more are OVERLOADED."""
+ROW_BYTES = 256
+"""So many bytes of what is stored beside events count as one row, where they are more than its own rows."""
 
 EXPECTED_ERRORS = (Fault, JournalError, CatalogInvalidError)
 """After one of these the ledger is as it was before the work that raised it."""
@@ -66,6 +70,39 @@ class Ingested:
 class _Events:
     columns: EventColumns
     answer: Future[Ingested]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is stored beside events: nothing of the ledger's, so it needs no staging."""
+
+    blocks: Sequence[ReadingBlock] = ()
+    values: Sequence[BillingValueRow] = ()
+    messages: Sequence[MessageRow] = ()
+
+    @cached_property
+    def row_count(self) -> int:
+        """As a measure of work, comparable with rows of events."""
+        rows = len(self.blocks) + len(self.values) + len(self.messages)
+        byte_count = sum(len(each.body) for each in self.blocks) + sum(len(each.body) for each in self.values)
+        byte_count += sum(len(each.document) for each in self.messages)
+        return max(rows, byte_count // ROW_BYTES)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a parcel is."""
+
+    sequence: int
+    """0 where it was empty."""
+    receipt_time_us: int
+    message_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    parcel: Parcel
+    answer: Future[Stored]
 
 
 @dataclass(frozen=True)
@@ -100,9 +137,9 @@ class Writer:
         self.future_limit_us = future_limit_us
         self._committed = committed
         self._changed = threading.Condition()
-        self._queue: deque[_Events | _Alone] = deque()
+        self._queue: deque[_Events | _Parcel | _Alone] = deque()
         self._queued_rows = 0
-        self._staging: _Events | _Alone | None = None
+        self._staging: _Events | _Parcel | _Alone | None = None
         self._open: Commit | None = None
         self._appending: Commit | None = None
         self._failure: Fault | None = None
@@ -128,6 +165,16 @@ class Writer:
             self._queued_rows += columns.row_count
         return answer
 
+    def store(self, parcel: Parcel) -> Future[Stored]:
+        """Stores readings and messages; answers once they are durable. Raises Fault OVERLOADED where too many wait."""
+        answer: Future[Stored] = _promised()
+        with self._changed:
+            if self._queued_rows and self._queued_rows + parcel.row_count > QUEUED_ROWS_MAX:
+                raise Fault(ErrorCode.OVERLOADED, f"{self._queued_rows} rows wait to be stored")
+            self._enqueue(_Parcel(parcel, answer))
+            self._queued_rows += parcel.row_count
+        return answer
+
     def alone(self, work: Callable[[], Answer], *, changes: bool = False) -> Future[Answer]:
         """Runs work on the staging thread with nothing on its way, and answers what it returns or raises.
 
@@ -147,7 +194,7 @@ class Writer:
         for thread in self._threads:
             thread.join()
 
-    def _enqueue(self, item: _Events | _Alone) -> None:
+    def _enqueue(self, item: _Events | _Parcel | _Alone) -> None:
         if self._fenced is not None:
             raise self._fenced
         if self._closing:
@@ -175,7 +222,7 @@ class Writer:
     def decoded(self, sequence: int) -> Decoded:
         """Records of a commit that is stored or on its way. Only on the staging thread."""
         for commit in (self._open, self._appending):
-            if commit is not None and commit.sequence == sequence and commit.stored_count:
+            if commit is not None and commit.sequence == sequence and commit.record_count:
                 return commit.decoded()
         return self._records.decoded(sequence)
 
@@ -200,6 +247,8 @@ class Writer:
                 self._take_back(failed)
             elif isinstance(item, _Events):
                 self._stage(item)
+            elif isinstance(item, _Parcel):
+                self._join(item)
             elif item is not None:
                 _do(item)
 
@@ -217,7 +266,7 @@ class Writer:
     def _drained(self) -> bool:
         return self._open is None and self._appending is None
 
-    def _next_item(self) -> _Events | _Alone | None:
+    def _next_item(self) -> _Events | _Parcel | _Alone | None:
         """What to do next; None to hand the open commit over."""
         if not self._queue:
             return None
@@ -229,7 +278,7 @@ class Writer:
         if full or (self._open is not None and self._appending is None):
             return None
         self._queue.popleft()
-        self._queued_rows -= first.columns.row_count
+        self._queued_rows -= first.parcel.row_count if isinstance(first, _Parcel) else first.columns.row_count
         return first
 
     def _hand_over(self) -> None:
@@ -260,6 +309,27 @@ class Writer:
         commit.size += item.columns.row_count
         stored = len(piece.rows) > 0
         commit.waiting.append((item.answer, Ingested(piece.outcome, commit.sequence if stored else 0)))
+        with self._changed:
+            self._open = commit
+            if stored:
+                self.state.sequence = commit.sequence
+            self._changed.notify_all()
+
+    def _join(self, item: _Parcel) -> None:
+        """Puts a parcel into the open commit."""
+        parcel = item.parcel
+        commit = self._open
+        if commit is None:
+            commit = self._new_commit()
+        first = len(commit.messages)
+        commit.blocks.extend(parcel.blocks)
+        commit.values.extend(value._replace(message_row=value.message_row + first) for value in parcel.values)
+        commit.messages.extend(parcel.messages)
+        commit.size += parcel.row_count
+        ids = tuple(position_of(commit.sequence, first + row) for row in range(len(parcel.messages)))
+        stored = parcel.row_count > 0
+        answer = Stored(commit.sequence if stored else 0, commit.receipt_time_us, ids)
+        commit.waiting.append((item.answer, answer))
         with self._changed:
             self._open = commit
             if stored:
@@ -317,7 +387,7 @@ class Writer:
         """Stores a commit, or raises Fault where it is certainly not stored."""
         try:
             segment, keys = segment_of(commit, self._journal, self._hasher)
-            self._store(commit.sequence - 1, segment)
+            self._store(commit.sequence - 1, segment, commit.attached())
         except Fenced as error:
             self._fenced = Fault(ErrorCode.COMMIT_FAILED, f"another server has taken this book over: {error}")
             raise self._fenced from error
@@ -335,15 +405,16 @@ class Writer:
             raise Fault(ErrorCode.COMMIT_FAILED, "nothing was stored, resend the same references") from error
         self._committed(segment, keys)
 
-    def _store(self, expected_sequence: int, segment: Segment) -> None:
+    def _store(self, expected_sequence: int, segment: Segment, attached: Attached | None) -> None:
         try:
-            self._journal.append(expected_sequence, segment)
+            self._journal.append(expected_sequence, segment, attached)
         except OutcomeUnknown as unknown:
             # The journal's tail tells: what it holds counts, and what it does not hold was never written.
             if self._journal.last_sequence != segment.last_sequence:
                 raise CommitFailed(str(unknown)) from unknown
             stored = self._journal.segment_of(segment.last_sequence)
-            if stored.header.crc32 != segment.header.crc32:
+            beside = None if attached is None else attached.summary()
+            if stored.header != segment.header or self._journal.attached_summary(segment.last_sequence) != beside:
                 raise CommitFailed(f"another segment stands at {segment.last_sequence}") from unknown
 
     def _guarded(self, loop: Callable[[], None]) -> None:

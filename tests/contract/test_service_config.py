@@ -20,6 +20,7 @@ CONFIG = json.loads(CONFIG_TEXT)
 # Resent by the caller: gRPC's replay would hold a whole stream in memory.
 RESENT_BY_THE_CALLER = {
     "tallybook.v1.IngestService/StreamingIngestEvents",
+    "tallybook.v1.IngestService/IngestReadings",
     "tallybook.v1.CatalogService/StreamingApplyCatalog",
     "tallybook.v1.DeterminantsService/StreamingCalculateDeterminants",
 }

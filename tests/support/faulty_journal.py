@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 
+from tallybook_server.journal.attached import (
+    Acknowledged,
+    Attached,
+    AttachedSummary,
+    StoredBlock,
+    StoredMessage,
+    StoredValue,
+)
 from tallybook_server.journal.interface import (
     CatalogVersion,
     CommitFailed,
@@ -83,12 +91,12 @@ class FaultyJournal:
     def claim(self) -> int:
         return self.journal.claim()
 
-    def append(self, expected_sequence: int, segment: Segment) -> None:
+    def append(self, expected_sequence: int, segment: Segment, attached: Attached | None = None) -> None:
         outcome = Outcome.FENCED if self._fenced else next(self._plan, Outcome.COMMITTED)
         self.outcomes[outcome] += 1
         match outcome:
             case Outcome.COMMITTED:
-                self.journal.append(expected_sequence, segment)
+                self.journal.append(expected_sequence, segment, attached)
             case Outcome.FAILED:
                 raise CommitFailed("planned: nothing was written")
             case Outcome.FULL:
@@ -98,7 +106,7 @@ class FaultyJournal:
                 raise Fenced("planned: claimed by another writer")
             case Outcome.UNKNOWN_WRITTEN | Outcome.UNKNOWN_LOST:
                 if outcome is Outcome.UNKNOWN_WRITTEN:
-                    self.journal.append(expected_sequence, segment)
+                    self.journal.append(expected_sequence, segment, attached)
                 self._unsettled_answers_left = self._unsettled_answers
                 raise OutcomeUnknown("planned: the commit was not confirmed")
 
@@ -137,6 +145,28 @@ class FaultyJournal:
 
     def drop_snapshots_before(self, sequence: int, name: str) -> None:
         self.journal.drop_snapshots_before(sequence, name)
+
+    def attached_summary(self, sequence: int) -> AttachedSummary | None:
+        return self.journal.attached_summary(sequence)
+
+    def receipt_times(self, sequences: Iterable[int]) -> dict[int, int]:
+        return self.journal.receipt_times(sequences)
+
+    def blocks(
+        self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[tuple[int, list[StoredBlock]]]:
+        return self.journal.blocks(datasource, channel, first_bucket, last_bucket, upto_sequence)
+
+    def billing_values(
+        self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
+    ) -> Iterator[StoredValue]:
+        return self.journal.billing_values(datasource, channel, start_us, end_us, upto_sequence)
+
+    def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
+        return self.journal.billing_messages(after_id)
+
+    def acknowledge(self, message_ids: Sequence[int]) -> Acknowledged:
+        return self.journal.acknowledge(message_ids)
 
     def close(self) -> None:
         self.journal.close()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tests.support.faulty_journal import FaultyJournal, Outcome
 
+from tallybook_server.journal.attached import Attached
 from tallybook_server.journal.interface import Journal, Segment
 
 
@@ -28,6 +29,6 @@ class HeldJournal(FaultyJournal):
         finally:
             self._free.set()
 
-    def append(self, expected_sequence: int, segment: Segment) -> None:
+    def append(self, expected_sequence: int, segment: Segment, attached: Attached | None = None) -> None:
         self._free.wait()
-        super().append(expected_sequence, segment)
+        super().append(expected_sequence, segment, attached)

@@ -67,6 +67,16 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.stored_readings import (
+    Acknowledgement,
+    BillingMessage,
+    BillingReading,
+    Delivery,
+    ReadingsAnswer,
+    ReadingsBatch,
+    RefusedDelivery,
+    StoredReading,
+)
 from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer, ExceptionalRow, RetryPolicy
 
 __all__ = [
@@ -76,10 +86,13 @@ __all__ = [
     "DETERMINANTS_SCHEMA",
     "WINDOW_BATCHES",
     "AbortedError",
+    "Acknowledgement",
     "AmountLine",
     "AnyEvent",
     "Batch",
     "BatchAnswer",
+    "BillingMessage",
+    "BillingReading",
     "CatalogChange",
     "CatalogVersion",
     "Cause",
@@ -93,6 +106,7 @@ __all__ = [
     "DeadlineExceededError",
     "DeleteResult",
     "DeleteStatus",
+    "Delivery",
     "Determinant",
     "Determinants",
     "DeterminantsAnswer",
@@ -121,6 +135,9 @@ __all__ = [
     "PeriodCost",
     "PermissionDeniedError",
     "Progress",
+    "ReadingsAnswer",
+    "ReadingsBatch",
+    "RefusedDelivery",
     "ReprocessProgress",
     "RetryPolicy",
     "RowFault",
@@ -128,6 +145,7 @@ __all__ = [
     "Span",
     "Status",
     "StoredEvent",
+    "StoredReading",
     "TallybookError",
     "TaxSummary",
     "UnauthenticatedError",

@@ -40,7 +40,16 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
-from tallybook_client.stream import Batch, BatchAnswer, RetryPolicy, stream_batches
+from tallybook_client.stored_readings import (
+    Acknowledgement,
+    BillingMessage,
+    BillingReading,
+    ReadingsAnswer,
+    ReadingsBatch,
+    StoredReading,
+    readings_requests,
+)
+from tallybook_client.stream import Batch, BatchAnswer, RetryPolicy, stream_batches, stream_in_window
 
 BATCH_ROWS_DEFAULT = 32_768
 """Rows of one message of a stream: half of the limit, a few megabytes."""
@@ -212,6 +221,95 @@ class Client:
             if self._retry.gives_up(error, attempt):
                 raise error
             self._retry.wait(error, attempt)
+
+    # Readings
+
+    def ingest_readings(
+        self,
+        batches: Iterable[ReadingsBatch],
+        *,
+        configuration: determinants_pb2.DeterminantsConfiguration | None = None,
+    ) -> Iterator[ReadingsAnswer]:
+        """Store meter readings, any number of batches; yields the answer to each, in order, once it is durable.
+
+        A batch is a list of (datasource, readings of a channel as `channel_readings` makes them), or a frame with the
+        columns datasource, channel, time, value and quality (docs/arrow.md): at most 2,097,152 readings and 16 MiB.
+        `configuration` says what the catalogue does not say of the datasources. A delivery that is wrong is in its
+        batch's answer, and the others are stored.
+
+        Batches are taken as the server keeps up: at most 15 are unanswered. A broken connection is taken up again and
+        the unanswered batches are sent again, which changes nothing where they had been stored.
+        """
+        return stream_in_window(
+            lambda requests: self._ingest.IngestReadings(requests, metadata=self._metadata),
+            readings_requests(batches, configuration),
+            lambda request: request,
+            lambda response, _: ReadingsAnswer.read(response),
+            self._retry,
+        )
+
+    def list_readings(
+        self,
+        datasource: str,
+        channel: str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        *,
+        as_of_sequence: int = 0,
+        include_superseded: bool = False,
+    ) -> Iterator[StoredReading]:
+        """Stored readings of one channel by timestamp, at or after `start_time` and before `end_time`, page by page.
+
+        The last delivery of each timestamp, or every one.
+        """
+        request = determinants_pb2.ListReadingsRequest(
+            datasource=datasource,
+            channel=channel,
+            start_time=None if start_time is None else to_timestamp(start_time),
+            end_time=None if end_time is None else to_timestamp(end_time),
+            as_of_sequence=as_of_sequence,
+            include_superseded=include_superseded,
+        )
+        for page in self._pages(self._determinants.ListReadings, request):
+            yield from map(StoredReading.read, page.readings)
+
+    def list_billing_readings(
+        self,
+        datasource: str,
+        billing_channel: str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        *,
+        as_of_sequence: int = 0,
+        include_superseded: bool = False,
+    ) -> Iterator[BillingReading]:
+        """Stored determinants of one BILLING channel by the ends of their periods, at or after `start_time` and before
+        `end_time`, page by page. The last calculation of each period, or every one.
+        """
+        request = determinants_pb2.ListBillingReadingsRequest(
+            datasource=datasource,
+            billing_channel=billing_channel,
+            start_time=None if start_time is None else to_timestamp(start_time),
+            end_time=None if end_time is None else to_timestamp(end_time),
+            as_of_sequence=as_of_sequence,
+            include_superseded=include_superseded,
+        )
+        for page in self._pages(self._determinants.ListBillingReadings, request):
+            yield from map(BillingReading.read, page.readings)
+
+    def billing_messages(self) -> Iterator[BillingMessage]:
+        """The outbox: billing messages that are not acknowledged, first to last, page by page."""
+        request = determinants_pb2.ListBillingMessagesRequest()
+        for page in self._pages(self._determinants.ListBillingMessages, request):
+            yield from map(BillingMessage.read, page.messages)
+
+    def acknowledge(self, message_ids: Iterable[str]) -> Acknowledgement:
+        """Take billing messages out of the outbox, at most 1,000; durable when it returns, and safe to repeat."""
+        request = determinants_pb2.AcknowledgeBillingMessagesRequest(message_ids=message_ids)
+        response = self._call(self._determinants.AcknowledgeBillingMessages, request)
+        return Acknowledgement(
+            response.acknowledged_count, response.already_acknowledged_count, tuple(response.unknown_ids)
+        )
 
     # Totals
 

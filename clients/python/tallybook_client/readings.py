@@ -57,16 +57,18 @@ def _varint(value: int) -> bytes:
     return bytes(found)
 
 
-def readings_stream(frame: Frame) -> bytes:
-    """The Arrow stream of a frame with the columns channel, time, value and quality, and interval where wanted.
+def readings_stream(frame: Frame, *, with_datasource: bool = False) -> bytes:
+    """The Arrow stream of a frame with the columns channel, time, value and quality, and interval where wanted; with
+    the column datasource before them where readings are to be stored.
 
     FrameError names what is missing or of a wrong type, with the cast that mends it.
     """
     table = as_table(frame)
-    for name in NEEDED:
+    needed = ("datasource", *NEEDED) if with_datasource else NEEDED
+    for name in needed:
         if name not in table.column_names:
-            raise FrameError(f"there is no column {name}; readings have {', '.join(NEEDED)}, and may have interval")
-    columns = {name: _column(table, name) for name in (*NEEDED, "interval") if name in table.column_names}
+            raise FrameError(f"there is no column {name}; readings have {', '.join(needed)}, and may have interval")
+    columns = {name: _column(table, name) for name in (*needed, "interval") if name in table.column_names}
     return ipc_stream(pa.RecordBatch.from_pydict(columns))
 
 

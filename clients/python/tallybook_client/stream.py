@@ -1,4 +1,4 @@
-"""Batches over one StreamingIngestEvents call: pipelined, in a bounded window, resent after a break."""
+"""Batches over one streaming call: pipelined, in a bounded window, resent after a break."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -113,7 +113,12 @@ class BatchAnswer:
                 yield _exceptional_row(row)
 
 
-class _Sent(NamedTuple):
+_Request = TypeVar("_Request")
+_Sent = TypeVar("_Sent")
+_Read = TypeVar("_Read")
+
+
+class _SentBatch(NamedTuple):
     """A batch on its way, kept until it is answered."""
 
     request: Request
@@ -126,18 +131,36 @@ def stream_batches(
     return_costs: bool,
     retry: RetryPolicy,
 ) -> Iterator[BatchAnswer]:
-    """The answer to each batch, in order. `open_call` starts a call from an iterator of requests.
+    """The answer to each batch of events, in order; what had been stored unseen is answered DUPLICATE, with its costs.
+    See `stream_in_window`.
+    """
+
+    def read(response: Response, sent: _SentBatch) -> BatchAnswer:
+        return BatchAnswer.read(response.batch_number, response.result, sent.row_count)
+
+    sent = (_request(number, batch, return_costs) for number, batch in enumerate(batches))
+    return stream_in_window(open_call, sent, lambda each: each.request, read, retry)
+
+
+def stream_in_window(
+    open_call: Callable[[Iterator[_Request]], Any],
+    batches: Iterator[_Sent],
+    request_of: Callable[[_Sent], _Request],
+    read: Callable[[Any, _Sent], _Read],
+    retry: RetryPolicy,
+) -> Iterator[_Read]:
+    """What `read` makes of the answer to each batch, in order. `open_call` starts a call from an iterator of requests.
 
     At most WINDOW_BATCHES are unanswered. When the call breaks, or one batch was not committed, all unanswered batches
-    are sent again on a new call; what had been stored unseen is then answered DUPLICATE, with its costs. Raises what
-    the server answers for a whole batch, with a note that gives the batch's number.
+    are sent again on a new call. Raises what the server answers for a whole batch, with a note that gives the batch's
+    number.
     """
-    source = enumerate(batches)
     unanswered: dict[int, _Sent] = {}
     attempt = 0
+    source = enumerate(batches)
     while True:
         try:
-            for answer in _one_call(open_call, source, unanswered, return_costs):
+            for answer in _one_call(open_call, source, unanswered, request_of, read):
                 attempt = 0
                 yield answer
             return
@@ -149,35 +172,37 @@ def stream_batches(
 
 
 def _one_call(
-    open_call: Callable[[Iterator[Request]], Any],
-    source: Iterator[tuple[int, Batch]],
+    open_call: Callable[[Iterator[_Request]], Any],
+    source: Iterator[tuple[int, _Sent]],
     unanswered: dict[int, _Sent],
-    return_costs: bool,
-) -> Iterator[BatchAnswer]:
+    request_of: Callable[[_Sent], _Request],
+    read: Callable[[Any, _Sent], _Read],
+) -> Iterator[_Read]:
     """Answers of one call, until every batch is answered; raises TallybookError where it breaks."""
-    outbox: SimpleQueue[Request | None] = SimpleQueue()
+    outbox: SimpleQueue[_Request | None] = SimpleQueue()
     for sent in unanswered.values():
-        outbox.put(sent.request)
-    call = open_call(iter(outbox.get, None))
+        outbox.put(request_of(sent))
+    call = open_call(cast(Iterator[_Request], iter(outbox.get, None)))
     try:
         while True:
             while len(unanswered) < WINDOW_BATCHES and (numbered := next(source, None)) is not None:
-                number, batch = numbered
-                unanswered[number] = _request(number, batch, return_costs)
-                outbox.put(unanswered[number].request)
+                number, sent = numbered
+                unanswered[number] = sent
+                outbox.put(request_of(sent))
             if not unanswered:
                 return
-            yield _answer(_next(call), unanswered)
+            response, sent = _answered(_next(call), unanswered)
+            yield read(response, sent)
     finally:
         # Everything is answered, or will be sent again: nothing that this call still holds is wanted.
         outbox.put(None)
         call.cancel()
 
 
-def _next(call: Any) -> Response:
+def _next(call: Any) -> Any:
     """The next answer; TallybookError where the call is over."""
     try:
-        return cast(Response, next(call))
+        return next(call)
     except grpc.RpcError as error:
         raise from_call(error) from None
     except StopIteration:
@@ -185,16 +210,16 @@ def _next(call: Any) -> Response:
         raise UnavailableError(grpc.StatusCode.UNAVAILABLE, message) from None
 
 
-def _request(number: int, batch: Batch, return_costs: bool) -> _Sent:
+def _request(number: int, batch: Batch, return_costs: bool) -> _SentBatch:
     if isinstance(batch, pa.RecordBatch):
         arrow = ipc_stream(batch)
-        return _Sent(Request(batch_number=number, arrow=arrow, return_costs=return_costs), batch.num_rows)
+        return _SentBatch(Request(batch_number=number, arrow=arrow, return_costs=return_costs), batch.num_rows)
     rows = ingest_pb2.EventRows(events=event_messages(batch))
-    return _Sent(Request(batch_number=number, rows=rows, return_costs=return_costs), len(rows.events))
+    return _SentBatch(Request(batch_number=number, rows=rows, return_costs=return_costs), len(rows.events))
 
 
-def _answer(response: Response, unanswered: dict[int, _Sent]) -> BatchAnswer:
-    """The answer to one batch; raises what the server says of the whole batch."""
+def _answered(response: Any, unanswered: dict[int, _Sent]) -> tuple[Any, _Sent]:
+    """(response, the batch that it answers); raises what the server says of the whole batch."""
     number = response.batch_number
     if response.WhichOneof("outcome") == "status":
         error = from_status(response.status)
@@ -202,7 +227,7 @@ def _answer(response: Response, unanswered: dict[int, _Sent]) -> BatchAnswer:
         raise error
     if number not in unanswered:
         raise ServerFaultError(grpc.StatusCode.INTERNAL, f"the server answered batch {number}, which is not awaited")
-    return BatchAnswer.read(number, response.result, unanswered.pop(number).row_count)
+    return response, unanswered.pop(number)
 
 
 def _exceptional_row(message: ingest_pb2.ExceptionalRow) -> ExceptionalRow:

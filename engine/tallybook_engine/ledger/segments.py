@@ -140,6 +140,12 @@ class Tables:
     openings: pa.Table
 
 
+NOTHING = Tables(
+    pa.schema(list(RECORD_FIELDS)).empty_table(), POSTINGS_SCHEMA.empty_table(), OPENINGS_SCHEMA.empty_table()
+)
+"""Of a commit without a record."""
+
+
 def encode(tables: Tables) -> tuple[bytes, bytes]:
     """(schema of the records, body)."""
     schema, records = _encode_table(tables.records)
@@ -253,6 +259,11 @@ class Decoded:
         self._columns: dict[str, pa.Array] = {}
         self._numbers: dict[str, NDArray[Any]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no record."""
+        return self.tables.records.num_rows == 0
+
     def column(self, name: str) -> pa.Array:
         """A records column as one array."""
         if name not in self._columns:
@@ -317,7 +328,7 @@ class Decoded:
         return ends - counts, ends
 
     def behind(self, sequence: int) -> Decoded:
-        """What came after a sequence; at least one commit did."""
+        """What came after a sequence."""
         if self.first_sequence > sequence:
             return self
         kept = self.locations >= np.uint64((sequence + 1) << ROW_BITS)

@@ -26,7 +26,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CalculateDeterminantsRequest(_message.Message):
-    """One billing request with all that it takes to answer it. At most 16 MiB."""
+    """One billing request. At most 16 MiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,11 +34,19 @@ class CalculateDeterminantsRequest(_message.Message):
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     READINGS_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
     CIM_REQUEST_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """Readings as one whole Arrow IPC stream of the schema `readings` in docs/arrow.md, in place of `readings`: at most 64
     MiB decompressed, and 1,024 record batches and dictionaries.
     """
+    store: _builtins.bool
+    """Store the determinants: all are computed before any is stored, and their values, each in its BILLING channel, and
+    one billing message are one commit. A request that is cancelled stores nothing.
+    """
+    as_of_sequence: _builtins.int
+    """Take the book's readings as of this committed sequence; 0: as of now. Refused beside `readings` or `arrow`."""
     cim_request: _builtins.bytes
     """A CIM GetMeterReadings message (IEC 61968-9) as JSON, in place of the datasource, the period and the channels of
     `billing_request`, which are then left out; what else that says holds, and the time zone, left out, is the
@@ -65,6 +73,10 @@ class CalculateDeterminantsRequest(_message.Message):
         RESOURCE_EXHAUSTED with reason TOO_MANY_READINGS. Each channel at most once; one without readings has none. What the
         period does not take is left out. A register's reading at the period's start is wanted for its difference, and one
         at each month's end where months are asked for.
+
+        Where neither `readings` nor `arrow` is given, the readings are those of the book: all that the period takes, of the
+        channels that are asked for, read at one committed sequence, the last delivery of each timestamp. They too are at
+        most 1,048,576, and their superseded deliveries 16,777,216.
         """
 
     def __init__(
@@ -74,11 +86,13 @@ class CalculateDeterminantsRequest(_message.Message):
         configuration: Global___DeterminantsConfiguration | None = ...,
         readings: _abc.Iterable[Global___ChannelReadings] | None = ...,
         arrow: _builtins.bytes = ...,
+        store: _builtins.bool = ...,
+        as_of_sequence: _builtins.int = ...,
         cim_request: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing_request", b"billing_request", "configuration", b"configuration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "billing_request", b"billing_request", "cim_request", b"cim_request", "configuration", b"configuration", "readings", b"readings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "as_of_sequence", b"as_of_sequence", "billing_request", b"billing_request", "cim_request", b"cim_request", "configuration", b"configuration", "readings", b"readings", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -908,6 +922,9 @@ class DeterminantsResult(_message.Message):
     HOLIDAY_CALENDAR_FIELD_NUMBER: _builtins.int
     HOLIDAY_CALENDAR_VERSION_FIELD_NUMBER: _builtins.int
     CALCULATION_TIME_FIELD_NUMBER: _builtins.int
+    READINGS_SEQUENCE_FIELD_NUMBER: _builtins.int
+    STORED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
     datasource: _builtins.str
     """Id of the datasource."""
     time_zone: _builtins.str
@@ -916,6 +933,12 @@ class DeterminantsResult(_message.Message):
     """Id of the holiday calendar that was used; empty where none was."""
     holiday_calendar_version: _builtins.int
     """Its version."""
+    readings_sequence: _builtins.int
+    """The committed sequence at which the book's readings were read; 0 where readings came with the request."""
+    stored_sequence: _builtins.int
+    """The committed sequence that holds the stored values and the message; 0 where nothing was to be stored."""
+    message_id: _builtins.str
+    """Id of the billing message; empty where nothing was to be stored."""
     @_builtins.property
     def period(self) -> _common_pb2.Period:
         """The period asked for."""
@@ -943,10 +966,13 @@ class DeterminantsResult(_message.Message):
         holiday_calendar: _builtins.str = ...,
         holiday_calendar_version: _builtins.int = ...,
         calculation_time: _timestamp_pb2.Timestamp | None = ...,
+        readings_sequence: _builtins.int = ...,
+        stored_sequence: _builtins.int = ...,
+        message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calculation_time", b"calculation_time", "period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calculation_time", b"calculation_time", "datasource", b"datasource", "determinants", b"determinants", "holiday_calendar", b"holiday_calendar", "holiday_calendar_version", b"holiday_calendar_version", "period", b"period", "remarks", b"remarks", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calculation_time", b"calculation_time", "datasource", b"datasource", "determinants", b"determinants", "holiday_calendar", b"holiday_calendar", "holiday_calendar_version", b"holiday_calendar_version", "message_id", b"message_id", "period", b"period", "readings_sequence", b"readings_sequence", "remarks", b"remarks", "stored_sequence", b"stored_sequence", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1022,7 +1048,7 @@ class Determinant(_message.Message):
     demand: _builtins.str
     """Id of the demand request."""
     billing_channel: _builtins.str
-    """Name of the BILLING channel that it belongs in: BILLING_<classifier>_<kind>[_<demand>][_<slice>][_MONTH]."""
+    """Name of the BILLING channel that it is stored in, where it is stored: BILLING_<classifier>_<kind>[_<demand>][_<slice>][_MONTH]."""
     unit: _builtins.str
     """Unit of the value."""
     is_month: _builtins.bool
@@ -1300,3 +1326,714 @@ class DeterminantsCause(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeterminantsCause: _TypeAlias = DeterminantsCause  # noqa: Y015
+
+@_typing.final
+class IngestReadingsRequest(_message.Message):
+    """One message of a stream of readings. At most 16 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_NUMBER_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    ARROW_FIELD_NUMBER: _builtins.int
+    batch_number: _builtins.int
+    """The caller's number of the batch; the answer repeats it. Numbers need not be consecutive."""
+    arrow: _builtins.bytes
+    """One whole Arrow IPC stream of the schema `readings` in docs/arrow.md, with the column `datasource`: at most 64 MiB
+    decompressed, and 1,024 record batches and dictionaries. Rows of a channel are one delivery, in rising order of
+    time; channels may be mixed.
+    """
+    @_builtins.property
+    def configuration(self) -> Global___DeterminantsConfiguration:
+        """The datasources, their channels' classifiers and quality tables."""
+
+    @_builtins.property
+    def deliveries(self) -> Global___ReadingDeliveries:
+        """Columns of channels."""
+
+    def __init__(
+        self,
+        *,
+        batch_number: _builtins.int = ...,
+        configuration: Global___DeterminantsConfiguration | None = ...,
+        deliveries: Global___ReadingDeliveries | None = ...,
+        arrow: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "configuration", b"configuration", "deliveries", b"deliveries", "payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "batch_number", b"batch_number", "configuration", b"configuration", "deliveries", b"deliveries", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["deliveries", "arrow"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___IngestReadingsRequest: _TypeAlias = IngestReadingsRequest  # noqa: Y015
+
+@_typing.final
+class ReadingDeliveries(_message.Message):
+    """Readings of several channels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadingDelivery]:
+        """One a channel and delivery. Where two have the same timestamp of one channel, the later one counts."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___ReadingDelivery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadingDeliveries: _TypeAlias = ReadingDeliveries  # noqa: Y015
+
+@_typing.final
+class ReadingDelivery(_message.Message):
+    """Readings of one channel of one datasource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASOURCE_FIELD_NUMBER: _builtins.int
+    READINGS_FIELD_NUMBER: _builtins.int
+    datasource: _builtins.str
+    """Id of the datasource."""
+    @_builtins.property
+    def readings(self) -> Global___ChannelReadings:
+        """Its channel's readings."""
+
+    def __init__(
+        self,
+        *,
+        datasource: _builtins.str = ...,
+        readings: Global___ChannelReadings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["readings", b"readings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasource", b"datasource", "readings", b"readings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadingDelivery: _TypeAlias = ReadingDelivery  # noqa: Y015
+
+@_typing.final
+class IngestReadingsResponse(_message.Message):
+    """The answer to one message of a stream of readings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_NUMBER_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    batch_number: _builtins.int
+    """The batch that is answered."""
+    @_builtins.property
+    def result(self) -> Global___ReadingsBatchResult:
+        """The message was processed; its readings are durable."""
+
+    @_builtins.property
+    def status(self) -> _status_pb2.Status:
+        """The message is wrong as a whole or was not committed; nothing of it is stored. UNAVAILABLE: resend the same
+        batch. Any other code: mend it first.
+        """
+
+    @_builtins.property
+    def progress(self) -> Global___ReadingsProgress:
+        """How far the stream is, this answer included."""
+
+    def __init__(
+        self,
+        *,
+        batch_number: _builtins.int = ...,
+        result: Global___ReadingsBatchResult | None = ...,
+        status: _status_pb2.Status | None = ...,
+        progress: Global___ReadingsProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "progress", b"progress", "result", b"result", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_number", b"batch_number", "outcome", b"outcome", "progress", b"progress", "result", b"result", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "status"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___IngestReadingsResponse: _TypeAlias = IngestReadingsResponse  # noqa: Y015
+
+@_typing.final
+class ReadingsBatchResult(_message.Message):
+    """What became of a message's readings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    STORED_COUNT_FIELD_NUMBER: _builtins.int
+    IGNORED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_DELIVERY_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_DELIVERIES_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The committed sequence that holds them; 0 where nothing was stored."""
+    stored_count: _builtins.int
+    """Readings stored."""
+    ignored_count: _builtins.int
+    """Readings left out, because nothing is known of their quality."""
+    refused_delivery_count: _builtins.int
+    """Deliveries of which nothing was stored."""
+    @_builtins.property
+    def refused_deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedDelivery]:
+        """The first 1,000 of these, ascending by index."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        stored_count: _builtins.int = ...,
+        ignored_count: _builtins.int = ...,
+        refused_delivery_count: _builtins.int = ...,
+        refused_deliveries: _abc.Iterable[Global___RefusedDelivery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored_count", b"ignored_count", "refused_deliveries", b"refused_deliveries", "refused_delivery_count", b"refused_delivery_count", "sequence", b"sequence", "stored_count", b"stored_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadingsBatchResult: _TypeAlias = ReadingsBatchResult  # noqa: Y015
+
+@_typing.final
+class RefusedDelivery(_message.Message):
+    """A delivery of which nothing was stored; the others of its message are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    DATASOURCE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Index of the delivery, from 0; of an Arrow stream, of the channel in the order of first mention."""
+    datasource: _builtins.str
+    """Id of the datasource as sent."""
+    channel: _builtins.str
+    """Name of the channel as sent."""
+    @_builtins.property
+    def fault(self) -> _common_pb2.RowFault:
+        """What is wrong with it and how to mend it."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        datasource: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        fault: _common_pb2.RowFault | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "datasource", b"datasource", "fault", b"fault", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedDelivery: _TypeAlias = RefusedDelivery  # noqa: Y015
+
+@_typing.final
+class ReadingsProgress(_message.Message):
+    """How far a stream of readings is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
+    STORED_COUNT_FIELD_NUMBER: _builtins.int
+    IGNORED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_DELIVERY_COUNT_FIELD_NUMBER: _builtins.int
+    answered_count: _builtins.int
+    """Messages answered."""
+    stored_count: _builtins.int
+    """Readings stored."""
+    ignored_count: _builtins.int
+    """Readings left out."""
+    refused_delivery_count: _builtins.int
+    """Deliveries refused."""
+    def __init__(
+        self,
+        *,
+        answered_count: _builtins.int = ...,
+        stored_count: _builtins.int = ...,
+        ignored_count: _builtins.int = ...,
+        refused_delivery_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "ignored_count", b"ignored_count", "refused_delivery_count", b"refused_delivery_count", "stored_count", b"stored_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadingsProgress: _TypeAlias = ReadingsProgress  # noqa: Y015
+
+@_typing.final
+class ListReadingsRequest(_message.Message):
+    """Which stored readings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASOURCE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    INCLUDE_SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    datasource: _builtins.str
+    """Id of the datasource. Required."""
+    channel: _builtins.str
+    """Name of its channel. Required."""
+    as_of_sequence: _builtins.int
+    """The readings as of this committed sequence; 0: now. OUT_OF_RANGE where the book is not as far."""
+    include_superseded: _builtins.bool
+    """Also readings that a later delivery of the same timestamp has replaced."""
+    page_size: _builtins.int
+    """At most so many readings; 0 and more than 1,000 are read as 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only timestamps at or after this time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only timestamps before this time."""
+
+    def __init__(
+        self,
+        *,
+        datasource: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_sequence: _builtins.int = ...,
+        include_superseded: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "channel", b"channel", "datasource", b"datasource", "end_time", b"end_time", "include_superseded", b"include_superseded", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReadingsRequest: _TypeAlias = ListReadingsRequest  # noqa: Y015
+
+@_typing.final
+class ListReadingsResponse(_message.Message):
+    """A page of stored readings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    sequence: _builtins.int
+    """The committed sequence that they stand on."""
+    @_builtins.property
+    def readings(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredReading]:
+        """The readings by timestamp; deliveries of one timestamp in the order of their storing."""
+
+    def __init__(
+        self,
+        *,
+        readings: _abc.Iterable[Global___StoredReading] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "readings", b"readings", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReadingsResponse: _TypeAlias = ListReadingsResponse  # noqa: Y015
+
+@_typing.final
+class StoredReading(_message.Message):
+    """A reading as stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    RECEIPT_TIME_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """Decimal string."""
+    unit: _builtins.str
+    """Unit of the value."""
+    quality: _builtins.str
+    """Its status as sent."""
+    sequence: _builtins.int
+    """The committed sequence that stored it."""
+    superseded: _builtins.bool
+    """Whether a later delivery of the same timestamp has replaced it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Its timestamp as sent."""
+
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Length of its interval; absent for a register's."""
+
+    @_builtins.property
+    def receipt_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was received."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        value: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        quality: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        receipt_time: _timestamp_pb2.Timestamp | None = ...,
+        superseded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "receipt_time", b"receipt_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "quality", b"quality", "receipt_time", b"receipt_time", "sequence", b"sequence", "superseded", b"superseded", "time", b"time", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredReading: _TypeAlias = StoredReading  # noqa: Y015
+
+@_typing.final
+class ListBillingReadingsRequest(_message.Message):
+    """Which stored determinants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASOURCE_FIELD_NUMBER: _builtins.int
+    BILLING_CHANNEL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    INCLUDE_SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    datasource: _builtins.str
+    """Id of the datasource. Required."""
+    billing_channel: _builtins.str
+    """Name of the BILLING channel, as a determinant's `billing_channel` has it. Required."""
+    as_of_sequence: _builtins.int
+    """The values as of this committed sequence; 0: now. OUT_OF_RANGE where the book is not as far."""
+    include_superseded: _builtins.bool
+    """Also values that a later calculation of the same period has replaced."""
+    page_size: _builtins.int
+    """At most so many values; 0 and more than 1,000 are read as 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only periods that end at or after this time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only periods that end before this time."""
+
+    def __init__(
+        self,
+        *,
+        datasource: _builtins.str = ...,
+        billing_channel: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_sequence: _builtins.int = ...,
+        include_superseded: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "billing_channel", b"billing_channel", "datasource", b"datasource", "end_time", b"end_time", "include_superseded", b"include_superseded", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingReadingsRequest: _TypeAlias = ListBillingReadingsRequest  # noqa: Y015
+
+@_typing.final
+class ListBillingReadingsResponse(_message.Message):
+    """A page of stored determinants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    sequence: _builtins.int
+    """The committed sequence that they stand on."""
+    @_builtins.property
+    def readings(self) -> _containers.RepeatedCompositeFieldContainer[Global___BillingReading]:
+        """The values by the end of their periods, then by their beginning; calculations of one period in the order of their
+        storing.
+        """
+
+    def __init__(
+        self,
+        *,
+        readings: _abc.Iterable[Global___BillingReading] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "readings", b"readings", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingReadingsResponse: _TypeAlias = ListBillingReadingsResponse  # noqa: Y015
+
+@_typing.final
+class BillingReading(_message.Message):
+    """A determinant as stored in its BILLING channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TIME_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """Decimal string."""
+    unit: _builtins.str
+    """Unit of the value."""
+    quality: _builtins.str
+    """`Quality_Status`: the worst status of its readings; empty where the period has none."""
+    sequence: _builtins.int
+    """The committed sequence that stored it."""
+    message_id: _builtins.str
+    """Id of the billing message that was stored with it."""
+    superseded: _builtins.bool
+    """Whether a later calculation of the same period has replaced it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Its timestamp: the end of its period."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """Its period."""
+
+    @_builtins.property
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """period_start, period_end, calculation_time, catalog_version, and where they apply holiday_calendar,
+        holiday_calendar_version, pmax_start and pmax_end. Instants as in "2026-01-01T00:00:00Z".
+        """
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        period: _common_pb2.Period | None = ...,
+        value: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        quality: _builtins.str = ...,
+        annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        sequence: _builtins.int = ...,
+        message_id: _builtins.str = ...,
+        superseded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "message_id", b"message_id", "period", b"period", "quality", b"quality", "sequence", b"sequence", "superseded", b"superseded", "time", b"time", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillingReading: _TypeAlias = BillingReading  # noqa: Y015
+
+@_typing.final
+class ListBillingMessagesRequest(_message.Message):
+    """Which billing messages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many messages; 0 and more than 1,000 are read as 1,000. A page also ends after 3 MiB of documents."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingMessagesRequest: _TypeAlias = ListBillingMessagesRequest  # noqa: Y015
+
+@_typing.final
+class ListBillingMessagesResponse(_message.Message):
+    """A page of the outbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___BillingMessage]:
+        """The messages, in the order of their storing."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___BillingMessage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingMessagesResponse: _TypeAlias = ListBillingMessagesResponse  # noqa: Y015
+
+@_typing.final
+class BillingMessage(_message.Message):
+    """One billing message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    DATASOURCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    STORAGE_TIME_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """Its id, "msg_" and 16 hexadecimal digits."""
+    datasource: _builtins.str
+    """Id of the datasource."""
+    document: _builtins.str
+    """The JSON document, exactly as it was stored: one object, keyed by datasource."""
+    sequence: _builtins.int
+    """The committed sequence that stored it."""
+    @_builtins.property
+    def storage_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored."""
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        datasource: _builtins.str = ...,
+        document: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        storage_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["storage_time", b"storage_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasource", b"datasource", "document", b"document", "message_id", b"message_id", "sequence", b"sequence", "storage_time", b"storage_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillingMessage: _TypeAlias = BillingMessage  # noqa: Y015
+
+@_typing.final
+class AcknowledgeBillingMessagesRequest(_message.Message):
+    """Which billing messages were dealt with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids; at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_ids", b"message_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeBillingMessagesRequest: _TypeAlias = AcknowledgeBillingMessagesRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeBillingMessagesResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACKNOWLEDGED_COUNT_FIELD_NUMBER: _builtins.int
+    ALREADY_ACKNOWLEDGED_COUNT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_IDS_FIELD_NUMBER: _builtins.int
+    acknowledged_count: _builtins.int
+    """Messages taken out of the outbox now."""
+    already_acknowledged_count: _builtins.int
+    """Messages that were acknowledged before."""
+    @_builtins.property
+    def unknown_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of which the book has no message, as sent."""
+
+    def __init__(
+        self,
+        *,
+        acknowledged_count: _builtins.int = ...,
+        already_acknowledged_count: _builtins.int = ...,
+        unknown_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_count", b"acknowledged_count", "already_acknowledged_count", b"already_acknowledged_count", "unknown_ids", b"unknown_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeBillingMessagesResponse: _TypeAlias = AcknowledgeBillingMessagesResponse  # noqa: Y015

@@ -29,8 +29,9 @@ class DeterminantsServiceStub:
     """Computes billing determinants: sums of intervals, sums by timeslice, maxima, register reads and demand, each with the
     worst quality of what it was computed of, and counts.
 
-    A request carries its readings and its configuration, and nothing is stored. Sums are exact; a quotient (mean power,
-    coverage) is rounded once, half away from zero, to 12 decimals. The same request gives the same answer.
+    Readings come with a request, or are those that IngestService.IngestReadings stored. Nothing is stored unless the
+    request says `store`. Sums are exact; a quotient (mean power, coverage) is rounded once, half away from zero, to 12
+    decimals. The same request over the same readings gives the same answer.
 
     Months, days, slices and daylight saving time are judged in the request's time zone, on the beginning of each
     interval. An interval belongs to the period that its timestamp says: (start, end] where timestamps name the end of
@@ -58,14 +59,35 @@ class DeterminantsServiceStub:
                 request_serializer=tallybook_dot_v1_dot_determinants__pb2.StreamingCalculateDeterminantsRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_determinants__pb2.StreamingCalculateDeterminantsResponse.FromString,
                 _registered_method=True)
+        self.ListReadings = channel.unary_unary(
+                '/tallybook.v1.DeterminantsService/ListReadings',
+                request_serializer=tallybook_dot_v1_dot_determinants__pb2.ListReadingsRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_determinants__pb2.ListReadingsResponse.FromString,
+                _registered_method=True)
+        self.ListBillingReadings = channel.unary_unary(
+                '/tallybook.v1.DeterminantsService/ListBillingReadings',
+                request_serializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingReadingsRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingReadingsResponse.FromString,
+                _registered_method=True)
+        self.ListBillingMessages = channel.unary_unary(
+                '/tallybook.v1.DeterminantsService/ListBillingMessages',
+                request_serializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingMessagesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingMessagesResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeBillingMessages = channel.unary_unary(
+                '/tallybook.v1.DeterminantsService/AcknowledgeBillingMessages',
+                request_serializer=tallybook_dot_v1_dot_determinants__pb2.AcknowledgeBillingMessagesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_determinants__pb2.AcknowledgeBillingMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class DeterminantsServiceServicer:
     """Computes billing determinants: sums of intervals, sums by timeslice, maxima, register reads and demand, each with the
     worst quality of what it was computed of, and counts.
 
-    A request carries its readings and its configuration, and nothing is stored. Sums are exact; a quotient (mean power,
-    coverage) is rounded once, half away from zero, to 12 decimals. The same request gives the same answer.
+    Readings come with a request, or are those that IngestService.IngestReadings stored. Nothing is stored unless the
+    request says `store`. Sums are exact; a quotient (mean power, coverage) is rounded once, half away from zero, to 12
+    decimals. The same request over the same readings gives the same answer.
 
     Months, days, slices and daylight saving time are judged in the request's time zone, on the beginning of each
     interval. An interval belongs to the period that its timestamp says: (start, end] where timestamps name the end of
@@ -78,7 +100,8 @@ class DeterminantsServiceServicer:
     """
 
     def CalculateDeterminants(self, request, context):
-        """The determinants of one datasource over one period. Safe to retry.
+        """The determinants of one datasource over one period. Safe to retry; with `store`, a call that is repeated because its
+        answer was lost stores the same values again, which supersede themselves, and a second message.
 
         FAILED_PRECONDITION: the request is cancelled, nothing was computed. The reason in `google.rpc.ErrorInfo` is that of
         the first cause (NO_READINGS, NOT_BILLABLE, NO_HOLIDAY_CALENDAR, HOLIDAY_CALENDAR_NOT_VALID, DOES_NOT_FIT); its
@@ -99,6 +122,37 @@ class DeterminantsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReadings(self, request, context):
+        """Stored readings of one channel in the order of their timestamps: the last delivery of each timestamp, or with
+        `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBillingReadings(self, request, context):
+        """Stored determinants of one BILLING channel by their periods' ends: the last calculation of each period, or with
+        `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBillingMessages(self, request, context):
+        """The outbox: billing messages that are not acknowledged, first to last. A message stays until it is acknowledged, so
+        whoever reads it may see it more than once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeBillingMessages(self, request, context):
+        """Takes messages out of the outbox, durably. Acknowledging one again changes nothing; safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeterminantsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +166,26 @@ def add_DeterminantsServiceServicer_to_server(servicer, server):
                     request_deserializer=tallybook_dot_v1_dot_determinants__pb2.StreamingCalculateDeterminantsRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_determinants__pb2.StreamingCalculateDeterminantsResponse.SerializeToString,
             ),
+            'ListReadings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReadings,
+                    request_deserializer=tallybook_dot_v1_dot_determinants__pb2.ListReadingsRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_determinants__pb2.ListReadingsResponse.SerializeToString,
+            ),
+            'ListBillingReadings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBillingReadings,
+                    request_deserializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingReadingsRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingReadingsResponse.SerializeToString,
+            ),
+            'ListBillingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBillingMessages,
+                    request_deserializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingMessagesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_determinants__pb2.ListBillingMessagesResponse.SerializeToString,
+            ),
+            'AcknowledgeBillingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeBillingMessages,
+                    request_deserializer=tallybook_dot_v1_dot_determinants__pb2.AcknowledgeBillingMessagesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_determinants__pb2.AcknowledgeBillingMessagesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tallybook.v1.DeterminantsService', rpc_method_handlers)
@@ -124,8 +198,9 @@ class DeterminantsService:
     """Computes billing determinants: sums of intervals, sums by timeslice, maxima, register reads and demand, each with the
     worst quality of what it was computed of, and counts.
 
-    A request carries its readings and its configuration, and nothing is stored. Sums are exact; a quotient (mean power,
-    coverage) is rounded once, half away from zero, to 12 decimals. The same request gives the same answer.
+    Readings come with a request, or are those that IngestService.IngestReadings stored. Nothing is stored unless the
+    request says `store`. Sums are exact; a quotient (mean power, coverage) is rounded once, half away from zero, to 12
+    decimals. The same request over the same readings gives the same answer.
 
     Months, days, slices and daylight saving time are judged in the request's time zone, on the beginning of each
     interval. An interval belongs to the period that its timestamp says: (start, end] where timestamps name the end of
@@ -181,6 +256,114 @@ class DeterminantsService:
             '/tallybook.v1.DeterminantsService/StreamingCalculateDeterminants',
             tallybook_dot_v1_dot_determinants__pb2.StreamingCalculateDeterminantsRequest.SerializeToString,
             tallybook_dot_v1_dot_determinants__pb2.StreamingCalculateDeterminantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReadings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.DeterminantsService/ListReadings',
+            tallybook_dot_v1_dot_determinants__pb2.ListReadingsRequest.SerializeToString,
+            tallybook_dot_v1_dot_determinants__pb2.ListReadingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBillingReadings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.DeterminantsService/ListBillingReadings',
+            tallybook_dot_v1_dot_determinants__pb2.ListBillingReadingsRequest.SerializeToString,
+            tallybook_dot_v1_dot_determinants__pb2.ListBillingReadingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBillingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.DeterminantsService/ListBillingMessages',
+            tallybook_dot_v1_dot_determinants__pb2.ListBillingMessagesRequest.SerializeToString,
+            tallybook_dot_v1_dot_determinants__pb2.ListBillingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeBillingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.DeterminantsService/AcknowledgeBillingMessages',
+            tallybook_dot_v1_dot_determinants__pb2.AcknowledgeBillingMessagesRequest.SerializeToString,
+            tallybook_dot_v1_dot_determinants__pb2.AcknowledgeBillingMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

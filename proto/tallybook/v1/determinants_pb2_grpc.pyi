@@ -30,8 +30,9 @@ class DeterminantsServiceStub:
     """Computes billing determinants: sums of intervals, sums by timeslice, maxima, register reads and demand, each with the
     worst quality of what it was computed of, and counts.
 
-    A request carries its readings and its configuration, and nothing is stored. Sums are exact; a quotient (mean power,
-    coverage) is rounded once, half away from zero, to 12 decimals. The same request gives the same answer.
+    Readings come with a request, or are those that IngestService.IngestReadings stored. Nothing is stored unless the
+    request says `store`. Sums are exact; a quotient (mean power, coverage) is rounded once, half away from zero, to 12
+    decimals. The same request over the same readings gives the same answer.
 
     Months, days, slices and daylight saving time are judged in the request's time zone, on the beginning of each
     interval. An interval belongs to the period that its timestamp says: (start, end] where timestamps name the end of
@@ -48,7 +49,8 @@ class DeterminantsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DeterminantsServiceAsyncStub: ...
     CalculateDeterminants: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.CalculateDeterminantsRequest, _determinants_pb2.CalculateDeterminantsResponse]
-    """The determinants of one datasource over one period. Safe to retry.
+    """The determinants of one datasource over one period. Safe to retry; with `store`, a call that is repeated because its
+    answer was lost stores the same values again, which supersede themselves, and a second message.
 
     FAILED_PRECONDITION: the request is cancelled, nothing was computed. The reason in `google.rpc.ErrorInfo` is that of
     the first cause (NO_READINGS, NOT_BILLABLE, NO_HOLIDAY_CALENDAR, HOLIDAY_CALENDAR_NOT_VALID, DOES_NOT_FIT); its
@@ -61,14 +63,29 @@ class DeterminantsServiceStub:
     is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
     reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
     """
+    ListReadings: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.ListReadingsRequest, _determinants_pb2.ListReadingsResponse]
+    """Stored readings of one channel in the order of their timestamps: the last delivery of each timestamp, or with
+    `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+    """
+    ListBillingReadings: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.ListBillingReadingsRequest, _determinants_pb2.ListBillingReadingsResponse]
+    """Stored determinants of one BILLING channel by their periods' ends: the last calculation of each period, or with
+    `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+    """
+    ListBillingMessages: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.ListBillingMessagesRequest, _determinants_pb2.ListBillingMessagesResponse]
+    """The outbox: billing messages that are not acknowledged, first to last. A message stays until it is acknowledged, so
+    whoever reads it may see it more than once.
+    """
+    AcknowledgeBillingMessages: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.AcknowledgeBillingMessagesRequest, _determinants_pb2.AcknowledgeBillingMessagesResponse]
+    """Takes messages out of the outbox, durably. Acknowledging one again changes nothing; safe to retry."""
 
 @_typing.type_check_only
 class DeterminantsServiceAsyncStub(DeterminantsServiceStub):
     """Computes billing determinants: sums of intervals, sums by timeslice, maxima, register reads and demand, each with the
     worst quality of what it was computed of, and counts.
 
-    A request carries its readings and its configuration, and nothing is stored. Sums are exact; a quotient (mean power,
-    coverage) is rounded once, half away from zero, to 12 decimals. The same request gives the same answer.
+    Readings come with a request, or are those that IngestService.IngestReadings stored. Nothing is stored unless the
+    request says `store`. Sums are exact; a quotient (mean power, coverage) is rounded once, half away from zero, to 12
+    decimals. The same request over the same readings gives the same answer.
 
     Months, days, slices and daylight saving time are judged in the request's time zone, on the beginning of each
     interval. An interval belongs to the period that its timestamp says: (start, end] where timestamps name the end of
@@ -82,7 +99,8 @@ class DeterminantsServiceAsyncStub(DeterminantsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CalculateDeterminants: _aio.UnaryUnaryMultiCallable[_determinants_pb2.CalculateDeterminantsRequest, _determinants_pb2.CalculateDeterminantsResponse]  # type: ignore[assignment]
-    """The determinants of one datasource over one period. Safe to retry.
+    """The determinants of one datasource over one period. Safe to retry; with `store`, a call that is repeated because its
+    answer was lost stores the same values again, which supersede themselves, and a second message.
 
     FAILED_PRECONDITION: the request is cancelled, nothing was computed. The reason in `google.rpc.ErrorInfo` is that of
     the first cause (NO_READINGS, NOT_BILLABLE, NO_HOLIDAY_CALENDAR, HOLIDAY_CALENDAR_NOT_VALID, DOES_NOT_FIT); its
@@ -95,13 +113,28 @@ class DeterminantsServiceAsyncStub(DeterminantsServiceStub):
     is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
     reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
     """
+    ListReadings: _aio.UnaryUnaryMultiCallable[_determinants_pb2.ListReadingsRequest, _determinants_pb2.ListReadingsResponse]  # type: ignore[assignment]
+    """Stored readings of one channel in the order of their timestamps: the last delivery of each timestamp, or with
+    `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+    """
+    ListBillingReadings: _aio.UnaryUnaryMultiCallable[_determinants_pb2.ListBillingReadingsRequest, _determinants_pb2.ListBillingReadingsResponse]  # type: ignore[assignment]
+    """Stored determinants of one BILLING channel by their periods' ends: the last calculation of each period, or with
+    `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+    """
+    ListBillingMessages: _aio.UnaryUnaryMultiCallable[_determinants_pb2.ListBillingMessagesRequest, _determinants_pb2.ListBillingMessagesResponse]  # type: ignore[assignment]
+    """The outbox: billing messages that are not acknowledged, first to last. A message stays until it is acknowledged, so
+    whoever reads it may see it more than once.
+    """
+    AcknowledgeBillingMessages: _aio.UnaryUnaryMultiCallable[_determinants_pb2.AcknowledgeBillingMessagesRequest, _determinants_pb2.AcknowledgeBillingMessagesResponse]  # type: ignore[assignment]
+    """Takes messages out of the outbox, durably. Acknowledging one again changes nothing; safe to retry."""
 
 class DeterminantsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Computes billing determinants: sums of intervals, sums by timeslice, maxima, register reads and demand, each with the
     worst quality of what it was computed of, and counts.
 
-    A request carries its readings and its configuration, and nothing is stored. Sums are exact; a quotient (mean power,
-    coverage) is rounded once, half away from zero, to 12 decimals. The same request gives the same answer.
+    Readings come with a request, or are those that IngestService.IngestReadings stored. Nothing is stored unless the
+    request says `store`. Sums are exact; a quotient (mean power, coverage) is rounded once, half away from zero, to 12
+    decimals. The same request over the same readings gives the same answer.
 
     Months, days, slices and daylight saving time are judged in the request's time zone, on the beginning of each
     interval. An interval belongs to the period that its timestamp says: (start, end] where timestamps name the end of
@@ -119,7 +152,8 @@ class DeterminantsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _determinants_pb2.CalculateDeterminantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_determinants_pb2.CalculateDeterminantsResponse, _abc.Awaitable[_determinants_pb2.CalculateDeterminantsResponse]]:
-        """The determinants of one datasource over one period. Safe to retry.
+        """The determinants of one datasource over one period. Safe to retry; with `store`, a call that is repeated because its
+        answer was lost stores the same values again, which supersede themselves, and a second message.
 
         FAILED_PRECONDITION: the request is cancelled, nothing was computed. The reason in `google.rpc.ErrorInfo` is that of
         the first cause (NO_READINGS, NOT_BILLABLE, NO_HOLIDAY_CALENDAR, HOLIDAY_CALENDAR_NOT_VALID, DOES_NOT_FIT); its
@@ -138,5 +172,43 @@ class DeterminantsServiceServicer(metaclass=_abc_1.ABCMeta):
         is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
         reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
         """
+
+    @_abc_1.abstractmethod
+    def ListReadings(
+        self,
+        request: _determinants_pb2.ListReadingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_determinants_pb2.ListReadingsResponse, _abc.Awaitable[_determinants_pb2.ListReadingsResponse]]:
+        """Stored readings of one channel in the order of their timestamps: the last delivery of each timestamp, or with
+        `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBillingReadings(
+        self,
+        request: _determinants_pb2.ListBillingReadingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_determinants_pb2.ListBillingReadingsResponse, _abc.Awaitable[_determinants_pb2.ListBillingReadingsResponse]]:
+        """Stored determinants of one BILLING channel by their periods' ends: the last calculation of each period, or with
+        `include_superseded` every one. Pages never skip or repeat what was stored before page one.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBillingMessages(
+        self,
+        request: _determinants_pb2.ListBillingMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_determinants_pb2.ListBillingMessagesResponse, _abc.Awaitable[_determinants_pb2.ListBillingMessagesResponse]]:
+        """The outbox: billing messages that are not acknowledged, first to last. A message stays until it is acknowledged, so
+        whoever reads it may see it more than once.
+        """
+
+    @_abc_1.abstractmethod
+    def AcknowledgeBillingMessages(
+        self,
+        request: _determinants_pb2.AcknowledgeBillingMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_determinants_pb2.AcknowledgeBillingMessagesResponse, _abc.Awaitable[_determinants_pb2.AcknowledgeBillingMessagesResponse]]:
+        """Takes messages out of the outbox, durably. Acknowledging one again changes nothing; safe to retry."""
 
 def add_DeterminantsServiceServicer_to_server(servicer: DeterminantsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

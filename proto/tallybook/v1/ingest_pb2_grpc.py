@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tallybook.v1 import determinants_pb2 as tallybook_dot_v1_dot_determinants__pb2
 from tallybook.v1 import ingest_pb2 as tallybook_dot_v1_dot_ingest__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Takes usage events, durable and deduplicated, and answers with the exact cost of each.
+    """Takes usage events, durable and deduplicated, and answers with the exact cost of each; takes meter readings, durable.
 
     The book (an organisation's catalogue and ledger) comes from the credential in the `authorization` metadata
     ("Bearer tb_..."); a server that has no keys listens on loopback only and serves the book "default".
@@ -56,6 +57,11 @@ class IngestServiceStub:
                 '/tallybook.v1.IngestService/StreamingIngestEvents',
                 request_serializer=tallybook_dot_v1_dot_ingest__pb2.StreamingIngestEventsRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_ingest__pb2.StreamingIngestEventsResponse.FromString,
+                _registered_method=True)
+        self.IngestReadings = channel.stream_stream(
+                '/tallybook.v1.IngestService/IngestReadings',
+                request_serializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsResponse.FromString,
                 _registered_method=True)
         self.PredictCosts = channel.unary_unary(
                 '/tallybook.v1.IngestService/PredictCosts',
@@ -95,7 +101,7 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Takes usage events, durable and deduplicated, and answers with the exact cost of each.
+    """Takes usage events, durable and deduplicated, and answers with the exact cost of each; takes meter readings, durable.
 
     The book (an organisation's catalogue and ledger) comes from the credential in the `authorization` metadata
     ("Bearer tb_..."); a server that has no keys listens on loopback only and serves the book "default".
@@ -122,6 +128,17 @@ class IngestServiceServicer:
         """The same for many batches on one stream: each request carries a batch number and each answer repeats it, in
         order, once its events are durable. A message that is wrong as a whole is answered with a status and the stream
         goes on. The server stops reading while 16 batches are unanswered. After a break resend all unanswered batches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IngestReadings(self, request_iterator, context):
+        """Stores meter readings, many messages on one stream: each carries a batch number and each answer repeats it, in order,
+        once its readings are durable. A delivery that is wrong is answered by its index and the others of its message are
+        stored; a message that is wrong as a whole is answered with a status and the stream goes on. The last delivery of a
+        timestamp counts and earlier ones stay for audit, so the same readings may be sent again. The server stops reading
+        while 16 batches are unanswered. After a break resend all unanswered batches.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +208,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     request_deserializer=tallybook_dot_v1_dot_ingest__pb2.StreamingIngestEventsRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_ingest__pb2.StreamingIngestEventsResponse.SerializeToString,
             ),
+            'IngestReadings': grpc.stream_stream_rpc_method_handler(
+                    servicer.IngestReadings,
+                    request_deserializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsResponse.SerializeToString,
+            ),
             'PredictCosts': grpc.unary_unary_rpc_method_handler(
                     servicer.PredictCosts,
                     request_deserializer=tallybook_dot_v1_dot_ingest__pb2.PredictCostsRequest.FromString,
@@ -235,7 +257,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Takes usage events, durable and deduplicated, and answers with the exact cost of each.
+    """Takes usage events, durable and deduplicated, and answers with the exact cost of each; takes meter readings, durable.
 
     The book (an organisation's catalogue and ledger) comes from the credential in the `authorization` metadata
     ("Bearer tb_..."); a server that has no keys listens on loopback only and serves the book "default".
@@ -294,6 +316,33 @@ class IngestService:
             '/tallybook.v1.IngestService/StreamingIngestEvents',
             tallybook_dot_v1_dot_ingest__pb2.StreamingIngestEventsRequest.SerializeToString,
             tallybook_dot_v1_dot_ingest__pb2.StreamingIngestEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestReadings(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tallybook.v1.IngestService/IngestReadings',
+            tallybook_dot_v1_dot_determinants__pb2.IngestReadingsRequest.SerializeToString,
+            tallybook_dot_v1_dot_determinants__pb2.IngestReadingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

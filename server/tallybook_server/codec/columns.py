@@ -45,6 +45,10 @@ def _twins() -> Any:
 _twin = _twins()
 CalculateDeterminantsEnvelope: Any = _twin("CalculateDeterminantsRequest")
 """`CalculateDeterminantsRequest` with columns as bytes."""
+DeterminantsConfigurationEnvelope: Any = _twin("DeterminantsConfiguration")
+"""`DeterminantsConfiguration` as part of the others."""
+IngestReadingsEnvelope: Any = _twin("IngestReadingsRequest")
+"""`IngestReadingsRequest` with columns as bytes."""
 StreamingCalculateDeterminantsEnvelope: Any = _twin("StreamingCalculateDeterminantsRequest")
 """`StreamingCalculateDeterminantsRequest` with columns as bytes."""
 

@@ -60,13 +60,18 @@ class Asked(NamedTuple):
     """Everything that a calculation needs."""
 
     request: BillingRequest
-    readings: dict[str, Readings]
+    readings: dict[str, Readings] | None
+    """None: those of the book are meant."""
     configuration: BillingConfiguration
 
 
-def read_request(message: Any, catalog: Catalog | None = None) -> Asked:
-    """A `CalculateDeterminantsEnvelope`, and the catalogue of its book. Fault for the first thing that is wrong."""
-    metering = read_metering(message.configuration, catalog)
+def read_request(message: Any, metering: Catalog | None = None) -> Asked:
+    """A `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong.
+
+    `metering` is the message's configuration over that of the book; without it there is no book.
+    """
+    if metering is None:
+        metering = read_metering(message.configuration)
     asked = message.billing_request
     if message.cim_request:
         asked = cim.billing_request(message.cim_request, asked, metering)
@@ -78,6 +83,8 @@ def read_request(message: Any, catalog: Catalog | None = None) -> Asked:
         field, _, found = str(fault).partition(": ")
         raise field_invalid(f"billing_request.{field}", found) from None
     check_size(request, configuration)
+    if not message.readings and not message.arrow:
+        return Asked(request, None, configuration)
     readings = read_readings(message, configuration)
     check_demands(request, readings)
     return Asked(request, readings, configuration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,12 +69,12 @@ def read_readings(request: Any, configuration: BillingConfiguration) -> dict[str
         path = f"readings[{index}]"
         if each.channel in found:
             raise field_invalid(f"{path}.channel", f'"{each.channel}" has readings already')
-        classifier = _classifier(configuration, each.channel, f"{path}.channel")
+        classifier = classifier_of(configuration, each.channel, f"{path}.channel")
         check_packed(each, path)
         values = integers(each.values, f"{path}.values")
         count += len(values)
         check_reading_count(count)
-        found[each.channel] = _read_channel(each, path, values, classifier, configuration.quality)
+        found[each.channel] = read_channel(each, path, values, classifier, configuration.quality)
     return found
 
 
@@ -88,16 +88,18 @@ def check_reading_count(count: int) -> None:
         )
 
 
-def _classifier(configuration: BillingConfiguration, channel: str, path: str) -> ChannelClassifier:
+def classifier_of(configuration: BillingConfiguration, channel: str, path: str) -> ChannelClassifier:
+    """The classifier of a channel that a field at `path` names; FIELD_INVALID where there is none."""
     classifier = configuration.classifiers.get(channel)
     if classifier is None:
         raise field_invalid(path, f'the datasource has no channel "{channel}"')
     return classifier
 
 
-def _read_channel(
+def read_channel(
     message: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier, table: QualityTable
 ) -> Readings:
+    """One channel's columns, whose values are read already. FIELD_INVALID for the first thing that is wrong."""
     if message.unit and message.unit != classifier.unit:
         raise field_invalid(f"{path}.unit", f'"{message.unit}" where the classifier has "{classifier.unit}"')
     if not 0 <= message.decimal_places <= classifier.decimal_places:
@@ -107,7 +109,7 @@ def _read_channel(
         )
     codes = _codes(message, path, len(values), table)
     scaled = _scaled(values, classifier.decimal_places - message.decimal_places, f"{path}.values")
-    return _readings(_times(message, path, len(values), classifier), scaled, codes, path)
+    return readings_of(_times(message, path, len(values), classifier), scaled, codes, path)
 
 
 def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[np.int64]:
@@ -170,12 +172,13 @@ def _listed(message: Any, path: str, classifier: ChannelClassifier) -> ListedTim
         if interval_us is not None:
             raise field_invalid(f"{path}.intervals_us", "stands beside interval: give one of them")
         interval_us = integers(message.intervals_us, f"{path}.intervals_us")
-    return _listed_times(labels, interval_us, classifier, path)
+    return listed_times(labels, interval_us, classifier, path)
 
 
-def _listed_times(
+def listed_times(
     labels: NDArray[np.int64], interval_us: int | Instants | None, classifier: ChannelClassifier, path: str
 ) -> ListedTimes:
+    """Timestamps with the lengths that were sent, or else the classifier's; FIELD_INVALID."""
     if classifier.kind is ChannelKind.REGISTER:
         interval_us = REGISTER_INTERVAL_US
     elif interval_us is None:
@@ -202,7 +205,7 @@ def _check_length(classifier: ChannelClassifier, length_us: int, path: str) -> N
         raise field_invalid(path, f"is {length_us} us where the classifier has intervals of {expected} us")
 
 
-def _readings(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64], path: str) -> Readings:
+def readings_of(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64], path: str) -> Readings:
     """Readings without those of which no quality is known."""
     if times.count != len(values):
         raise field_invalid(path, f"has {times.count} timestamps beside {len(values)} values")
@@ -220,14 +223,14 @@ def _readings(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64],
 
 
 def _read_arrow(stream: bytes, configuration: BillingConfiguration) -> dict[str, Readings]:
-    table = read_table(stream, _check_schema, check_reading_count)
+    table = read_table(stream, lambda schema: check_schema(schema, COLUMNS, NEEDED_COLUMNS), check_reading_count)
     columns = {name: array_of(table.column(name)) for name in table.column_names}
     for name in ("channel", "time"):
         if columns[name].null_count:
             column_fault(ErrorCode.ARROW_COLUMN_TYPE, name, "null in a row; every reading has one")
-    names, channel_codes = _dictionary(columns["channel"])
-    codes = _arrow_codes(columns["quality"], configuration.quality)
-    _check_nulls(columns["value"], codes, configuration.quality)
+    names, channel_codes = dictionary_of(columns["channel"])
+    codes = status_codes(*dictionary_of(columns["quality"]), configuration.quality)
+    check_nulls(columns["value"], codes, configuration.quality)
     labels = fixed_width(columns["time"], np.int64) if table.num_rows else np.empty(0, np.int64)
     found: dict[str, Readings] = {}
     for code, name in enumerate(names):
@@ -235,31 +238,32 @@ def _read_arrow(stream: bytes, configuration: BillingConfiguration) -> dict[str,
         if not len(rows):
             continue
         path = f"arrow: channel {name!r}"
-        classifier = _classifier(configuration, name, "arrow: column channel")
-        interval_us = _arrow_intervals(columns.get(INTERVAL_COLUMN), rows, classifier, path)
-        times = _listed_times(labels[rows], interval_us, classifier, path)
+        classifier = classifier_of(configuration, name, "arrow: column channel")
+        interval_us = arrow_intervals(columns.get(INTERVAL_COLUMN), rows, classifier, path)
+        times = listed_times(labels[rows], interval_us, classifier, path)
         taken = columns["value"] if len(rows) == table.num_rows else columns["value"].take(pa.array(rows))
-        values = _arrow_values(taken, classifier.decimal_places, rows, path)
-        found[name] = _readings(times, values, codes[rows], path)
+        values = arrow_values(taken, classifier.decimal_places, rows, path)
+        found[name] = readings_of(times, values, codes[rows], path)
     return found
 
 
-def _check_schema(schema: pa.Schema) -> None:
+def check_schema(schema: pa.Schema, columns: Sequence[str], needed: Sequence[str]) -> None:
+    """ARROW_COLUMN_... for a column that is missing, unknown or of a wrong type."""
     for field in schema:
-        if field.name not in COLUMNS:
-            found = f"not of the schema; its columns are {', '.join(COLUMNS)}"
+        if field.name not in columns:
+            found = f"not of the schema; its columns are {', '.join(columns)}"
             column_fault(ErrorCode.ARROW_COLUMN_UNKNOWN, field.name, found)
         mend = _mend(field.name, field.type)
         if mend:
             column_fault(ErrorCode.ARROW_COLUMN_TYPE, field.name, f"{field.type}; {mend}")
-    for name in NEEDED_COLUMNS:
+    for name in needed:
         if name not in schema.names:
             column_fault(ErrorCode.ARROW_COLUMN_MISSING, name, "missing; every reading needs it")
 
 
 def _mend(name: str, kind: pa.DataType) -> str:
     match name:
-        case "channel" | "quality":
+        case "datasource" | "channel" | "quality":
             return text_mend(kind)
         case "time":
             return time_mend(kind)
@@ -269,7 +273,7 @@ def _mend(name: str, kind: pa.DataType) -> str:
             return "" if kind == pa.duration("us") else 'cast it to duration("us")'
 
 
-def _dictionary(array: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
+def dictionary_of(array: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
     """(distinct texts, int64[n] index of each row or -1 for null)."""
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
@@ -282,8 +286,8 @@ def _dictionary(array: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
     return distinct, renumbered[indices]
 
 
-def _arrow_codes(array: pa.Array, table: QualityTable) -> NDArray[np.int64]:
-    names, codes = _dictionary(array)
+def status_codes(names: Sequence[str], codes: NDArray[np.int64], table: QualityTable) -> NDArray[np.int64]:
+    """int64[n] codes of the quality table, or NO_QUALITY, of codes of names (-1: none)."""
     known: Mapping[str, int] = {status.name: code for code, status in enumerate(table.statuses)} | {"": NO_QUALITY}
     translation = []
     for index, name in enumerate(names):
@@ -293,7 +297,7 @@ def _arrow_codes(array: pa.Array, table: QualityTable) -> NDArray[np.int64]:
     return np.array([*translation, NO_QUALITY], dtype=np.int64)[codes]
 
 
-def _check_nulls(values: pa.Array, codes: NDArray[np.int64], table: QualityTable) -> None:
+def check_nulls(values: pa.Array, codes: NDArray[np.int64], table: QualityTable) -> None:
     """A value may be null where its status says that it counts for nothing, or where there is no status."""
     needs_value = np.append(table.has_value(), False)[codes]
     bad = needs_value & ~present(values)
@@ -303,9 +307,10 @@ def _check_nulls(values: pa.Array, codes: NDArray[np.int64], table: QualityTable
         raise field_invalid("arrow: column value", f'row {row} is null, and its status "{status}" has a value')
 
 
-def _arrow_intervals(
+def arrow_intervals(
     array: pa.Array | None, rows: NDArray[np.int64], classifier: ChannelClassifier, path: str
 ) -> int | Instants | None:
+    """Lengths of some rows' intervals; None where none is given."""
     if array is None or classifier.kind is ChannelKind.REGISTER:
         return None
     given = present(array)[rows]
@@ -316,7 +321,7 @@ def _arrow_intervals(
     return fixed_width(array, np.int64)[rows]
 
 
-def _arrow_values(array: pa.Array, decimal_places: int, rows: NDArray[np.int64], path: str) -> NDArray[np.int64]:
+def arrow_values(array: pa.Array, decimal_places: int, rows: NDArray[np.int64], path: str) -> NDArray[np.int64]:
     """int64[n] whole numbers of the channel's last decimal; 0 for nulls. `rows` are the stream's, for faults."""
     words = _exact_words(array, decimal_places)
     if words is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tallybook_server.journal.attached import ROWS_MAX, Attached
 from tallybook_server.journal.interface import CatalogVersion, Segment, SegmentSummary
 
 
@@ -22,6 +23,13 @@ def check_append(
         raise ValueError(f"schema {header.schema_id} is not stored")
     if header.catalog_version and not has_catalog_version:
         raise ValueError(f"catalogue version {header.catalog_version} is not stored")
+
+
+def check_attached(attached: Attached) -> None:
+    """Rows of each kind have numbers."""
+    for rows in (attached.blocks, attached.values, attached.messages):
+        if len(rows) > ROWS_MAX:
+            raise ValueError(f"{len(rows)} rows of one kind in a commit; at most {ROWS_MAX}")
 
 
 def check_replacement(merged: Segment, replaced: Sequence[SegmentSummary]) -> None:

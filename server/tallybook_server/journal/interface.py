@@ -6,14 +6,24 @@ difference, a schema and a snapshot part. What it owes its book is order, atomic
 back is what was written or an error that says where the damage is.
 
 A **sequence** numbers commits of one book from 1, without gaps. A segment made by one commit covers one sequence; a
-merged segment covers a run of them.
+merged segment covers a run of them. A commit may store readings, values of BILLING channels and billing messages beside
+its segment (`attached`); the segment of one that has no events is empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from tallybook_server.journal.attached import (
+    Acknowledged,
+    Attached,
+    AttachedSummary,
+    StoredBlock,
+    StoredMessage,
+    StoredValue,
+)
 
 
 class JournalError(Exception):
@@ -166,8 +176,8 @@ class Journal(Protocol):
         """Become the one writer and answer the new epoch (1, 2, ...); every earlier claimant is fenced from then on."""
         ...
 
-    def append(self, expected_sequence: int, segment: Segment) -> None:
-        """Commit `segment` after `expected_sequence`; durable when this returns, all of it or nothing.
+    def append(self, expected_sequence: int, segment: Segment, attached: Attached | None = None) -> None:
+        """Commit `segment` and what is attached after `expected_sequence`; durable when this returns, all or nothing.
 
         `segment.first_sequence` is `expected_sequence + 1`. Raises `SequenceConflict` when the journal does not end at
         `expected_sequence`, `JournalFull` when the disk is full, `Fenced` after another's claim.
@@ -232,6 +242,39 @@ class Journal(Protocol):
 
     def drop_snapshots_before(self, sequence: int, name: str) -> None:
         """Remove the parts called `name` of every sequence below `sequence`."""
+        ...
+
+    def attached_summary(self, sequence: int) -> AttachedSummary | None:
+        """What a commit stored beside its segment; None where it stored nothing there."""
+        ...
+
+    def receipt_times(self, sequences: Iterable[int]) -> dict[int, int]:
+        """When each of these commits, which all stored something beside their segments, was received."""
+        ...
+
+    def blocks(
+        self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[tuple[int, list[StoredBlock]]]:
+        """(bucket, its blocks by position) of a channel, in order, of commits up to a sequence; both buckets included.
+
+        Bodies are read bucket by bucket. Exhaust it or let go of it, as with `read`.
+        """
+        ...
+
+    def billing_values(
+        self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
+    ) -> Iterator[StoredValue]:
+        """Values of a BILLING channel whose periods end in [`start_us`, `end_us`), by end, start and position, of
+        commits up to a sequence. Exhaust it or let go of it.
+        """
+        ...
+
+    def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
+        """The unacknowledged messages behind an id, by id. Exhaust it or let go of it."""
+        ...
+
+    def acknowledge(self, message_ids: Sequence[int]) -> Acknowledged:
+        """Take messages out of the outbox, in one commit that takes no sequence. Raises as `append` does."""
         ...
 
     def close(self) -> None:

@@ -6,9 +6,19 @@ import bisect
 import secrets
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
-from tallybook_server.journal.checks import check_append, check_catalog_version, check_replacement
+from tallybook_server.journal.attached import (
+    Acknowledged,
+    Attached,
+    AttachedSummary,
+    StoredBlock,
+    StoredMessage,
+    StoredValue,
+    position_of,
+)
+from tallybook_server.journal.checks import check_append, check_attached, check_catalog_version, check_replacement
 from tallybook_server.journal.interface import (
     CatalogVersion,
     DamagedJournal,
@@ -37,6 +47,11 @@ class MemoryJournal:
         self._schemas: list[bytes] = []
         self._catalog_versions: dict[int, CatalogVersion] = {}
         self._snapshot_parts: dict[tuple[int, str], bytes] = {}
+        self._attached: dict[int, AttachedSummary] = {}
+        self._blocks: dict[tuple[str, str], list[tuple[int, StoredBlock]]] = {}
+        self._values: dict[tuple[str, str], list[StoredValue]] = {}
+        self._messages: dict[int, StoredMessage] = {}
+        self._outbox: dict[int, None] = {}
 
     @property
     def last_sequence(self) -> int:
@@ -48,7 +63,7 @@ class MemoryJournal:
             self._epoch += 1
             return self._epoch
 
-    def append(self, expected_sequence: int, segment: Segment) -> None:
+    def append(self, expected_sequence: int, segment: Segment, attached: Attached | None = None) -> None:
         with self._lock:
             self._require_claim()
             if self.last_sequence != expected_sequence:
@@ -60,7 +75,24 @@ class MemoryJournal:
                 has_schema=segment.header.schema_id <= len(self._schemas),
                 has_catalog_version=segment.header.catalog_version in self._catalog_versions,
             )
+            if attached is not None:
+                check_attached(attached)
+                self._attach(segment.last_sequence, attached)
             self._segments.append(segment)
+
+    def _attach(self, sequence: int, attached: Attached) -> None:
+        self._attached[sequence] = attached.summary()
+        for row, block in enumerate(attached.blocks):
+            stored = StoredBlock(position_of(sequence, row), block.body)
+            self._blocks.setdefault(block.series[:2], []).append((block.bucket, stored))
+        for row, value in enumerate(attached.values):
+            position, message_id = position_of(sequence, row), position_of(sequence, value.message_row)
+            found = StoredValue(value.end_us, value.start_us, position, message_id, value.body)
+            self._values.setdefault(value.series[:2], []).append(found)
+        for row, message in enumerate(attached.messages):
+            message_id = position_of(sequence, row)
+            self._messages[message_id] = StoredMessage(message_id, *message)
+            self._outbox[message_id] = None
 
     def read(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Segment]:
         segments = self._segments
@@ -139,6 +171,53 @@ class MemoryJournal:
             self._snapshot_parts = {
                 key: body for key, body in self._snapshot_parts.items() if key[0] >= sequence or key[1] != name
             }
+
+    def attached_summary(self, sequence: int) -> AttachedSummary | None:
+        return self._attached.get(sequence)
+
+    def receipt_times(self, sequences: Iterable[int]) -> dict[int, int]:
+        return {sequence: self._attached[sequence].receipt_time_us for sequence in sequences}
+
+    def blocks(
+        self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[tuple[int, list[StoredBlock]]]:
+        with self._lock:
+            every = list(self._blocks.get((datasource, channel), ()))
+        end = position_of(upto_sequence + 1, 0)
+        found = sorted(
+            (bucket, stored)
+            for bucket, stored in every
+            if first_bucket <= bucket <= last_bucket and stored.position < end
+        )
+        for bucket, of_bucket in groupby(found, key=lambda each: each[0]):
+            yield bucket, [stored for _, stored in of_bucket]
+
+    def billing_values(
+        self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
+    ) -> Iterator[StoredValue]:
+        with self._lock:
+            every = sorted(self._values.get((datasource, channel), ()))
+        end = position_of(upto_sequence + 1, 0)
+        return (each for each in every if start_us <= each.end_us < end_us and each.position < end)
+
+    def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
+        with self._lock:
+            found = sorted(message_id for message_id in self._outbox if message_id > after_id)
+        return (self._messages[message_id] for message_id in found)
+
+    def acknowledge(self, message_ids: Sequence[int]) -> Acknowledged:
+        with self._lock:
+            self._require_claim()
+            answer = Acknowledged([], [], [])
+            for message_id in dict.fromkeys(message_ids):
+                if message_id not in self._messages:
+                    answer.unknown.append(message_id)
+                elif message_id in self._outbox:
+                    del self._outbox[message_id]
+                    answer.now.append(message_id)
+                else:
+                    answer.before.append(message_id)
+            return answer
 
     def close(self) -> None:
         """Nothing to let go of: the journal lives as long as something refers to it."""

@@ -1,13 +1,13 @@
-"""DeterminantsService: readings in, billing determinants out."""
+"""DeterminantsService: readings in, billing determinants out, and lists of what is stored of both."""
 # ruff: noqa: N802 - methods bear the names of the contract
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 from grpc.aio import ServicerContext
@@ -16,32 +16,42 @@ from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.determinants.result import Cancellation
 from tallybook_server import limits
-from tallybook_server.billing import outcome_of
+from tallybook_server.billing import BookOfReadings, Calculated, outcome_of, parcel_of
 from tallybook_server.codec import determinants as codec
 from tallybook_server.codec.columns import CalculateDeterminantsEnvelope, StreamingCalculateDeterminantsEnvelope
 from tallybook_server.codec.envelope import parsed
 from tallybook_server.errors import ErrorCode, Fault, status_message
 from tallybook_server.interceptors import check_size, internal_fault
+from tallybook_server.journal.interface import DamagedJournal, UnreadableJournal
+from tallybook_server.services import stored_lists as lists
+from tallybook_server.services.readings import metering_of
+from tallybook_server.services.stored_lists import message_id_text
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
+from tallybook_server.writer import Parcel, Stored
 
 SERVICE = "tallybook.v1.DeterminantsService"
+RAW_METHODS = ("CalculateDeterminants", "StreamingCalculateDeterminants")
+"""Take their requests as bytes, so that no object is made for a reading."""
 
 Context = ServicerContext[Any, Any]
 
 
-class CatalogBook(Protocol):
+class DeterminantsBook(BookOfReadings, Protocol):
     """What the service needs of a book."""
 
-    def catalog(self) -> Catalog:
-        """The current version."""
+    name: str
+
+    def catalog(self) -> Catalog: ...
+    def partitions(self, datasources: Sequence[str]) -> list[int]: ...
+    async def store(self, parcel: Parcel) -> Stored: ...
 
 
 class DeterminantsService:
-    """Everything but the transport happens on the executor's threads; nothing is stored."""
+    """Everything but the transport and the writer's turn happens on the executor's threads."""
 
     def __init__(
-        self, book_of: Callable[[Context], CatalogBook], executor: Executor, now_us: Callable[[], int]
+        self, book_of: Callable[[Context], DeterminantsBook], executor: Executor, now_us: Callable[[], int]
     ) -> None:
         """`book_of` answers the book that a call's credential names."""
         self._book_of = book_of
@@ -54,7 +64,11 @@ class DeterminantsService:
         if not self._unanswered.take(len(request)):
             raise Fault(ErrorCode.OVERLOADED, f"{limits.UNANSWERED_BYTES_MAX} bytes of requests are unanswered.")
         try:
-            return await self._beside(self._calculate, request, self._book_of(context).catalog())
+            envelope = await self._beside(parsed, CalculateDeterminantsEnvelope, request)
+            outcome = await self._answered(self._book_of(context), envelope)
+            if isinstance(outcome, Cancellation):
+                raise codec.cancelled(outcome)
+            return wire.CalculateDeterminantsResponse(result=outcome)
         finally:
             self._unanswered.give_back(len(request))
 
@@ -65,8 +79,8 @@ class DeterminantsService:
         progress = wire.DeterminantsProgress()
         book = self._book_of(context)
 
-        async def answer(message: bytes, _turn: Turn) -> wire.StreamingCalculateDeterminantsResponse:
-            return await self._beside(self._answer, message, book.catalog())
+        async def answer(message: bytes, turn: Turn) -> wire.StreamingCalculateDeterminantsResponse:
+            return await self._answer(book, message, turn)
 
         async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
             progress.answered_count += 1
@@ -75,44 +89,94 @@ class DeterminantsService:
             response.progress.CopyFrom(progress)
             yield response
 
-    def _calculate(self, request: bytes, catalog: Catalog) -> wire.CalculateDeterminantsResponse:
-        outcome = outcome_of(parsed(CalculateDeterminantsEnvelope, request), catalog)
-        if isinstance(outcome, Cancellation):
-            raise codec.cancelled(outcome)
-        return wire.CalculateDeterminantsResponse(result=codec.result_message(outcome, self._now_us()))
-
-    def _answer(self, message: bytes, catalog: Catalog) -> wire.StreamingCalculateDeterminantsResponse:
+    async def _answer(
+        self, book: DeterminantsBook, message: bytes, turn: Turn
+    ) -> wire.StreamingCalculateDeterminantsResponse:
         """The answer to one message of a stream; never raises."""
         response = wire.StreamingCalculateDeterminantsResponse()
         try:
             check_size(message)
-            envelope = parsed(StreamingCalculateDeterminantsEnvelope, message)
+            envelope = await self._beside(parsed, StreamingCalculateDeterminantsEnvelope, message)
             response.request_number = envelope.request_number
-            outcome = outcome_of(envelope.request, catalog)
+            outcome = await self._answered(book, envelope.request, turn)
             if isinstance(outcome, Cancellation):
                 response.cancellation.CopyFrom(codec.cancellation_message(outcome))
             else:
-                response.result.CopyFrom(codec.result_message(outcome, self._now_us()))
+                response.result.CopyFrom(outcome)
         except Fault as fault:
             response.status.CopyFrom(status_message(fault))
+        except (DamagedJournal, UnreadableJournal) as error:
+            response.status.CopyFrom(status_message(Fault(ErrorCode.JOURNAL_DAMAGED, str(error))))
         except Exception:
             response.status.CopyFrom(status_message(internal_fault()))
         return response
+
+    async def _answered(
+        self, book: DeterminantsBook, envelope: Any, turn: Turn | None = None
+    ) -> wire.DeterminantsResult | Cancellation:
+        """Computes everything, then stores it where that is asked for, and only then answers."""
+        calculated, result, parcel = await self._beside(self._calculate, book, envelope)
+        if result is None:
+            return cast(Cancellation, calculated.outcome)
+        if parcel is not None:
+            stored = await (book.store(parcel) if turn is None else turn.store(lambda: book.store(parcel)))
+            result.stored_sequence = stored.sequence
+            result.message_id = message_id_text(stored.message_ids[0])
+        return cast(wire.DeterminantsResult, result)
+
+    def _calculate(
+        self, book: DeterminantsBook, envelope: Any
+    ) -> tuple[Calculated, wire.DeterminantsResult | None, Parcel | None]:
+        metering = metering_of(envelope.configuration, book.catalog())
+        calculated = outcome_of(envelope, metering, book)
+        if isinstance(calculated.outcome, Cancellation):
+            return calculated, None, None
+        now_us = self._now_us()
+        result = codec.result_message(calculated.outcome, now_us)
+        result.readings_sequence = calculated.readings_sequence
+        parcel = None
+        if envelope.store:
+            (partition,) = book.partitions([calculated.outcome.datasource])
+            parcel = parcel_of(calculated.outcome, partition, now_us)
+        return calculated, result, parcel
+
+    # What is stored
+
+    async def ListReadings(self, request: wire.ListReadingsRequest, context: Context) -> wire.ListReadingsResponse:
+        """A page of stored readings; a token names the last one shown and the sequence that the list stands on."""
+        return cast(wire.ListReadingsResponse, await self._beside(lists.readings, self._book_of(context), request))
+
+    async def ListBillingReadings(
+        self, request: wire.ListBillingReadingsRequest, context: Context
+    ) -> wire.ListBillingReadingsResponse:
+        """A page of stored determinants."""
+        page = await self._beside(lists.billing_readings, self._book_of(context), request)
+        return cast(wire.ListBillingReadingsResponse, page)
+
+    async def ListBillingMessages(
+        self, request: wire.ListBillingMessagesRequest, context: Context
+    ) -> wire.ListBillingMessagesResponse:
+        """A page of the outbox."""
+        page = await self._beside(lists.billing_messages, self._book_of(context), request)
+        return cast(wire.ListBillingMessagesResponse, page)
+
+    async def AcknowledgeBillingMessages(
+        self, request: wire.AcknowledgeBillingMessagesRequest, context: Context
+    ) -> wire.AcknowledgeBillingMessagesResponse:
+        """Takes messages out of the outbox."""
+        answer = await self._beside(lists.acknowledge, self._book_of(context), request)
+        return cast(wire.AcknowledgeBillingMessagesResponse, answer)
 
     async def _beside(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *arguments))
 
 
 def add_to_server(service: DeterminantsService, server: grpc.aio.Server) -> None:
-    """Registers the service: as the generated code does, but its methods take bytes."""
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        "CalculateDeterminants": grpc.unary_unary_rpc_method_handler(
-            service.CalculateDeterminants,
-            response_serializer=wire.CalculateDeterminantsResponse.SerializeToString,
-        ),
-        "StreamingCalculateDeterminants": grpc.stream_stream_rpc_method_handler(
-            service.StreamingCalculateDeterminants,
-            response_serializer=wire.StreamingCalculateDeterminantsResponse.SerializeToString,
-        ),
-    }
+    """Registers the service: as the generated code does, but for the methods that take bytes."""
+    handlers = {}
+    for method in wire.DESCRIPTOR.services_by_name["DeterminantsService"].methods:
+        request_class, response_class = (getattr(wire, each.name) for each in (method.input_type, method.output_type))
+        make = grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_unary_rpc_method_handler
+        deserializer = None if method.name in RAW_METHODS else request_class.FromString
+        handlers[method.name] = make(getattr(service, method.name), deserializer, response_class.SerializeToString)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,4 +1,4 @@
-"""IngestService: events in, exact money out."""
+"""IngestService: events in, exact money out; readings in."""
 # ruff: noqa: N802 - methods bear the names of the contract
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import grpc
+from google.protobuf import message_factory
 from grpc.aio import ServicerContext
 
+from tallybook.v1 import determinants_pb2
 from tallybook.v1 import ingest_pb2 as wire
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays
@@ -43,6 +45,7 @@ from tallybook_server.codec.selectors import (
 from tallybook_server.errors import ErrorCode, Fault, field_invalid, status_message
 from tallybook_server.interceptors import check_size, internal_fault
 from tallybook_server.services.gathering import Gathering, Stored
+from tallybook_server.services.readings import ReadingsBook, ReadingsStream
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
 
@@ -50,7 +53,7 @@ SMALL_ROWS = 8
 """So many results are encoded at once: to hand them to another thread and back would take longer."""
 
 SERVICE = "tallybook.v1.IngestService"
-RAW_METHODS = ("IngestEvents", "StreamingIngestEvents", "PredictCosts")
+RAW_METHODS = ("IngestEvents", "StreamingIngestEvents", "PredictCosts", "IngestReadings")
 """Take their requests as bytes, so that no object is made for an event."""
 RAW_ANSWERS = ("StreamingIngestEvents",)
 """Answer bytes, so that no object is made for a cost."""
@@ -73,7 +76,7 @@ class Page(Protocol):
     upto_sequence: int
 
 
-class IngestBook(Protocol):
+class IngestBook(ReadingsBook, Protocol):
     """What the service needs of a book."""
 
     name: str
@@ -161,6 +164,14 @@ class IngestService:
 
         async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
             yield response
+
+    async def IngestReadings(
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[determinants_pb2.IngestReadingsResponse]:
+        """Readings, answered in order; what is wrong with one message is its answer, and the stream goes on."""
+        stream = ReadingsStream(self._book_of(context), self._beside)
+        async for response in AnswersInOrder(requests, stream.answer, self._unanswered).answers():
+            yield stream.with_progress(response)
 
     async def _batch(self, book: IngestBook, request: StreamRequest, turn: Turn) -> bytes:
         columns = await self._beside(decode_payload, request)
@@ -261,7 +272,9 @@ def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:
     """Registers the service: as the generated code does, but for the methods that take bytes."""
     handlers = {}
     for method in wire.DESCRIPTOR.services_by_name["IngestService"].methods:
-        request_class, response_class = (getattr(wire, each.name) for each in (method.input_type, method.output_type))
+        request_class, response_class = (
+            message_factory.GetMessageClass(each) for each in (method.input_type, method.output_type)
+        )
         kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         deserializer = None if method.name in RAW_METHODS else request_class.FromString

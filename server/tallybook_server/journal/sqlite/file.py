@@ -21,8 +21,9 @@ from tallybook_server.journal.sqlite.faults import damaged, reading
 
 APPLICATION_ID = 0x544C_424B
 """`TLBK` in SQLite's header: what `file` and we recognise a journal by."""
-FORMAT_VERSION = 1
-"""Of these tables, in SQLite's `user_version`."""
+FORMAT_VERSION = 2
+"""Of these tables, in SQLite's `user_version`. 1 has no `ATTACHED_TABLES`; whoever claims such a journal adds them."""
+FORMAT_VERSIONS_READ = (1, FORMAT_VERSION)
 MINIMUM_SQLITE_VERSION = (3, 51, 3)
 """Earlier ones may corrupt a write-ahead log that one connection checkpoints while another resets it
 (sqlite.org/wal.html, "The WAL-Reset Bug")."""
@@ -79,6 +80,52 @@ CREATE TABLE snapshot_parts (
 ) STRICT;
 CREATE TABLE snapshot_bodies (position INTEGER PRIMARY KEY, part BLOB NOT NULL) STRICT;
 """
+ATTACHED_TABLES = """
+CREATE TABLE attached (
+    sequence INTEGER PRIMARY KEY,
+    receipt_time_us INTEGER NOT NULL,
+    block_count INTEGER NOT NULL,
+    value_count INTEGER NOT NULL,
+    message_count INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    row_crc32 INTEGER NOT NULL
+) STRICT;
+CREATE TABLE series (
+    series_id INTEGER PRIMARY KEY,
+    datasource TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    UNIQUE (datasource, channel)
+) STRICT;
+CREATE TABLE block_directory (
+    bucket INTEGER NOT NULL,
+    series_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    reading_count INTEGER NOT NULL,
+    PRIMARY KEY (bucket, series_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE block_bodies (position INTEGER PRIMARY KEY, crc32 INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE billing_values (
+    series_id INTEGER NOT NULL,
+    end_us INTEGER NOT NULL,
+    start_us INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (series_id, end_us, start_us, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE billing_messages (
+    message_id INTEGER PRIMARY KEY,
+    datasource TEXT NOT NULL,
+    crc32 INTEGER NOT NULL,
+    document BLOB NOT NULL
+) STRICT;
+CREATE TABLE outbox (message_id INTEGER PRIMARY KEY) STRICT;
+"""
+"""Blocks of readings lie in the order of their commits, so that a commit writes where the last one ended. The directory
+finds those of a channel: by bucket first, because deliveries of one time are of many channels, and so few of its pages
+change at a time however many years it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +185,7 @@ def create(file: JournalFile, partition_count: int) -> None:
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", FORMAT_VERSION)
             connection.execute(TABLES)
+            connection.execute(ATTACHED_TABLES)
             row = (hash_key, partition_count, _identity_crc32(hash_key, partition_count))
             connection.execute("INSERT INTO journal VALUES (1, ?, ?, ?, 0, 0)", row)
         finally:
@@ -152,6 +200,13 @@ def create(file: JournalFile, partition_count: int) -> None:
         os.close(folder)
 
 
+def upgrade(connection: apsw.Connection) -> None:
+    """Adds to a journal of format 1 what it has not, within the caller's transaction."""
+    if connection.pragma("user_version") == 1:
+        connection.execute(ATTACHED_TABLES)
+        connection.pragma("user_version", FORMAT_VERSION)
+
+
 def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
     """The (hash key, partition count) of a file that is a whole journal of a version read here.
 
@@ -164,7 +219,7 @@ def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
         if application_id != APPLICATION_ID:
             raise UnreadableJournal(f"{path}: a SQLite file, but not a journal (application id {application_id:#x})")
         version = connection.pragma("user_version")
-        if version != FORMAT_VERSION:
+        if version not in FORMAT_VERSIONS_READ:
             raise UnreadableJournal(
                 f"{path}: a journal of format {version}, and this program reads {FORMAT_VERSION}: "
                 "open it with the release that wrote it, or a later one"

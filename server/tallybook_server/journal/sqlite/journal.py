@@ -5,14 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from tallybook_server.journal.checks import check_append, check_catalog_version, check_replacement
+from tallybook_server.journal.attached import (
+    Acknowledged,
+    Attached,
+    AttachedSummary,
+    StoredBlock,
+    StoredMessage,
+    StoredValue,
+)
+from tallybook_server.journal.checks import check_append, check_attached, check_catalog_version, check_replacement
 from tallybook_server.journal.interface import (
     CatalogVersion,
     CommitFailed,
@@ -26,6 +34,7 @@ from tallybook_server.journal.interface import (
     UnreadableJournal,
 )
 from tallybook_server.journal.sqlite import file as journal_file
+from tallybook_server.journal.sqlite.attached import AttachedReader, SeriesIds, acknowledge, insert_attached
 from tallybook_server.journal.sqlite.connections import ReadConnections
 from tallybook_server.journal.sqlite.faults import damaged, not_written, reading
 from tallybook_server.journal.sqlite.rows import (
@@ -61,6 +70,7 @@ class SqliteJournal:
         self._log_bytes = 0
         self._outcome_is_unknown = False
         self._schema_ids: dict[bytes, int] = {}
+        self._series_ids = SeriesIds()
         with self._readers.snapshot() as connection:
             self.hash_key, self.partition_count = journal_file.check(file, connection)
         self._check_last_segment()
@@ -105,13 +115,21 @@ class SqliteJournal:
             if self._writer is None:
                 self._writer = self._open_writer()
             try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                journal_file.upgrade(self._writer)
                 query = "UPDATE journal SET epoch = epoch + 1 RETURNING epoch"
-                self._epoch = _single(self._writer.execute(query))
+                epoch = _single(self._writer.execute(query))
+                self._writer.execute("COMMIT")
+                self._epoch = epoch
             except apsw.Error as error:
+                _roll_back(self._writer)
                 raise not_written(self._path, error) from error
+            # Another writer may have named others meanwhile.
+            self._series_ids.forget()
             return self._epoch
 
-    def append(self, expected_sequence: int, segment: Segment) -> None:
+    def append(self, expected_sequence: int, segment: Segment, attached: Attached | None = None) -> None:
+        named = self._series_ids.begin()
         with self._commit() as connection:
             last_sequence = _single(connection.execute(LAST_SEQUENCE))
             if last_sequence != expected_sequence:
@@ -125,6 +143,10 @@ class SqliteJournal:
                 has_catalog_version=_exists(connection, "catalog_versions", "version", header.catalog_version),
             )
             _insert_segment(connection, segment)
+            if attached is not None:
+                check_attached(attached)
+                insert_attached(connection, segment.last_sequence, attached, named)
+        self._series_ids.keep(named)
 
     def read(self, after_sequence: int = 0, upto: int | None = None) -> Iterator[Segment]:
         with self._reading(f"a segment after sequence {after_sequence}") as connection:
@@ -222,6 +244,40 @@ class SqliteJournal:
     def drop_snapshots_before(self, sequence: int, name: str) -> None:
         with self._commit() as connection:
             _delete_snapshot_parts(connection, "sequence < ? AND name = ?", (sequence, name))
+
+    def attached_summary(self, sequence: int) -> AttachedSummary | None:
+        what = f"what sequence {sequence} stored beside its segment"
+        with self._attached_reader(what) as reader:
+            return reader.summary(sequence)
+
+    def receipt_times(self, sequences: Iterable[int]) -> dict[int, int]:
+        with self._attached_reader("when readings were received") as reader:
+            return {sequence: reader.receipt_time_us(sequence) for sequence in sequences}
+
+    def blocks(
+        self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[tuple[int, list[StoredBlock]]]:
+        with self._attached_reader(f"readings of {datasource!r}, channel {channel!r}") as reader:
+            yield from reader.blocks(datasource, channel, first_bucket, last_bucket, upto_sequence)
+
+    def billing_values(
+        self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
+    ) -> Iterator[StoredValue]:
+        with self._attached_reader(f"values of {datasource!r}, channel {channel!r}") as reader:
+            yield from reader.values(datasource, channel, start_us, end_us, upto_sequence)
+
+    def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
+        with self._attached_reader("a billing message") as reader:
+            yield from reader.messages(after_id)
+
+    def acknowledge(self, message_ids: Sequence[int]) -> Acknowledged:
+        with self._commit() as connection:
+            return acknowledge(connection, message_ids)
+
+    @contextmanager
+    def _attached_reader(self, what: str) -> Iterator[AttachedReader]:
+        with self._reading(what) as connection, self._naming(what):
+            yield AttachedReader(connection)
 
     def close(self) -> None:
         # The writer last: whoever leaves last writes the log back, and a reader may not.

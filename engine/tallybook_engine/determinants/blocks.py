@@ -1,0 +1,245 @@
+"""Readings as bytes: what the journal keeps of one delivery of one channel, a block a stretch of 32 days.
+
+A column is its smallest value and, in as few bytes as its largest takes, what each value has above it; a column whose
+values are all alike takes no more. So a month of a quarter-hourly meter on a grid is two bytes a reading. A block names
+its unit, its decimals and its statuses in words: what the catalogue says of them may change, what was delivered does
+not.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.local_time import DAY_US
+from tallybook_engine.determinants.readings import (
+    ListedTimes,
+    Readings,
+    RegularTimes,
+    Times,
+    label_of,
+    row_positions,
+)
+
+FORMAT_VERSION = 1
+BUCKET_US = 32 * DAY_US
+"""Blocks are cut where timestamps pass a multiple of this since the epoch."""
+
+_HEADER = struct.Struct("<BBBBBBHHIqqqq")
+_LENGTH = struct.Struct("<H")
+_MASK = 2**64 - 1
+_WIDTHS: dict[int, Any] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_ONE_STATUS, _STATUS_EACH, _STATUS_RUNS = range(3)
+_RUN_BYTES = 5
+"""Of a run of one status: where it ends, and which."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Readings as they were delivered, with what is needed to understand them later."""
+
+    readings: Readings
+    """Codes of quality index `statuses`."""
+    statuses: tuple[str, ...]
+    unit: str
+    decimal_places: int
+
+
+def bucket_of(label_us: int) -> int:
+    """The bucket of a timestamp."""
+    return label_us // BUCKET_US
+
+
+def bucket_count(times: Times) -> int:
+    """How many blocks readings make."""
+    if times.count == 0:
+        return 0
+    first, last = bucket_of(label_of(times, 0)), bucket_of(label_of(times, times.count - 1))
+    if isinstance(times, RegularTimes):
+        return min(last - first + 1, times.count)
+    if first == last:
+        return 1
+    return 1 + int(np.count_nonzero(np.diff(times.labels_us // BUCKET_US)))
+
+
+def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
+    """(bucket, number of readings, body) of each block of a delivery, in order of time."""
+    readings = delivered.readings
+    times = readings.times
+    names = _names(delivered.statuses)
+    unit = delivered.unit.encode()
+    for bucket, first, end in _stretches(times):
+        first_label, label_base, label_width, labels = _label_column(times, first, end)
+        length_base, length_width, lengths = _length_column(times, first, end)
+        value_base, value_width, values = _narrowed(readings.values[first:end])
+        code_kind, codes = _codes(readings.quality[first:end])
+        status_count, status_names = names
+        header = _HEADER.pack(
+            FORMAT_VERSION,
+            delivered.decimal_places,
+            value_width,
+            label_width,
+            length_width,
+            code_kind,
+            status_count,
+            len(unit),
+            end - first,
+            value_base,
+            first_label,
+            label_base,
+            length_base,
+        )
+        yield bucket, end - first, b"".join((header, unit, status_names, values, labels, lengths, codes))
+
+
+def decode_block(body: bytes) -> Delivered:
+    """The reverse of `encode_blocks`."""
+    (
+        version,
+        decimal_places,
+        value_width,
+        label_width,
+        length_width,
+        code_kind,
+        status_count,
+        unit_bytes,
+        count,
+        value_base,
+        first_label,
+        label_base,
+        length_base,
+    ) = _HEADER.unpack_from(body)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"a block of format {version}, and this program reads {FORMAT_VERSION}")
+    at = _HEADER.size
+    unit = body[at : at + unit_bytes].decode()
+    at += unit_bytes
+    statuses, at = _read_names(body, at, status_count)
+    values = _widened(body, at, value_width, count, value_base)
+    at += value_width * count
+    step_count = max(0, count - 1)
+    is_even = label_width == 0 and length_width == 0 and (label_base == length_base or count == 1)
+    times: Times
+    if is_even:
+        times = RegularTimes(first_label, length_base, count)
+    else:
+        labels = np.empty(count, np.int64)
+        labels[0] = first_label
+        np.cumsum(_widened(body, at, label_width, step_count, label_base), out=labels[1:])
+        labels[1:] += first_label
+        at += label_width * step_count
+        times = ListedTimes(labels, _lengths(body, at, length_width, count, length_base))
+        at += length_width * count
+    quality = _read_codes(body, at, code_kind, count)
+    return Delivered(Readings(times, values, quality), statuses, unit, decimal_places)
+
+
+def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:
+    """(bucket, first row, end row) of each stretch."""
+    if times.count == 0:
+        return
+    first, last = bucket_of(label_of(times, 0)), bucket_of(label_of(times, times.count - 1))
+    if first == last:
+        yield first, 0, times.count
+        return
+    if isinstance(times, RegularTimes) and last - first < times.count:
+        edges = row_positions(times, np.arange(first + 1, last + 1, dtype=np.int64) * BUCKET_US).tolist()
+        buckets = list(range(first, last + 1))
+    else:
+        labels = _all_labels(times)
+        of_row = labels // BUCKET_US
+        edges = (np.flatnonzero(np.diff(of_row)) + 1).tolist()
+        buckets = [first, *of_row[edges].tolist()]
+    bounds = [0, *edges, times.count]
+    for bucket, begin, end in zip(buckets, bounds[:-1], bounds[1:], strict=True):
+        if begin < end:
+            yield bucket, begin, end
+
+
+def _all_labels(times: Times) -> NDArray[np.int64]:
+    if isinstance(times, RegularTimes):
+        return times.first_us + np.arange(times.count, dtype=np.int64) * times.interval_us
+    return times.labels_us
+
+
+def _label_column(times: Times, first: int, end: int) -> tuple[int, int, int, bytes]:
+    """(first timestamp, smallest step, width, steps above it)."""
+    if isinstance(times, RegularTimes):
+        return label_of(times, first), times.interval_us, 0, b""
+    labels = times.labels_us[first:end]
+    return (int(labels[0]), *_narrowed(np.diff(labels)))
+
+
+def _length_column(times: Times, first: int, end: int) -> tuple[int, int, bytes]:
+    if isinstance(times.interval_us, np.ndarray):
+        return _narrowed(times.interval_us[first:end])
+    return times.interval_us, 0, b""
+
+
+def _narrowed(column: NDArray[np.int64]) -> tuple[int, int, bytes]:
+    """(smallest value, bytes a value, what each has above it)."""
+    if len(column) == 0:
+        return 0, 0, b""
+    base, most = int(column.min()), int(column.max())
+    span = most - base
+    if span == 0:
+        return base, 0, b""
+    width = 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4 if span < 1 << 32 else 8
+    above = column.view(np.uint64) - np.uint64(base & _MASK)
+    return base, width, above.astype(_WIDTHS[width], copy=False).tobytes()
+
+
+def _widened(body: bytes, at: int, width: int, count: int, base: int) -> NDArray[np.int64]:
+    if width == 0:
+        return np.full(count, base, np.int64)
+    column = np.frombuffer(body, _WIDTHS[width], count, at).astype(np.int64)
+    column += base
+    return column
+
+
+def _lengths(body: bytes, at: int, width: int, count: int, base: int) -> int | NDArray[np.int64]:
+    return base if width == 0 else _widened(body, at, width, count, base)
+
+
+def _codes(codes: NDArray[np.uint8]) -> tuple[int, bytes]:
+    first = codes[0]
+    if (codes == first).all():
+        return _ONE_STATUS, bytes((int(first),))
+    ends = np.append(np.flatnonzero(codes[1:] != codes[:-1]) + 1, len(codes))
+    if len(ends) * _RUN_BYTES >= len(codes):
+        return _STATUS_EACH, codes.tobytes()
+    head = np.array([len(ends)], "<u4").tobytes()
+    return _STATUS_RUNS, head + ends.astype("<u4").tobytes() + codes[ends - 1].tobytes()
+
+
+def _read_codes(body: bytes, at: int, kind: int, count: int) -> NDArray[np.uint8]:
+    if kind == _ONE_STATUS:
+        return np.full(count, body[at], np.uint8)
+    if kind == _STATUS_EACH:
+        return np.frombuffer(body, np.uint8, count, at).copy()
+    run_count = int(np.frombuffer(body, "<u4", 1, at)[0])
+    ends = np.frombuffer(body, "<u4", run_count, at + 4).astype(np.int64)
+    codes = np.frombuffer(body, np.uint8, run_count, at + 4 + 4 * run_count)
+    return np.repeat(codes, np.diff(ends, prepend=0))
+
+
+@lru_cache(maxsize=1_024)
+def _names(statuses: Sequence[str]) -> tuple[int, bytes]:
+    encoded = [name.encode() for name in statuses]
+    return len(encoded), b"".join(_LENGTH.pack(len(name)) + name for name in encoded)
+
+
+def _read_names(body: bytes, at: int, count: int) -> tuple[tuple[str, ...], int]:
+    names = []
+    for _ in range(count):
+        (length,) = _LENGTH.unpack_from(body, at)
+        at += _LENGTH.size
+        names.append(body[at : at + length].decode())
+        at += length
+    return tuple(names), at

@@ -1,0 +1,237 @@
+"""Blocks of readings, values of BILLING channels and billing messages as rows (see `file` for their tables)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apsw
+
+from tallybook_server.journal.attached import (
+    Acknowledged,
+    Attached,
+    AttachedSummary,
+    BillingValueRow,
+    SeriesName,
+    StoredBlock,
+    StoredMessage,
+    StoredValue,
+    block_crc32,
+    position_of,
+    sequence_of,
+    value_crc32,
+)
+from tallybook_server.journal.sqlite.rows import RowDamageError
+
+SERIES_ID = "SELECT series_id FROM series WHERE datasource = ? AND channel = ?"
+BUCKETS = """
+WITH RECURSIVE buckets (bucket) AS (
+    SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
+    UNION ALL
+    SELECT (SELECT min(d.bucket) FROM block_directory d WHERE d.bucket > buckets.bucket AND d.bucket <= :last)
+    FROM buckets WHERE buckets.bucket IS NOT NULL
+)
+SELECT directory.bucket, directory.position
+FROM buckets CROSS JOIN block_directory directory
+WHERE directory.bucket = buckets.bucket AND directory.series_id = :series AND directory.position < :end
+ORDER BY directory.bucket, directory.position
+"""
+"""The buckets that there are, found one by one in the directory, and a channel's blocks in each."""
+
+
+class SeriesIds:
+    """Numbers of the channels that were named before, for the one writer."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], int] = {}
+
+    def begin(self) -> NewSeries:
+        """What one commit names."""
+        return NewSeries(self._known, {})
+
+    def keep(self, named: NewSeries) -> None:
+        """Once the commit is made; what a failed one named was never stored."""
+        self._known.update(named.found)
+
+    def forget(self) -> None:
+        """Everything: the file is asked again."""
+        self._known = {}
+
+
+class NewSeries:
+    """Numbers of channels within one commit."""
+
+    def __init__(self, known: dict[tuple[str, str], int], found: dict[tuple[str, str], int]) -> None:
+        self._known = known
+        self.found = found
+
+    def id_of(self, connection: apsw.Connection, name: SeriesName) -> int:
+        """The number of a channel, which it gets here if it has none."""
+        key = name[:2]
+        series_id = self._known.get(key) or self.found.get(key)
+        if series_id is None:
+            row: Any = connection.execute(SERIES_ID, key).fetchone()
+            if row is None:
+                query = "INSERT INTO series VALUES (NULL, ?, ?, ?) RETURNING series_id"
+                row = connection.execute(query, name).fetchall()[0]
+            series_id = self.found[key] = int(row[0])
+        return series_id
+
+
+def insert_attached(connection: apsw.Connection, sequence: int, attached: Attached, named: NewSeries) -> None:
+    """Everything that a commit stores beside its segment."""
+    summary = attached.summary()
+    row = (
+        sequence,
+        summary.receipt_time_us,
+        summary.block_count,
+        summary.value_count,
+        summary.message_count,
+        summary.crc32,
+    )
+    connection.execute("INSERT INTO attached VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _row_crc32(row)))
+    first = position_of(sequence, 0)
+    blocks = attached.blocks
+    connection.executemany(
+        "INSERT INTO block_bodies VALUES (?, ?, ?)",
+        ((position, block.crc32, block.body) for position, block in enumerate(blocks, first)),
+    )
+    # Sorted, neighbours in the directory are written together.
+    entries = sorted(
+        (block.bucket, named.id_of(connection, block.series), position, block.reading_count)
+        for position, block in enumerate(blocks, first)
+    )
+    connection.executemany("INSERT INTO block_directory VALUES (?, ?, ?, ?)", entries)
+    connection.executemany(
+        "INSERT INTO billing_values VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                named.id_of(connection, row.series),
+                row.end_us,
+                row.start_us,
+                position,
+                first + row.message_row,
+                value_crc32(row),
+                row.body,
+            )
+            for position, row in enumerate(attached.values, first)
+        ),
+    )
+    for message_id, message in enumerate(attached.messages, first):
+        values = (message_id, message.datasource, zlib.crc32(message.document), message.document)
+        connection.execute("INSERT INTO billing_messages VALUES (?, ?, ?, ?)", values)
+        connection.execute("INSERT INTO outbox VALUES (?)", (message_id,))
+
+
+def acknowledge(connection: apsw.Connection, message_ids: Sequence[int]) -> Acknowledged:
+    """Takes messages out of the outbox."""
+    answer = Acknowledged([], [], [])
+    for message_id in dict.fromkeys(message_ids):
+        key = (message_id,)
+        if connection.execute("DELETE FROM outbox WHERE message_id = ? RETURNING 1", key).fetchall():
+            answer.now.append(message_id)
+        elif connection.execute("SELECT 1 FROM billing_messages WHERE message_id = ?", key).fetchone():
+            answer.before.append(message_id)
+        else:
+            answer.unknown.append(message_id)
+    return answer
+
+
+class AttachedReader:
+    """Reads within one transaction; raises `RowDamageError`."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        # A journal of format 1 that is only read.
+        self._has_tables = connection.pragma("user_version") > 1
+
+    def summary(self, sequence: int) -> AttachedSummary | None:
+        """What a commit stored beside its segment."""
+        if not self._has_tables:
+            return None
+        row: Any = self._connection.execute("SELECT * FROM attached WHERE sequence = ?", (sequence,)).fetchone()
+        if row is None:
+            return None
+        if _row_crc32(row[:-1]) != row[-1]:
+            raise RowDamageError("it fails its checksum")
+        return AttachedSummary(*row[1:-1])
+
+    def receipt_time_us(self, sequence: int) -> int:
+        """When a commit that stored something here was received."""
+        found = self.summary(sequence)
+        if found is None:
+            raise RowDamageError(f"the row of sequence {sequence} is missing")
+        return found.receipt_time_us
+
+    def blocks(
+        self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[tuple[int, list[StoredBlock]]]:
+        """See `interface.Journal.blocks`."""
+        series_id = self._series_id(datasource, channel)
+        if series_id is None:
+            return
+        bounds = {
+            "first": first_bucket,
+            "last": last_bucket,
+            "series": series_id,
+            "end": position_of(upto_sequence + 1, 0),
+        }
+        of_bucket: dict[int, list[int]] = {}
+        found: Any = self._connection.execute(BUCKETS, bounds).fetchall()
+        for bucket, position in found:
+            of_bucket.setdefault(bucket, []).append(position)
+        for bucket, positions in of_bucket.items():
+            yield bucket, [self._block(datasource, channel, bucket, position) for position in positions]
+
+    def _block(self, datasource: str, channel: str, bucket: int, position: int) -> StoredBlock:
+        query = "SELECT crc32, body FROM block_bodies WHERE position = ?"
+        row: Any = self._connection.execute(query, (position,)).fetchone()
+        if row is None:
+            raise RowDamageError(f"the block that sequence {sequence_of(position)} stored is missing")
+        if block_crc32(datasource, channel, bucket, row[1]) != row[0]:
+            raise RowDamageError(f"the block that sequence {sequence_of(position)} stored fails its checksum")
+        return StoredBlock(position, row[1])
+
+    def values(
+        self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
+    ) -> Iterator[StoredValue]:
+        """See `interface.Journal.billing_values`."""
+        series_id = self._series_id(datasource, channel)
+        if series_id is None:
+            return
+        query = (
+            "SELECT end_us, start_us, position, message_id, body, crc32 FROM billing_values "
+            "WHERE series_id = ? AND end_us >= ? AND end_us < ? AND position < ? ORDER BY end_us, start_us, position"
+        )
+        bounds = (series_id, start_us, end_us, position_of(upto_sequence + 1, 0))
+        name = SeriesName(datasource, channel, 0)
+        for row in self._connection.execute(query, bounds):
+            found = StoredValue(*row[:-1])
+            if value_crc32(BillingValueRow(name, found.end_us, found.start_us, 0, found.body)) != row[-1]:
+                raise RowDamageError(f"the value that sequence {sequence_of(found.position)} stored fails its checksum")
+            yield found
+
+    def messages(self, after_id: int) -> Iterator[StoredMessage]:
+        """See `interface.Journal.billing_messages`."""
+        if not self._has_tables:
+            return
+        query = (
+            "SELECT outbox.message_id, datasource, document, crc32 FROM outbox LEFT JOIN billing_messages "
+            "USING (message_id) WHERE outbox.message_id > ? ORDER BY outbox.message_id"
+        )
+        for message_id, datasource, document, crc32 in self._connection.execute(query, (after_id,)):
+            if document is None or zlib.crc32(document) != crc32:
+                raise RowDamageError(f"message {message_id:016x} is missing or fails its checksum")
+            yield StoredMessage(message_id, datasource, document)
+
+    def _series_id(self, datasource: str, channel: str) -> int | None:
+        if not self._has_tables:
+            return None
+        row: Any = self._connection.execute(SERIES_ID, (datasource, channel)).fetchone()
+        return None if row is None else int(row[0])
+
+
+def _row_crc32(row: Sequence[int]) -> int:
+    return zlib.crc32(struct.pack(f"<{len(row)}q", *row))
