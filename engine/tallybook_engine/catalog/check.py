@@ -16,6 +16,8 @@ from tallybook_engine.catalog.check_contract import check_contracts
 from tallybook_engine.catalog.check_metering import (
     check_classifier,
     check_datasources,
+    check_determinant,
+    check_determinant_names,
     check_quality_table,
     check_timeslice_group,
 )
@@ -57,6 +59,7 @@ def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults
         _check_tax(catalog, path, tax, faults)
     for path, meter in places.of("meters", Meter):
         _check_meter(path, meter, faults)
+    check_determinant_names(catalog, change, faults)
     for path, product in places.of("products", Product):
         _check_product(catalog, path, product, faults)
     for path, plan in places.of("plans", Plan):
@@ -110,6 +113,9 @@ class _Places:
     def _add_metering(self, catalog: Catalog, change: CatalogChange, touched: Mapping[str, set[str]]) -> None:
         """What refers to objects that are gone; a datasource's contract may also have become another customer's."""
         gone = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
+        for product in catalog.products.values() if gone["channel_classifiers"] else ():
+            if product.determinant is not None and product.determinant.classifier in gone["channel_classifiers"]:
+                self._add("products", product, touched)
         for classifier in catalog.channel_classifiers.values() if gone["timeslice_groups"] else ():
             if any(each.timeslice_group in gone["timeslice_groups"] for each in classifier.reading_types):
                 self._add("channel_classifiers", classifier, touched)
@@ -197,8 +203,10 @@ def _check_meter(path: str, meter: Meter, faults: Faults) -> None:
 
 
 def _check_product(catalog: Catalog, path: str, product: Product, faults: Faults) -> None:
-    meter = catalog.meters.get(product.meter)
-    if meter is None:
+    meter = catalog.meter_of(product)
+    if product.determinant is not None:
+        check_determinant(catalog, f"{path}.determinant", product.determinant, faults)
+    elif meter is None:
         _check_known(f"{path}.meter", "meter", product.meter, faults)
     if product.value is None:
         if product.aggregation is not Aggregation.COUNT and not faults.at(f"{path}.aggregation"):
@@ -218,7 +226,7 @@ def _check_plan(catalog: Catalog, path: str, plan: Plan, faults: Faults) -> None
         check_price(path, plan.price, faults)
         return
     check_matrix(f"{path}.matrix", plan.price, faults)
-    meter = None if product is None else catalog.meters.get(product.meter)
+    meter = None if product is None else catalog.meter_of(product)
     for index, rule in enumerate(plan.price.rules):
         _check_properties(f"{path}.matrix.rules[{index}].match", rule.match, meter, faults)
 

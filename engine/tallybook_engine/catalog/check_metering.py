@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tallybook_engine.calendar.zones import UnknownZone, zone
+from tallybook_engine.catalog import limits
+from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_names import check_name
 from tallybook_engine.catalog.faults import Faults
-from tallybook_engine.catalog.model import Catalog
-from tallybook_engine.determinants.configuration import ChannelClassifier, Datasource, TimesliceGroup
+from tallybook_engine.catalog.model import Catalog, DeterminantSource
+from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, Datasource, TimesliceGroup
+from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.quality import QualityTable
 
 
@@ -86,3 +89,54 @@ def _zone_fault(name: str) -> str | None:
     except UnknownZone as error:
         return str(error)
     return None
+
+
+_REGISTER_KINDS = frozenset({Kind.REGISTER, Kind.REGISTER_DIFFERENCE})
+
+
+def check_determinant(catalog: Catalog, path: str, source: DeterminantSource, faults: Faults) -> None:
+    """What a product says of the determinant that it is made of."""
+    classifier = catalog.channel_classifiers.get(source.classifier)
+    if classifier is None:
+        found = f'no channel classifier "{source.classifier}"' if source.classifier else "is required"
+        faults.add(f"{path}.classifier", found)
+    elif (source.kind in _REGISTER_KINDS) != (classifier.kind is ChannelKind.REGISTER):
+        faults.add(f"{path}.kind", f"{source.kind.value} is not answered for {classifier.kind.value} channels")
+    if source.slice is not None:
+        check_name(f"{path}.slice", source.slice, faults)
+        if source.kind not in (Kind.TIMESLICE, Kind.DEMAND):
+            faults.add(f"{path}.slice", f"{source.kind.value} has none")
+    elif source.kind is Kind.TIMESLICE:
+        faults.add(f"{path}.slice", "is required for TIMESLICE")
+    if source.demand is not None:
+        check_name(f"{path}.demand", source.demand, faults)
+        if source.kind is not Kind.DEMAND:
+            faults.add(f"{path}.demand", f"{source.kind.value} has none")
+    elif source.kind is Kind.DEMAND:
+        faults.add(f"{path}.demand", "is required for DEMAND")
+    name = source.meter().id
+    if len(name.encode()) > limits.NAME_BYTES_MAX:
+        faults.add(path, f"its BILLING channel would have a name of more than {limits.NAME_BYTES_MAX} bytes")
+
+
+def check_determinant_names(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+    """A determinant's events are of a meter of its BILLING channel's name: nothing else may be named so."""
+    if not change.put.products and not change.put.meters:
+        return
+    sources: dict[str, tuple[str, DeterminantSource]] = {}
+    put = {each.id: f"products[{index}]" for index, each in enumerate(change.put.products)}
+    references = {each.reference for each in catalog.meters.values()} if change.put.products else set()
+    for product in catalog.products.values():
+        if product.determinant is None:
+            continue
+        path = put.get(product.id, f'products["{product.id}"]')
+        owner, source = sources.setdefault(product.meter, (path, product.determinant))
+        if source != product.determinant:
+            here, other = (path, owner) if product.id in put else (owner, path)
+            faults.add(f"{here}.determinant", f"{product.meter} is the BILLING channel of another one in {other} too")
+        if product.id in put and (product.meter in catalog.meters or product.meter in references):
+            faults.add(f"{path}.determinant", f'a meter is named "{product.meter}", as its BILLING channel is')
+    for index, meter in enumerate(change.put.meters):
+        for field, name in (("id", meter.id), ("reference", meter.reference)):
+            if name in sources:
+                faults.add(f"meters[{index}].{field}", f"is the BILLING channel of {sources[name][0]}.determinant")

@@ -117,8 +117,18 @@ def _fields(each: CatalogObject) -> Iterator[tuple[str, str]]:
             yield from _words(reference=each.reference, values=", ".join(each.values))
             yield from _words(properties=", ".join(each.properties), allow_negative=_flag(each.allow_negative))
         case Product():
-            yield from _words(reference=each.reference, meter=each.meter, aggregation=each.aggregation.value)
-            yield from _words(value=each.value or "", filter=_match(each.filter))
+            source = each.determinant
+            named = {"meter": each.meter, "value": each.value or ""} if source is None else {}
+            yield from _words(reference=each.reference, aggregation=each.aggregation.value, **named)
+            yield from _words(filter=_match(each.filter))
+            if source is not None:
+                words = _words(
+                    classifier=source.classifier,
+                    kind=source.kind.value,
+                    slice=source.slice or "",
+                    demand=source.demand or "",
+                )
+                yield from _below("determinant", words)
         case Plan():
             yield from _words(product=each.product, currency=each.currency, rounding=each.rounding.value)
             yield from _plan_price(each.price)

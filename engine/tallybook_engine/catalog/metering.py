@@ -23,3 +23,16 @@ def billing_configuration(catalog: Catalog, datasource_id: str) -> BillingConfig
         register_tolerance_us=source.register_tolerance_us,
         catalog_version=catalog.version,
     )
+
+
+def determinant_customers(catalog: Catalog) -> frozenset[str]:
+    """Ids of the customers that have a plan for a product that is made of a determinant."""
+    products = {each.id for each in catalog.products.values() if each.determinant is not None}
+    plans = {each.id for each in catalog.plans.values() if each.product in products}
+    if not plans:
+        return frozenset()
+    return frozenset(
+        root.customer
+        for root in catalog.contracts.values()
+        if any(each.plan in plans for path in root.levels() for each in path[-1].product_contracts)
+    )

@@ -19,6 +19,8 @@ from tallybook_engine.determinants.configuration import (
     HolidayCalendar,
     TimesliceGroup,
 )
+from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.naming import billing_channel
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.pricing.model import Price, Rounding
 
@@ -97,6 +99,29 @@ class Meter:
     """Whether an event's value may be below 0."""
 
 
+DETERMINANT_VALUE = "value"
+"""What the events that determinants become carry."""
+DETERMINANT_PROPERTIES = ("datasource",)
+"""What they say beside it."""
+
+
+@dataclass(frozen=True)
+class DeterminantSource:
+    """Which billing determinant a product is made of."""
+
+    classifier: str
+    """Id of the channel's classifier."""
+    kind: Kind
+    slice: str | None = None
+    demand: str | None = None
+    """Id of the demand request."""
+
+    def meter(self) -> Meter:
+        """What its events are of: a meter that no catalogue keeps, named as the BILLING channel without _MONTH."""
+        name = billing_channel(self.classifier, self.kind, slice_name=self.slice, demand=self.demand)
+        return Meter(name, name, (DETERMINANT_VALUE,), DETERMINANT_PROPERTIES, allow_negative=True)
+
+
 @dataclass(frozen=True)
 class Product:
     """A meter's events made one quantity: which value, which events, how they add up."""
@@ -110,6 +135,19 @@ class Product:
     """Reference of the aggregated value; None for COUNT."""
     filter: tuple[tuple[str, str], ...] = ()
     """(property, value) pairs, sorted by property; an event counts where all of them hold."""
+    determinant: DeterminantSource | None = None
+    """What its events are made of, where they are billing determinants; meter and value then follow from it."""
+
+
+def determinant_product(
+    id: str,  # noqa: A002 - the field's name
+    reference: str,
+    aggregation: Aggregation,
+    filter: tuple[tuple[str, str], ...],  # noqa: A002 - the field's name
+    source: DeterminantSource,
+) -> Product:
+    """A product that is made of a billing determinant."""
+    return Product(id, reference, source.meter().id, aggregation, DETERMINANT_VALUE, filter, source)
 
 
 @dataclass(frozen=True)
@@ -230,3 +268,7 @@ class Catalog:
     timeslice_groups: Mapping[str, TimesliceGroup] = field(default_factory=_nothing)
     channel_classifiers: Mapping[str, ChannelClassifier] = field(default_factory=_nothing)
     datasources: Mapping[str, Datasource] = field(default_factory=_nothing)
+
+    def meter_of(self, product: Product) -> Meter | None:
+        """The meter that a product is of; None where there is none."""
+        return self.meters.get(product.meter) if product.determinant is None else product.determinant.meter()

@@ -222,7 +222,7 @@ Global___Meter: _TypeAlias = Meter  # noqa: Y015
 
 @_typing.final
 class Product(_message.Message):
-    """A meter's events made one quantity. An event counts where it carries the value and the filter holds; an absent
+    """A meter's events, or a billing determinant, made one quantity. An event counts where it carries the value and the filter holds; an absent
     value leaves the charge alone (absent is not 0).
     """
 
@@ -281,12 +281,13 @@ class Product(_message.Message):
     AGGREGATION_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    DETERMINANT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id."""
     reference: _builtins.str
     """The caller's own name; absent: the id. Unique. Never changes."""
     meter: _builtins.str
-    """Id of the meter."""
+    """Id of the meter. Required, unless `determinant` stands in its place."""
     aggregation: Global___Product.Aggregation.ValueType
     """How events add up."""
     value: _builtins.str
@@ -294,6 +295,14 @@ class Product(_message.Message):
     @_builtins.property
     def filter(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Property -> text: only events that carry all of them count."""
+
+    @_builtins.property
+    def determinant(self) -> Global___DeterminantSource:
+        """In place of `meter` and `value`: a billing determinant. When determinants of a datasource are stored whose customer
+        has a plan for this product, each becomes one event of that customer; its value is what the product aggregates, its
+        property `datasource` the datasource's id. Such an event's meter is named as the determinant's BILLING channel without
+        _MONTH; that may be the id or reference of no meter.
+        """
 
     def __init__(
         self,
@@ -304,10 +313,11 @@ class Product(_message.Message):
         aggregation: Global___Product.Aggregation.ValueType = ...,
         value: _builtins.str | None = ...,
         filter: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        determinant: Global___DeterminantSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_value", b"_value", "reference", b"reference", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_value", b"_value", "determinant", b"determinant", "reference", b"reference", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_value", b"_value", "aggregation", b"aggregation", "filter", b"filter", "id", b"id", "meter", b"meter", "reference", b"reference", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_value", b"_value", "aggregation", b"aggregation", "determinant", b"determinant", "filter", b"filter", "id", b"id", "meter", b"meter", "reference", b"reference", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
     _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
@@ -319,6 +329,81 @@ class Product(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015
+
+@_typing.final
+class DeterminantSource(_message.Message):
+    """Which billing determinant a product is made of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DeterminantSource._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: DeterminantSource._Kind.ValueType  # 0
+        """Refused."""
+        INTERVAL: DeterminantSource._Kind.ValueType  # 1
+        """The sum of the intervals."""
+        TIMESLICE: DeterminantSource._Kind.ValueType  # 2
+        """The sum of a slice."""
+        PMAX: DeterminantSource._Kind.ValueType  # 3
+        """The maximum."""
+        REGISTER: DeterminantSource._Kind.ValueType  # 4
+        """A register's reading."""
+        REGISTER_DIFFERENCE: DeterminantSource._Kind.ValueType  # 5
+        """What a register counted."""
+        DEMAND: DeterminantSource._Kind.ValueType  # 6
+        """What a demand scheme made of it."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What it is; the words of Determinant.Kind."""
+
+    KIND_UNSPECIFIED: DeterminantSource.Kind.ValueType  # 0
+    """Refused."""
+    INTERVAL: DeterminantSource.Kind.ValueType  # 1
+    """The sum of the intervals."""
+    TIMESLICE: DeterminantSource.Kind.ValueType  # 2
+    """The sum of a slice."""
+    PMAX: DeterminantSource.Kind.ValueType  # 3
+    """The maximum."""
+    REGISTER: DeterminantSource.Kind.ValueType  # 4
+    """A register's reading."""
+    REGISTER_DIFFERENCE: DeterminantSource.Kind.ValueType  # 5
+    """What a register counted."""
+    DEMAND: DeterminantSource.Kind.ValueType  # 6
+    """What a demand scheme made of it."""
+
+    CLASSIFIER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SLICE_FIELD_NUMBER: _builtins.int
+    DEMAND_FIELD_NUMBER: _builtins.int
+    classifier: _builtins.str
+    """Id of the channel's classifier."""
+    kind: Global___DeterminantSource.Kind.ValueType
+    """What it is."""
+    slice: _builtins.str
+    """Name of the slice, or UNCOVERED: required for TIMESLICE, for DEMAND where the scheme answers by slice; no other kind
+    has one.
+    """
+    demand: _builtins.str
+    """Id of the demand request; for DEMAND only, which needs it."""
+    def __init__(
+        self,
+        *,
+        classifier: _builtins.str = ...,
+        kind: Global___DeterminantSource.Kind.ValueType = ...,
+        slice: _builtins.str = ...,
+        demand: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier", b"classifier", "demand", b"demand", "kind", b"kind", "slice", b"slice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeterminantSource: _TypeAlias = DeterminantSource  # noqa: Y015
 
 @_typing.final
 class Plan(_message.Message):

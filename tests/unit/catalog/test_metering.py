@@ -5,10 +5,11 @@ from tests.support.catalog_files import CARDS, EVERYTHING, METERS, catalog, chan
 
 from tallybook_engine.catalog import check, check_metering
 from tallybook_engine.catalog.change import METERING_KINDS, CatalogChange, CatalogIds, CatalogObjects
+from tallybook_engine.catalog.compile import Pools, compile_catalog
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError
-from tallybook_engine.catalog.metering import billing_configuration
-from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
+from tallybook_engine.catalog.model import Catalog, DeterminantSource
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.determinants.configuration import (
     Channel,
@@ -18,6 +19,7 @@ from tallybook_engine.determinants.configuration import (
     TimesliceGroup,
     TimesliceInterval,
 )
+from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_server.codec.catalog import read_difference, write_difference
 
@@ -206,3 +208,82 @@ def test_a_change_looks_at_what_it_touches(monkeypatch):
     assert len(one.datasources) == count
     assert one.channel_classifiers is base.channel_classifiers
     assert set(METERING_KINDS) <= set(vars(one))
+
+
+DETERMINANTS = """
+products:
+  - {id: energy, aggregation: SUM, determinant: {classifier: active, kind: INTERVAL}}
+  - {id: day, aggregation: MAX, determinant: {classifier: active, kind: TIMESLICE, slice: T1}, filter: {datasource: m1}}
+  - {id: demand, aggregation: MAX, determinant: {classifier: active, kind: DEMAND, demand: d, slice: T1}}
+"""
+
+
+class TestDeterminantProducts:
+    BASE = catalog(EVERYTHING)
+
+    def test_has_a_meter_that_no_catalogue_keeps(self):
+        kept = catalog(DETERMINANTS, self.BASE)
+        assert kept.products["day"].meter == "BILLING_active_TIMESLICE_T1"
+        assert kept.products["demand"].meter == "BILLING_active_DEMAND_d_T1"
+        assert set(kept.meters) == {"card_issuing"}
+        compiled = compile_catalog(kept, Pools(), ())
+        assert compiled.determinants["BILLING_active_INTERVAL"] == DeterminantSource("active", Kind.INTERVAL)
+        meter = compiled.meter("BILLING_active_INTERVAL", is_id=False)
+        assert meter is not None
+        assert (meter.values, meter.properties, meter.allow_negative) == (("value",), ("datasource",), True)
+
+    def test_is_stored_and_told_as_it_was_put(self):
+        whole = change(DETERMINANTS)
+        assert read_difference(write_difference(whole)) == whole
+        kept = catalog(DETERMINANTS, self.BASE)
+        (found,) = catalog_differences(kept, catalog(DETERMINANTS.replace("slice: T1}, f", "slice: T2}, f"), kept))
+        assert [(each.path, each.before, each.after) for each in found.fields] == [("determinant.slice", "T1", "T2")]
+
+    @pytest.mark.parametrize(
+        ("source", "fault"),
+        [
+            ("{classifier: x, kind: PMAX}", 'determinant.classifier: no channel classifier "x"'),
+            ("{kind: PMAX}", "determinant.classifier: is required"),
+            ("{classifier: active}", "determinant.kind: is required: one of INTERVAL,"),
+            ("{classifier: active, kind: REGISTER}", "determinant.kind: REGISTER is not answered for INTERVAL"),
+            ("{classifier: active, kind: TIMESLICE}", "determinant.slice: is required for TIMESLICE"),
+            ("{classifier: active, kind: PMAX, slice: T1}", "determinant.slice: PMAX has none"),
+            ("{classifier: active, kind: DEMAND}", "determinant.demand: is required for DEMAND"),
+            ("{classifier: active, kind: PMAX, demand: d}", "determinant.demand: PMAX has none"),
+            ("{classifier: active, kind: PMAX}, meter: card_issuing", "meter: stands beside determinant"),
+            ("{classifier: active, kind: PMAX}, value: card_count", "value: stands beside determinant"),
+            ("{classifier: active, kind: PMAX}, filter: {color: red}", 'filter.color: the meter "BILLING_active_PMAX"'),
+        ],
+    )
+    def test_faults(self, source, fault):
+        (found,) = faults(f"products: [{{id: p, aggregation: SUM, determinant: {source}}}]", self.BASE)
+        assert found.startswith(f"catalog.yaml:1: products[0].{fault}")
+
+    def test_its_classifier_stays(self):
+        kept = catalog(DETERMINANTS, catalog(CARDS + METERS[: METERS.index("datasources")]))
+        gone = CatalogChange(remove=CatalogIds(channel_classifiers=("active",)))
+        with pytest.raises(CatalogInvalidError, match=r'products\["energy"\]\.determinant\.classifier'):
+            apply_change(kept, gone)
+
+    def test_nothing_else_is_named_as_its_billing_channel(self):
+        kept = catalog(DETERMINANTS, self.BASE)
+        (found,) = faults("meters: [{id: m, reference: BILLING_active_INTERVAL}]", kept)
+        assert 'meters[0].reference: is the BILLING channel of products["energy"].determinant' in found
+        (found,) = faults(DETERMINANTS, catalog("meters: [{id: BILLING_active_INTERVAL}]", self.BASE))
+        assert 'products[0].determinant: a meter is named "BILLING_active_INTERVAL"' in found
+        # A slice may be named so that two determinants would have one name.
+        other = DETERMINANTS.replace("active, kind: INTERVAL", "active, kind: DEMAND, demand: d_T1")
+        (found,) = faults(other, self.BASE)
+        assert "BILLING_active_DEMAND_d_T1 is the BILLING channel of another one in products[0] too" in found
+
+
+def test_customers_of_determinants():
+    sold = """
+    plans: [{id: of_energy, product: energy, currency: EUR, per_unit: {unit_price: 1}}]
+    contracts:
+      - {id: bank_more, customer: bank, time_zone: UTC, start_date: 2023-01-01,
+         billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}, product_contracts: [{plan: of_energy}]}
+    """
+    base = catalog(DETERMINANTS, catalog(EVERYTHING))
+    assert determinant_customers(base) == frozenset()
+    assert determinant_customers(catalog(sold, base)) == {"bank"}
