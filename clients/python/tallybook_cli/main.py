@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "predict": "Say what events would cost, storing nothing.",
     "quote": "Price a quantity by a plan file, without a server.",
     "determinants": "Compute billing determinants of a meter's readings.",
+    "holidays": "Write a country's public holidays down as a catalogue file.",
     "events": "List stored events.",
     "usage": "Show running totals.",
     "charges": "Show charge lines.",

@@ -30,6 +30,13 @@ REPORT_LINES_SHOWN = 20
 @click.command()
 @click.argument("request_file", metavar="REQUEST", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("reading_files", metavar="[CHANNEL=]FILE...", nargs=-1)
+@click.option(
+    "--catalog",
+    "catalog_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the configuration from this catalogue file; otherwise the request has it, or the server's catalogue.",
+)
 @click.option("--from", "start", metavar="DATE", help="First local date of the period, in the request's time zone ...")
 @click.option("--to", "end", metavar="DATE", help="... and the first date after it.")
 @click.option("--by-month", is_flag=True, help="Each local month of the period too.")
@@ -49,6 +56,7 @@ def command(
     target: Target,
     request_file: Path,
     reading_files: tuple[str, ...],
+    catalog_file: Path | None,
     start: str | None,
     end: str | None,
     by_month: bool,
@@ -62,6 +70,7 @@ def command(
     """Compute billing determinants of a meter: totals, timeslices, maxima, register reads, demand.
 
     REQUEST is YAML or JSON of the contract's CalculateDeterminantsRequest: the billing request and its configuration.
+    Or it is a CIM GetMeterReadings message, JSON, whose reading types the channel classifiers name.
     Readings are files of NEM12, NEM13 or Green Button, also packed, whose channels bear the names that the file gives
     them (docs/readings.md); or CSV or Parquet files with the columns time and value, and channel and quality where
     wanted. Nothing is stored.
@@ -70,10 +79,13 @@ def command(
     Example:
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline --picture load.png
+      tallybook determinants cim_request.json load.csv --catalog catalog.yaml --offline
       tallybook determinants request.yaml load=load.parquet read=reads.csv --from 2026-01-01 --to 2026-04-01 --by-month
     """
     try:
         request = offline.read_request_file(str(request_file), request_file.read_bytes())
+        if catalog_file is not None:
+            offline.add_configuration(request, str(catalog_file), catalog_file.read_bytes())
         _choose(request.billing_request, start, end, by_month, reports)
         if reading_files:
             request.arrow = tb.readings_stream(_readings(request, reading_files, quality, utc))
@@ -127,8 +139,9 @@ def _readings(
     request: determinants_pb2.CalculateDeterminantsRequest, files: Sequence[str], quality: str | None, utc: bool
 ) -> pl.DataFrame:
     """The readings of all files; one without a channel is of the only channel that is asked for."""
-    billing = request.billing_request
-    asked = list(dict.fromkeys([*(each.channel for each in billing.channels), *(d.channel for d in billing.demands)]))
+    if not request.configuration.datasources:
+        raise CommandError("readings in files need the datasource's configuration: in the request, or --catalog FILE")
+    asked, datasource = offline.asked_channels(request), offline.datasource_of(request)
     configuration = offline.configuration_of(request)
     options = ReadOptions(quality=configuration.quality, default_status=quality)
     frames: list[pl.DataFrame] = []
@@ -139,7 +152,7 @@ def _readings(
             raise CommandError(f"{path}: there is no such file")
         if file := read_meter_file(path, options):
             own_name = channel if separator else ""
-            columns = offline.columns_of(file, billing.datasource, configuration, own_name)
+            columns = offline.columns_of(file, datasource, configuration, own_name)
             frames += map(frame_of, columns)
             _tell(file.report)
             continue
