@@ -29,7 +29,8 @@ from tallybook_server.codec.columns import CalculateDeterminantsEnvelope
 from tallybook_server.codec.determinants import cancelled, read_request, result_message
 from tallybook_server.codec.metering import read_configuration
 from tallybook_server.errors import Fault
-from tallybook_server.readings_files.model import ChannelInfo, ChannelReadings, ReadFile
+from tallybook_server.readings_files.model import ChannelDefaults, ChannelInfo, ChannelReadings, ReadFile
+from tallybook_server.readings_files.units import spelled
 
 
 class RequestFileError(ValueError):
@@ -64,9 +65,17 @@ def configuration_of(request: wire.CalculateDeterminantsRequest) -> BillingConfi
         raise RequestFileError(fault.message) from None
 
 
+def channel_defaults(configuration: BillingConfiguration) -> dict[str, ChannelDefaults]:
+    """What the classifiers say of the channels of a file that leaves it unsaid."""
+    return {
+        name: ChannelDefaults(each.unit, each.kind, each.label, each.interval_us)
+        for name, each in configuration.classifiers.items()
+    }
+
+
 @dataclass(frozen=True)
 class FileColumns:
-    """A channel of a meter's file, n readings."""
+    """A channel of a file of readings, n of them."""
 
     channel: str
     """Its name at the datasource."""
@@ -82,13 +91,15 @@ class FileColumns:
 def columns_of(
     file: ReadFile, datasource: str, configuration: BillingConfiguration, channel: str = ""
 ) -> list[FileColumns]:
-    """The channels of a meter's file that are configured for a datasource.
+    """The channels of a file of readings that are configured for a datasource.
 
     `channel` is the name of the file's only one; empty: they bear the file's names. RequestFileError where the file is
     of another meter, has no such channel, or measures something else than the channel's classifier says.
     """
     name = file.report.file
-    others = ", ".join(sorted({each.info.datasource for each in file.channels})) or "none"
+    if not file.channels:
+        return []
+    others = ", ".join(sorted({each.info.datasource for each in file.channels}))
     own = [each for each in file.channels if each.info.datasource == datasource]
     if not own:
         raise RequestFileError(f"{name}: has no datasource {datasource}; it has {others}")
@@ -107,7 +118,7 @@ def columns_of(
 
 def _check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
     """Values of another unit, or times of another meaning, would be billed as what they are not."""
-    pairs = [("unit", info.unit, classifier.unit), ("kind", info.kind.value, classifier.kind.value)]
+    pairs = [("unit", info.unit, spelled(classifier.unit)), ("kind", info.kind.value, classifier.kind.value)]
     if info.kind is ChannelKind.INTERVAL:
         pairs.append(("label", info.label.value, classifier.label.value))
     for what, found, configured in pairs:

@@ -57,6 +57,22 @@ class Duplicates(Enum):
 
 
 @dataclass(frozen=True)
+class ChannelDefaults:
+    """What is known of a channel of a CSV or Parquet file whose columns do not say it."""
+
+    unit: str | None = None
+    kind: ChannelKind | None = None
+    label: Label | None = None
+    """Which end of the interval its times name, if neither a column nor the column's name says so."""
+    interval_us: int | None = None
+    """Length of each interval. None: the shortest step of the channel, of which all its steps must be multiples."""
+
+    def __post_init__(self) -> None:
+        if self.interval_us is not None and self.interval_us <= 0:
+            raise ValueError("an interval's length is above 0")
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """What a file may leave unsaid, and how its words are to be read."""
 
@@ -80,21 +96,28 @@ class ReadOptions:
     """Of a CSV or Parquet file without such a column."""
     channel: str | None = None
     """Of a CSV or Parquet file without such a column."""
-    kind: ChannelKind = ChannelKind.INTERVAL
-    """Of a CSV or Parquet file without such a column."""
-    label: Label | None = None
-    """Which end of the interval the times of a CSV or Parquet file name, if neither a column nor its name says so."""
-    interval_us: int | None = None
-    """Length of each interval of a CSV or Parquet file without such a column. None: the shortest step of a channel,
-    of which all its steps must be multiples."""
+    names_needed: bool = False
+    """Refuse a CSV or Parquet file where nothing names the channel or the datasource."""
+    defaults: ChannelDefaults = ChannelDefaults()
+    """Of every channel of a CSV or Parquet file. Without a kind it is INTERVAL."""
+    channel_defaults: Mapping[str, ChannelDefaults] = field(default_factory=lambda: MappingProxyType({}))
+    """Of channels by name; go before `defaults`."""
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The file's own name of a column, by ours (docs/readings.md): {"value": "consumption"}."""
 
     def __post_init__(self) -> None:
         if self.decimal_places is not None and not 0 <= self.decimal_places <= MAX_DECIMAL_PLACES:
             raise ValueError(f"decimal places are 0 to {MAX_DECIMAL_PLACES}, not {self.decimal_places}")
-        if self.interval_us is not None and self.interval_us <= 0:
-            raise ValueError("an interval's length is above 0")
+
+    def defaults_of(self, channel: str) -> ChannelDefaults:
+        """What is known of a channel: of its own name first, then of all."""
+        own, of_all = self.channel_defaults.get(channel, ChannelDefaults()), self.defaults
+        return ChannelDefaults(
+            own.unit or of_all.unit or self.unit,
+            own.kind or of_all.kind,
+            own.label or of_all.label,
+            own.interval_us or of_all.interval_us,
+        )
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _channel(
     if not len(rows.labels_us):
         return None
     if info.kind is ChannelKind.INTERVAL and lengths is None:
-        length = options.interval_us or _shortest_step(source, rows)
+        length = options.defaults_of(info.channel).interval_us or _shortest_step(source, rows)
         rows.lengths_us[:] = length
     return rows
 
@@ -177,6 +177,11 @@ def _info(source: Source, table: Table, positions: NDArray[np.int64], options: R
         return column.words[codes[0]].strip()
 
     line = int(table.lines[positions[0]])
+    datasource, channel = said("datasource") or options.datasource or "", said("channel") or options.channel or ""
+    for what, name in (("datasource", datasource), ("channel", channel)):
+        if options.names_needed and not name:
+            raise source.fault(line, f"of which {what} is it?", f"name it, or add a column {what}")
+    defaults = options.defaults_of(channel)
 
     def one_of(name: str, enum: type[Label | ChannelKind | Direction]) -> Label | ChannelKind | Direction | None:
         word = said(name).upper()
@@ -186,8 +191,8 @@ def _info(source: Source, table: Table, positions: NDArray[np.int64], options: R
             raise source.fault(line, f"a {name} of {word!r}", "write one of " + ", ".join(enum.__members__))
         return enum[word]
 
-    kind = one_of("kind", ChannelKind) or options.kind
-    label = one_of("label", Label) or TIMES[table.time_column] or options.label
+    kind = one_of("kind", ChannelKind) or defaults.kind or ChannelKind.INTERVAL
+    label = one_of("label", Label) or TIMES[table.time_column] or defaults.label
     if label is None:
         if kind is ChannelKind.INTERVAL:
             what = "nothing says which end of the interval a time names"
@@ -198,9 +203,9 @@ def _info(source: Source, table: Table, positions: NDArray[np.int64], options: R
     assert isinstance(label, Label)
     assert direction is None or isinstance(direction, Direction)
     return ChannelInfo(
-        said("datasource") or options.datasource or "",
-        said("channel") or options.channel or "",
-        spelled(said("unit") or options.unit or ""),
+        datasource,
+        channel,
+        spelled(said("unit") or defaults.unit or ""),
         kind,
         label,
         register=said("register") or None,
