@@ -59,8 +59,13 @@ def read_request_file(name: str, content: bytes) -> wire.CalculateDeterminantsRe
 
 def configuration_of(request: wire.CalculateDeterminantsRequest) -> BillingConfiguration:
     """What is configured of the request's datasource. RequestFileError for the first thing that is wrong."""
+    return datasource_configuration(request.configuration, request.billing_request.datasource)
+
+
+def datasource_configuration(configuration: wire.DeterminantsConfiguration, datasource: str) -> BillingConfiguration:
+    """What is configured of a datasource. RequestFileError for the first thing that is wrong."""
     try:
-        return read_configuration(request.configuration, request.billing_request.datasource)
+        return read_configuration(configuration, datasource)
     except Fault as fault:
         raise RequestFileError(fault.message) from None
 
@@ -112,12 +117,14 @@ def columns_of(
         configured = ", ".join(classifiers)
         raise RequestFileError(f"{name}: has the channels {names}; the request's datasource has {configured}")
     for wanted, each in chosen:
-        _check_classifier(name, each.info, classifiers[wanted])
+        check_classifier(name, each.info, classifiers[wanted])
     return [_columns(wanted, each, configuration.quality) for wanted, each in chosen]
 
 
-def _check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
-    """Values of another unit, or times of another meaning, would be billed as what they are not."""
+def check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
+    """RequestFileError for values of another unit, or times of another meaning: they would be billed as what they are
+    not.
+    """
     pairs = [("unit", info.unit, spelled(classifier.unit)), ("kind", info.kind.value, classifier.kind.value)]
     if info.kind is ChannelKind.INTERVAL:
         pairs.append(("label", info.label.value, classifier.label.value))
@@ -129,12 +136,11 @@ def _check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifie
 
 
 def _columns(channel: str, each: ChannelReadings, quality: QualityTable) -> FileColumns:
-    times, count = each.readings.times, each.readings.times.count
-    is_register = each.info.kind is ChannelKind.REGISTER
+    lengths = each.lengths_us
     return FileColumns(
         channel,
-        labels_between(times, 0, count),
-        None if is_register else np.broadcast_to(np.asarray(times.interval_us, dtype=np.int64), count),
+        each.labels_us,
+        None if lengths is None else np.broadcast_to(np.asarray(lengths, dtype=np.int64), each.readings.times.count),
         each.readings.values,
         each.decimal_places,
         [quality.statuses[code].name for code in each.readings.quality.tolist()],

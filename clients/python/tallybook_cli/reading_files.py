@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -13,8 +14,9 @@ from tallybook.v1 import determinants_pb2
 from tallybook_cli.errors import CommandError
 from tallybook_server import offline_determinants as offline
 from tallybook_server.readings_files.model import ReadFile, ReadingsFileFault, ReadOptions, Report
-from tallybook_server.readings_files.read import read_readings
+from tallybook_server.readings_files.read import is_first_use, read_readings
 
+FIRST_USE = "the first file that is read on a machine compiles the readers of numbers, which takes some seconds"
 NUMBER = pl.Decimal(38, 12)
 
 
@@ -51,7 +53,7 @@ def readings_of(
             names_needed=True,
             channel_defaults=offline.channel_defaults(configuration),
         )
-        file = _read(path, options)
+        file = read_file(path, options)
         frames += map(
             _frame_of, offline.columns_of(file, billing.datasource, configuration, channel if separator else "")
         )
@@ -59,7 +61,10 @@ def readings_of(
     return pl.concat([_NONE, *frames]).sort("channel", "time", maintain_order=True), reports
 
 
-def _read(path: Path, options: ReadOptions) -> ReadFile:
+def read_file(path: Path, options: ReadOptions) -> ReadFile:
+    """A file, and what became of its rows. CommandError says why it cannot be read."""
+    if is_first_use():
+        click.echo(FIRST_USE, err=True)
     try:
         return read_readings(path, options)
     except ReadingsFileFault as fault:

@@ -29,6 +29,7 @@ from tallybook_server.readings_files.model import (
     LocalTimeParameters,
     ReadFile,
     ReadOptions,
+    SkipReason,
     Source,
 )
 from tallybook_server.readings_files.numbers import parse_texts
@@ -334,7 +335,8 @@ def _rows(
         what = (
             f"{info.name}: accumulationBehaviour {said('accumulationBehaviour', '')!r} is neither interval nor register"
         )
-        source.skip(reading_type.line, len(lines), what, "it cannot be billed; take it out, or correct it")
+        mend = "it cannot be billed; take it out, or correct it"
+        source.skip(reading_type.line, len(lines), SkipReason.NOT_BILLABLE, what, mend)
         return None
     if not info.unit:
         what = f"{info.name}: unit of measure {said('uom', '')!r} is unknown"
@@ -362,9 +364,11 @@ def _rows(
         length_is_wrong &= np.array([bool(text) for text in durations], dtype=np.bool_)
     else:
         length_is_wrong |= lengths <= 0
-    skip_rows(source, rows, start_is_wrong, "a start that is no time", "write whole seconds since 1970, of UTC")
+    mend = "write whole seconds since 1970, of UTC"
+    skip_rows(source, rows, start_is_wrong, SkipReason.TIME_MALFORMED, "a start that is no time", mend)
     wrong_length = length_is_wrong & ~start_is_wrong
-    skip_rows(source, rows, wrong_length, "no duration above 0", "write it, or the ReadingType's intervalLength")
+    mend = "write it, or the ReadingType's intervalLength"
+    skip_rows(source, rows, wrong_length, SkipReason.NO_LENGTH, "no duration above 0", mend)
     return rows.only(~start_is_wrong & ~wrong_length)
 
 

@@ -21,6 +21,7 @@ from tallybook_server.readings_files.model import (
     Format,
     ReadFile,
     ReadOptions,
+    SkipReason,
     Source,
 )
 from tallybook_server.readings_files.moments import Moments, local_instants
@@ -225,7 +226,7 @@ def _instants(
     is_wrong = moments.is_wrong | (moments.times_us < _FIRST_US) | (moments.times_us >= _END_US)
     for row in np.flatnonzero(is_wrong).tolist():
         what = f"{rows.info.name}: its time {table.moment_text(int(positions[row]))!r} is none"
-        source.skip(int(rows.lines[row]), 1, what, "write it as 2025-01-31T23:45:00+01:00")
+        source.skip(int(rows.lines[row]), 1, SkipReason.TIME_MALFORMED, what, "write it as 2025-01-31T23:45:00+01:00")
     kept, instants = ~is_wrong, moments.times_us.copy()
     naive = np.flatnonzero(moments.is_naive & kept)
     if not len(naive):
@@ -240,7 +241,8 @@ def _instants(
     kept[naive] = ~local.is_skipped
     skipped = np.zeros(len(kept), dtype=np.bool_)
     skipped[naive] = local.is_skipped
-    skip_rows(source, rows, skipped, f"a time that clocks in {options.time_zone} jump over", "write times with offsets")
+    what, mend = f"a time that clocks in {options.time_zone} jump over", "write times with offsets"
+    skip_rows(source, rows, skipped, SkipReason.TIME_SKIPPED, what, mend)
     # A wall time that clocks show twice is two instants if the channel has it twice, and nobody knows which if once.
     is_twice = (local.first_us != local.second_us) & ~local.is_skipped
     seen: dict[int, list[int]] = {}
@@ -253,7 +255,7 @@ def _instants(
         for later in twice[1:]:
             instants[later] = seconds[later]
     what = f"a time that clocks in {options.time_zone} show twice and the file has once"
-    skip_rows(source, rows, unclear, what, "write times with offsets")
+    skip_rows(source, rows, unclear, SkipReason.TIME_AMBIGUOUS, what, mend)
     return kept & ~unclear, instants
 
 
