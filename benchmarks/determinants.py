@@ -11,23 +11,35 @@ the median of the runs, one after the other in turn so that a busy machine hits 
 - rule: five slices that overlap, UNCOVERED and the total, of each month and of the period, sums, maxima with first
   row, rows by status; the calendar laid out anew in each run
 - results: the rule as `calculate_matrix` answers it, a Python object a determinant, of the whole period
-- polars: a group-by for each month's sum and maximum, over a frame that already knows the month; no slices, no first
-  row
 
-Not timed: making the readings, compilation. The hash covers everything that was answered.
+Then, of 100 of these meters, what a user would pick for the rule of each month (five slices, UNCOVERED, total, maximum
+with its first interval, worst quality), beside ours; all answer the same bits, or the run fails (see `rivals`):
+
+- tallybook: the same readings as above
+- polars, duckdb: one group-by, one query, over a table in memory, on as many threads; local time is in them
+- pandas: as the rule's text reads, a mask a slice; on one thread, as it is
+
+And SAM's commercial demand tariff on its own load, a year of hours:
+
+- tallybook: `calculate` of energy by period, peaks by demand period, and the charges by month out of them
+- pysam: Utilityrate5 of nrel-pysam, which makes a bill with and without a system; its charges are held against ours
+
+Not timed: making the readings and tables, compilation. The hash covers everything that was answered. Rivals come with
+the extra `bench`; the line of one that is not installed says so.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+from benchmarks import rivals, sam
 from benchmarks.measuring import Figures, Size, hash_of, median, run_command, significant
 from numpy.typing import NDArray
 
@@ -57,6 +69,8 @@ ZONE = "Europe/Amsterdam"
 QUARTER_US = 900_000_000
 METERS = {Size.SMOKE: 8, Size.FULL: 1_000}
 RUNS = {Size.SMOKE: 1, Size.FULL: 9}
+RIVALS_METERS = {Size.SMOKE: 2, Size.FULL: 100}
+RIVALS_RUNS = {Size.SMOKE: 1, Size.FULL: 3}
 THREADS = os.cpu_count() or 1
 START_US, END_US = midnight(ZONE, date(2025, 1, 1)), midnight(ZONE, date(2026, 1, 1))
 HOLIDAYS = HolidayCalendar(
@@ -118,36 +132,89 @@ def made(meter_count: int) -> MeterMatrix:
 def measure(size: Size) -> list[Figures]:
     """One line a case."""
     matrix = made(METERS[size])
-    meter_count, interval_count = matrix.values.shape
-    months = np.repeat(np.arange(12), np.diff(period_frame(ZONE, START_US, END_US).cell_bounds) // QUARTER_US)
-    frame = pl.DataFrame(
-        {
-            "meter": np.repeat(np.arange(meter_count), interval_count),
-            "month": np.tile(months, meter_count),
-            "value": matrix.values.reshape(-1),
-        }
-    )
     with ThreadPoolExecutor(THREADS) as executor:
-        cases = _cases(matrix, frame, executor)
-        runs: dict[str, list[Figures]] = {name: [] for name in cases}
-        for run in range(RUNS[size] + 1):
-            for name, work in cases.items():
-                begun = time.perf_counter()
-                answers = work()
-                seconds = time.perf_counter() - begun
-                if run:  # The first one compiles, or loads what was compiled.
-                    rate = meter_count * interval_count / seconds
-                    digest = hash_of(*(_bytes_of(answer) for answer in answers))
-                    runs[name].append({"case": name, "intervals_per_second": rate, "hash": digest})
-    lines = [median(each) for each in runs.values()]
+        lines = _turns(_cases(matrix, executor), matrix.values.size, RUNS[size])
+        for line in lines:
+            line["of_limit"] = significant(line["intervals_per_second"] / lines[0]["intervals_per_second"])
+        some = MeterMatrix(matrix.times, matrix.values[: RIVALS_METERS[size]], matrix.quality[: RIVALS_METERS[size]])
+        rivals = _turns(_rivals(some, executor), some.values.size, RIVALS_RUNS[size])
+    return [
+        *lines,
+        *_compared(rivals, "intervals_per_second"),
+        *_compared(sam.measure(RIVALS_RUNS[size]), "years_per_second"),
+    ]
+
+
+def _turns(cases: Mapping[str, Callable[[], list[Answer]] | None], count: int, run_count: int) -> list[Figures]:
+    """The median of each case; they take turns. One without work is not installed."""
+    runs: dict[str, list[Figures]] = {name: [] for name in cases}
+    for run in range(run_count + 1):
+        for name, work in cases.items():
+            if work is None:
+                continue
+            begun = time.perf_counter()
+            answers = work()
+            seconds = time.perf_counter() - begun
+            if run:  # The first one compiles, or loads what was compiled.
+                digest = hash_of(*(_bytes_of(answer) for answer in answers))
+                runs[name].append({"case": name, "intervals_per_second": count / seconds, "hash": digest})
+    nothing = {"intervals_per_second": "not installed", "hash": ""}
+    return [median(each) if each else {"case": name, **nothing} for name, each in runs.items()]
+
+
+def _compared(lines: list[Figures], figure: str) -> list[Figures]:
+    """With how many times as fast as each rival the first line is; all have one hash."""
+    if len({line["hash"] for line in lines if line["hash"]}) > 1:
+        raise ValueError(f"the answers differ: {[(line['case'], line['hash']) for line in lines]}")
     for line in lines:
-        line["of_limit"] = significant(line["intervals_per_second"] / lines[0]["intervals_per_second"])
+        rate = line[figure]
+        line["times_slower"] = rate if isinstance(rate, str) else significant(lines[0][figure] / rate)
     return lines
 
 
-def _cases(
-    matrix: MeterMatrix, frame: pl.DataFrame, executor: ThreadPoolExecutor
-) -> dict[str, Callable[[], list[Answer]]]:
+def _rivals(matrix: MeterMatrix, executor: ThreadPoolExecutor) -> dict[str, Callable[[], list[Answer]] | None]:
+    meter_count, interval_count = matrix.values.shape
+    ends = START_US + QUARTER_US * np.arange(1, interval_count + 1)
+    table = pl.DataFrame(
+        {
+            "meter": np.repeat(np.arange(meter_count, dtype=np.int32), interval_count),
+            "end": pl.Series(np.tile(ends, meter_count)).cast(pl.Datetime("us", "UTC")),
+            "value": matrix.values.reshape(-1),
+            "quality": matrix.quality.reshape(-1),
+        }
+    )
+    dates = sorted(HOLIDAYS.dates)
+
+    def tallybook() -> list[Answer]:
+        slice_runs.cache_clear()
+        period_frame.cache_clear()
+        laid_out = period_frame(ZONE, START_US, END_US, GROUP, HOLIDAYS)
+        totals = matrix_totals(laid_out, matrix, Label.END, DEFAULT_QUALITY, spread=executor.map)
+        names = [*(laid_out.columns.index(name) for name in rivals.SLICES), -1]
+        first_ends = START_US + QUARTER_US * (totals.best_row[:, :, -1] + 1)
+        status_count = totals.row_count.shape[-1]
+        worst = status_count - 1 - np.argmax(totals.row_count[:, :, -1, ::-1] > 0, axis=2)
+        last = np.stack([totals.best_value[:, :, -1], first_ends, worst], axis=2)
+        answer = np.concatenate([totals.sum_low[:, :, names].view(np.int64), last], axis=2)
+        return [np.ascontiguousarray(answer.reshape(-1, answer.shape[2]))]
+
+    pandas, duckdb = rivals.installed("pandas"), rivals.installed("duckdb")
+    cases: dict[str, Callable[[], list[Answer]] | None] = {
+        "tallybook": tallybook,
+        "polars": lambda: [rivals.by_polars(table, ZONE, dates)],
+        "duckdb": None,
+        "pandas": None,
+    }
+    if duckdb is not None:
+        query = rivals.by_duckdb(duckdb, ZONE, dates, THREADS)
+        cases["duckdb"] = lambda: [query(table)]
+    if pandas is not None:
+        rule, frame = rivals.by_pandas(pandas, ZONE, dates), pandas.DataFrame(table.to_dict(as_series=False))
+        cases["pandas"] = lambda: [rule(frame)]
+    return cases
+
+
+def _cases(matrix: MeterMatrix, executor: ThreadPoolExecutor) -> dict[str, Callable[[], list[Answer]] | None]:
     meter_count = len(matrix.values)
     words = matrix.quality.view(np.int64)
     edges = np.linspace(0, meter_count, THREADS + 1).astype(int).tolist()
@@ -176,13 +243,7 @@ def _cases(
         answers = calculate_matrix(REQUEST, names, {"load": matrix}, CONFIGURATION, spread=executor.map)
         return list(answers)
 
-    def polars() -> list[Answer]:
-        grouped = frame.group_by("meter", "month").agg(
-            pl.col("value").sum().alias("sum"), pl.col("value").max().alias("max")
-        )
-        return [np.sort(grouped[name].to_numpy()) for name in ("sum", "max")]
-
-    return {"limit": limit, "pmax": pmax, "rule": rule, "results": results, "polars": polars}
+    return {"limit": limit, "pmax": pmax, "rule": rule, "results": results}
 
 
 def _bytes_of(answer: Answer) -> bytes:

@@ -24,7 +24,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT_NAME = "pyproject.toml"
 LOCK_NAME = "requirements.lock"
-EXTRA = "development"
+EXTRAS = ("development", "bench")
+"""Of the optional dependencies all: one lock for whoever builds, tests and measures."""
 DIGEST_PREFIX = "# requirements-sha256: "
 
 
@@ -36,7 +37,7 @@ def declared_requirements(root: Path) -> dict[str, Any]:
         "python": project["requires-python"],
         "build": document["build-system"]["requires"],
         "runtime": project["dependencies"],
-        EXTRA: project["optional-dependencies"][EXTRA],
+        **{extra: project["optional-dependencies"][extra] for extra in EXTRAS},
     }
 
 
@@ -51,7 +52,8 @@ def resolve(root: Path, upgrade: bool) -> None:
     lock = root / LOCK_NAME
     command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
-    command += ["--extra", EXTRA, "--output-file", str(lock), *(["--upgrade"] if upgrade else [])]
+    command += [part for extra in EXTRAS for part in ("--extra", extra)]
+    command += ["--output-file", str(lock), *(["--upgrade"] if upgrade else [])]
     subprocess.run([*command, str(root / PROJECT_NAME)], check=True, stdout=subprocess.DEVNULL)
     head = f"# Written by `make lock` from pyproject.toml.\n{DIGEST_PREFIX}{digest(declared_requirements(root))}\n"
     lock.write_text(head + lock.read_text(encoding="utf-8"), encoding="utf-8")
@@ -75,7 +77,11 @@ def faults(root: Path) -> list[str]:
     pins: dict[str, list[str]] = {}
     for pin in pinned_requirements(lock):
         pins.setdefault(canonicalize_name(pin.name), []).append(str(pin.specifier).removeprefix("=="))
-    for text in [*requirements["build"], *requirements["runtime"], *requirements[EXTRA]]:
+    for text in [
+        *requirements["build"],
+        *requirements["runtime"],
+        *(each for extra in EXTRAS for each in requirements[extra]),
+    ]:
         requirement = Requirement(text)
         versions = pins.get(canonicalize_name(requirement.name), [])
         if not versions or not all(requirement.specifier.contains(version) for version in versions):

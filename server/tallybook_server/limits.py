@@ -56,7 +56,7 @@ ACKNOWLEDGED_MESSAGES_MAX = 1_000
 MESSAGES_BYTES_MAX = 3 * 1024 * 1024
 """A page of billing messages ends after documents of so many bytes; it has one message at least."""
 
-DEMAND_READINGS_MAX = 262_144
+DEMAND_READINGS_MAX = 1_048_576
 """Readings that the demands of a billing request look at, each demand's channels counted; more is TOO_MANY_READINGS."""
 
 REQUESTED_CHANNELS_MAX = 256

@@ -33,7 +33,8 @@ from tallybook_server.codec.columns import CalculateDeterminantsEnvelope
 from tallybook_server.codec.determinants import cancelled, read_request, result_message
 from tallybook_server.codec.metering import read_configuration, read_metering
 from tallybook_server.errors import Fault
-from tallybook_server.readings_files.model import ChannelInfo, ChannelReadings, ReadFile
+from tallybook_server.readings_files.model import ChannelDefaults, ChannelInfo, ChannelReadings, ReadFile
+from tallybook_server.readings_files.units import spelled
 
 
 class RequestFileError(ValueError):
@@ -102,15 +103,28 @@ def _asked(request: wire.CalculateDeterminantsRequest) -> wire.BillingRequest:
 
 def configuration_of(request: wire.CalculateDeterminantsRequest) -> BillingConfiguration:
     """What is configured of the request's datasource. RequestFileError for the first thing that is wrong."""
+    return datasource_configuration(request.configuration, datasource_of(request))
+
+
+def datasource_configuration(configuration: wire.DeterminantsConfiguration, datasource: str) -> BillingConfiguration:
+    """What is configured of a datasource. RequestFileError for the first thing that is wrong."""
     try:
-        return read_configuration(request.configuration, datasource_of(request))
+        return read_configuration(configuration, datasource)
     except Fault as fault:
         raise RequestFileError(fault.message) from None
 
 
+def channel_defaults(configuration: BillingConfiguration) -> dict[str, ChannelDefaults]:
+    """What the classifiers say of the channels of a file that leaves it unsaid."""
+    return {
+        name: ChannelDefaults(each.unit, each.kind, each.label, each.interval_us)
+        for name, each in configuration.classifiers.items()
+    }
+
+
 @dataclass(frozen=True)
 class FileColumns:
-    """A channel of a meter's file, n readings."""
+    """A channel of a file of readings, n of them."""
 
     channel: str
     """Its name at the datasource."""
@@ -126,13 +140,15 @@ class FileColumns:
 def columns_of(
     file: ReadFile, datasource: str, configuration: BillingConfiguration, channel: str = ""
 ) -> list[FileColumns]:
-    """The channels of a meter's file that are configured for a datasource.
+    """The channels of a file of readings that are configured for a datasource.
 
     `channel` is the name of the file's only one; empty: they bear the file's names. RequestFileError where the file is
     of another meter, has no such channel, or measures something else than the channel's classifier says.
     """
     name = file.report.file
-    others = ", ".join(sorted({each.info.datasource for each in file.channels})) or "none"
+    if not file.channels:
+        return []
+    others = ", ".join(sorted({each.info.datasource for each in file.channels}))
     own = [each for each in file.channels if each.info.datasource == datasource]
     if not own:
         raise RequestFileError(f"{name}: has no datasource {datasource}; it has {others}")
@@ -145,13 +161,15 @@ def columns_of(
         configured = ", ".join(classifiers)
         raise RequestFileError(f"{name}: has the channels {names}; the request's datasource has {configured}")
     for wanted, each in chosen:
-        _check_classifier(name, each.info, classifiers[wanted])
+        check_classifier(name, each.info, classifiers[wanted])
     return [_columns(wanted, each, configuration.quality) for wanted, each in chosen]
 
 
-def _check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
-    """Values of another unit, or times of another meaning, would be billed as what they are not."""
-    pairs = [("unit", info.unit, classifier.unit), ("kind", info.kind.value, classifier.kind.value)]
+def check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
+    """RequestFileError for values of another unit, or times of another meaning: they would be billed as what they are
+    not.
+    """
+    pairs = [("unit", info.unit, spelled(classifier.unit)), ("kind", info.kind.value, classifier.kind.value)]
     if info.kind is ChannelKind.INTERVAL:
         pairs.append(("label", info.label.value, classifier.label.value))
     for what, found, configured in pairs:
@@ -162,12 +180,11 @@ def _check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifie
 
 
 def _columns(channel: str, each: ChannelReadings, quality: QualityTable) -> FileColumns:
-    times, count = each.readings.times, each.readings.times.count
-    is_register = each.info.kind is ChannelKind.REGISTER
+    lengths = each.lengths_us
     return FileColumns(
         channel,
-        labels_between(times, 0, count),
-        None if is_register else np.broadcast_to(np.asarray(times.interval_us, dtype=np.int64), count),
+        each.labels_us,
+        None if lengths is None else np.broadcast_to(np.asarray(lengths, dtype=np.int64), each.readings.times.count),
         each.readings.values,
         each.decimal_places,
         [quality.statuses[code].name for code in each.readings.quality.tolist()],

@@ -35,6 +35,8 @@ from tallybook_engine.catalog.model import (
     ProductContract,
     Tax,
 )
+from tallybook_engine.demand.coincident_peak import CoincidentPeak
+from tallybook_engine.demand.reactive import ExcessReactive
 from tallybook_engine.demand.rolling import RollingDemand
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.configuration import (
@@ -93,7 +95,11 @@ def _warm_up_determinants() -> None:
         start_us + 24 * hour_us,
         "Europe/Amsterdam",
         (ChannelRequest("energy", Kind.TIMESLICE, "group"), ChannelRequest("power", Kind.PMAX)),
-        tuple(DemandRequest(name, name, RollingDemand(2 * hour_us, is_block=True)) for name in classifiers),
+        (
+            *(DemandRequest(name, name, RollingDemand(2 * hour_us, is_block=True)) for name in classifiers),
+            DemandRequest("coincident", "energy", CoincidentPeak("power", block_us=2 * hour_us)),
+            DemandRequest("excess", "energy", ExcessReactive("power", is_by_interval=True)),
+        ),
         on_invalid=OnInvalid.REPORT,
     )
     calculate(request, dict.fromkeys(classifiers, readings), configuration)

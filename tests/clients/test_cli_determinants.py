@@ -15,11 +15,12 @@ from tests.support.live_server import live_server
 import tallybook_client as tb
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
-from tallybook_cli.reading_files import read_readings
+from tallybook_cli.reading_files import readings_of
 from tallybook_server import offline_determinants as offline
 
 EXAMPLE = Path(__file__).parents[2] / "examples/meter"
 START = datetime(2026, 1, 1, tzinfo=UTC)
+GOOD = ("--quality", "good")
 ROWS = [("00:15", "0.25"), ("00:30", "0.26"), ("00:45", "0.24"), ("01:00", "0.255")]
 
 
@@ -103,24 +104,13 @@ def test_options_in_place_of_the_file(request_file, load, capsys):
 @pytest.mark.parametrize(
     ("content", "options", "code", "found"),
     [
-        ("time,value\n2026-01-01T00:15Z,0.1\n", [], ExitCode.USAGE, "no column quality"),
-        ("time,kwh\n", ["--quality", "good"], ExitCode.USAGE, "no column value; there are time, kwh"),
-        ("time,value\n2026-01-01T00:15,1\n", ["--quality", "good"], ExitCode.USAGE, ":2: '2026-01-01T00:15' has no"),
-        ("time,value\nnoon,1\n", ["--quality", "good"], ExitCode.USAGE, ":2: column time: 'noon' cannot be read"),
-        ("time,value\n2026-01-01T00:15Z,NaN\n", ["--quality", "good"], ExitCode.USAGE, "value: 'NaN' cannot be read"),
-        ("time,value\n2026-01-01T00:15Z,1e3\n", ["--quality", "good"], ExitCode.USAGE, "value: '1e3' cannot be read"),
-        ("time,value\n2026-01-01T00:15Z\n", ["--quality", "good"], ExitCode.USAGE, "as many cells"),
-        ("time,value\n2026-01-01T00:15Z,1\n", ["--quality", "odd"], ExitCode.REFUSED, 'no status "odd"'),
-        ("time,value\n2026-01-01T00:15Z,0.0001\n", ["--quality", "good"], ExitCode.REFUSED, "channel's 3 decimals"),
-        (
-            "time,value\n2026-01-01T00:15Z,1\n2026-01-01T00:15Z,1\n",
-            ["--quality", "good"],
-            ExitCode.REFUSED,
-            "a timestamp stands twice",
-        ),
-        ("time,value\n", ["--quality", "good"], ExitCode.REFUSED, "(NO_READINGS)"),
+        ("time,kwh\n", [*GOOD], ExitCode.USAGE, "no column of values among time, kwh"),
+        ("time,value\n2026-01-01T00:15,1\n", [*GOOD], ExitCode.USAGE, ":2: its time '2026-01-01T00:15' has no offset"),
+        ("time,value\n2026-01-01T00:15Z,1\n", ["--quality", "odd"], ExitCode.USAGE, "default status 'odd' is unknown"),
+        ("time,value\n2026-01-01T00:15Z,0.0001\n", [*GOOD], ExitCode.REFUSED, "channel's 3 decimals"),
+        ("time,value\n", [*GOOD], ExitCode.REFUSED, "(NO_READINGS)"),
         ("time,value\n2026-01-01T00:15Z,1\n", ["--quality", "bad"], ExitCode.REFUSED, "channel load, 2026-01-01T00:00"),
-        ("time,value\n", ["--quality", "good", "--from", "today"], ExitCode.USAGE, "--from today: write a date"),
+        ("time,value\n", [*GOOD, "--from", "today"], ExitCode.USAGE, "--from today: write a date"),
     ],
 )
 def test_failures_are_named(request_file, tmp_path, capsys, content, options, code, found):
@@ -132,11 +122,59 @@ def test_failures_are_named(request_file, tmp_path, capsys, content, options, co
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "options", "told"),
+    [
+        ("2026-01-01T00:15Z,0.1", [], "load: no status"),
+        ("noon,1", [*GOOD], "its time 'noon' is none"),
+        ("2026-01-01T00:15Z,NaN", [*GOOD], "its value 'NaN' is no decimal"),
+        ("2026-01-01T00:15Z,1e3", [*GOOD], "its value '1e3' is no decimal"),
+        ("2026-01-01T00:15Z", [*GOOD], "1 columns where the header has 2"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_told_and_is_a_gap(request_file, tmp_path, capsys, row, options, told):
+    file = tmp_path / "readings.csv"
+    file.write_text(f"time,value\n{row}\n")
+    assert run(["determinants", request_file, str(file), *options, "--offline"]) is ExitCode.REFUSED
+    skipped, refused = capsys.readouterr().err.splitlines()
+    assert skipped.startswith("readings.csv: line 2: ")
+    assert told in skipped
+    assert "(1 skipped)" in skipped
+    assert "(NO_READINGS)" in refused
+
+
+def test_of_rows_of_one_time_the_last_counts(request_file, load, tmp_path, capsys):
+    file = tmp_path / "twice.csv"
+    file.write_text(Path(load).read_text() + "2026-01-01T00:15:00Z,0.35\n")
+    assert run(["determinants", request_file, str(file), *GOOD, "--offline", "--json"]) is ExitCode.OK
+    told = capsys.readouterr()
+    assert json.loads(told.out)["determinants"][0]["value"] == "1.105"
+    assert (
+        "twice.csv: line 2: m1/load: a timestamp that the file has twice; the last one is kept (1 skipped)" in told.err
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        ("end,value,unit", "2026-01-01T00:15Z,1,Wh", "has the unit Wh; classifier"),
+        ("start,value", "2026-01-01T00:15Z,1", "has the label BEGIN; classifier"),
+        ("end,value,kind", "2026-01-01T00:15Z,1,REGISTER", "has the kind REGISTER; classifier"),
+        ("end,value,datasource", "2026-01-01T00:15Z,1,m2", "has no datasource m1; it has m2"),
+    ],
+)
+def test_a_csv_file_that_says_other_than_the_classifier(request_file, tmp_path, capsys, header, row, said):
+    file = tmp_path / "load.csv"
+    file.write_text(f"{header}\n{row}\n")
+    assert run(["determinants", request_file, str(file), *GOOD, "--offline"]) is ExitCode.USAGE
+    assert said in capsys.readouterr().err
+
+
 def test_a_column_of_floats_is_refused(request_file, tmp_path, capsys):
     file = tmp_path / "load.parquet"
     pl.DataFrame({"time": [START], "value": [0.1], "quality": ["good"]}).write_parquet(file)
     assert run(["determinants", request_file, str(file), "--offline"]) is ExitCode.USAGE
-    assert "column value is Float64" in capsys.readouterr().err
+    assert "values of type double, which are not exact" in capsys.readouterr().err
 
 
 def test_every_cause_has_its_line(request_file, tmp_path, capsys):
@@ -156,7 +194,7 @@ def test_a_file_of_which_channel(request_file, load, capsys):
     document["billing_request"]["channels"].append({"channel": "read", "kind": "REGISTER"})
     Path(request_file).write_text(json.dumps(document))
     assert run(["determinants", request_file, load, "--quality", "good", "--offline"]) is ExitCode.USAGE
-    assert f"of which channel? write load={load}" in capsys.readouterr().err
+    assert "load.csv:2: of which channel is it?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,7 +227,7 @@ def test_the_picture_of_the_example(tmp_path, capsys):
 def test_what_the_picture_shows():
     # Given the example's load, by the slices of its tariff
     request = offline.read_request_file("request.yaml", (EXAMPLE / "request.yaml").read_bytes())
-    request.arrow = tb.readings_stream(read_readings(EXAMPLE / "load.csv", "load", None, naive_is_utc=False))
+    request.arrow = tb.readings_stream(readings_of(request, [str(EXAMPLE / "load.csv")], None, None)[0])
     load = offline.sliced_load(request)
     assert load is not None
     result = tb.Determinants.read(offline.determinants(request, 0))

@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tests.support.energy.cases import MINUTE_US
 from tests.support.energy.random_meters import STATUSES, VALUELESS, RandomMeter, meters
@@ -19,12 +19,15 @@ from tallybook_engine.demand.coincident_peak import CoincidentPeak, coincident_p
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.monthly_peaks import MeanOfMonthlyPeaks, mean_of_monthly_peaks
 from tallybook_engine.demand.ratchet import Ratchet, billing_demand, ratchet
-from tallybook_engine.demand.reactive import ExcessReactive, excess_reactive, power_factor_of
+from tallybook_engine.demand.reactive import ExcessReactive, _is_above, excess_reactive, power_factor_of
 from tallybook_engine.demand.rolling import RollingDemand, rolling_demand
 from tallybook_engine.demand.scheme import Demand
 from tallybook_engine.demand.top_peaks import MeanOfTopPeaks, mean_of_top_peaks
-from tallybook_engine.determinants.configuration import Label
+from tallybook_engine.demand.windows import NO_WINDOW, windows_of
+from tallybook_engine.determinants.configuration import ChannelClassifier, Label
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
+from tallybook_engine.determinants.readings import ListedTimes, Readings
+from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_oracle import demand as oracle
 from tallybook_oracle.determinants import OracleRequest, is_taken
 from tallybook_oracle.local_time import month_starts
@@ -95,7 +98,12 @@ def test_rolling_and_block_demand_are_the_oracles(meter, minutes, is_block):
 
 
 @settings(max_examples=40)
-@given(loads, st.integers(1, 4), st.sampled_from([0, UNIT // 2, UNIT]), st.sampled_from([(0, 0), (22, 6), (6, 12)]))
+@given(
+    loads,
+    st.integers(1, 4),
+    st.sampled_from([0, UNIT // 2, UNIT, 3 * UNIT]),
+    st.sampled_from([(0, 0), (22, 6), (6, 12)]),
+)
 def test_the_mean_of_top_peaks_is_the_oracles(meter, count, share, hours):
     first, last = hours
     scheme = MeanOfTopPeaks(count, HOUR_US, True, share, first * 60, last * 60)
@@ -174,6 +182,55 @@ def test_coincident_peaks_are_the_oracles(meter, count, days_apart, random):
             assert abs(demand.value - sum(expected, Fraction(0)) / len(expected)) <= 1
         else:
             assert demand.value is None
+
+
+@settings(max_examples=60)
+@given(loads, st.sampled_from(["kWh", "kW"]), st.integers(0, 12), st.sampled_from([1, 7, 60]), st.booleans())
+def test_windows_rank_by_rounded_power_and_then_by_time(meter, unit, places, minutes, is_narrow):
+    values = meter.readings.values
+    readings = replace(meter.readings, values=values % 3 - 1 if is_narrow else values)
+    load = replace(load_of(meter), classifier=ChannelClassifier("c", unit, places), readings=readings)
+    assume(abs(readings.values).max(initial=0) * 10 ** (12 - places) < 10**24)
+    windows = windows_of(load, minutes * MINUTE_US)
+    filled = np.flatnonzero(windows.end_row != NO_WINDOW)
+    ranked = windows.ranking(filled).tolist()
+    assert ranked == sorted(filled.tolist(), key=lambda window: (-windows.power(window), window))
+
+
+def test_sums_that_round_to_one_power_go_by_time():
+    """Steps of 7 us of a power of 12 decimals: windows whose sums differ by less than a window are one power."""
+    times = ListedTimes(np.arange(1, 1_001) * 7, 7)
+    values = np.random.default_rng(5).integers(-3, 3, 1_000)
+    load = Load(
+        "load",
+        Readings(times, values, np.zeros(1_000, np.uint8)),
+        ChannelClassifier("c", "kW", 12),
+        DEFAULT_QUALITY,
+        "UTC",
+        0,
+        7_000,
+    )
+    windows = windows_of(load, 700)
+    filled = np.flatnonzero(windows.end_row != NO_WINDOW)
+    assert len(filled) == 901
+    ranked = windows.ranking(filled).tolist()
+    assert ranked == sorted(filled.tolist(), key=lambda window: (-windows.power(window), window))
+    sums = [from_limbs(windows.low[window], windows.high[window]) for window in ranked]
+    assert sums != sorted(sums, reverse=True), "by the sums alone it would be another order"
+
+
+factors = st.integers(0, 10**39)
+values = st.integers(-(2**63) + 1, 2**63 - 1)
+
+
+@given(values, factors.filter(bool), values, factors)
+@example(1, 1, -1, 0)
+@example(0, 1, -1, 0)
+@example(-1, 10**39, -1, 10**39)
+@example(2**63 - 1, 2**189, 2**63 - 1, 2**189 - 1)
+def test_products_of_intervals_are_compared_exactly(a, a_factor, b, b_factor):
+    limbs = [np.array(to_limbs(each, 3), dtype=np.uint64) for each in (a_factor, b_factor)]
+    assert bool(_is_above(np.int64(a), limbs[0], np.int64(b), limbs[1])) == (a * a_factor > b * b_factor)
 
 
 @settings(max_examples=40)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tallybook_engine.calendar.local_time import local_times
 from tallybook_engine.decimals import UNIT
@@ -21,6 +22,7 @@ from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
 from tallybook_engine.demand.windows import NO_WINDOW, windows_of
 from tallybook_engine.determinants.numbers import HOUR_US, quotient
+from tallybook_engine.kernels import kernel
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,48 @@ def system_peaks(scheme: CoincidentPeak, system: Load) -> list[int]:
     """Beginnings of the system's peaks in its period, microseconds since the epoch, in order of time."""
     windows = windows_of(system, scheme.block_us)
     filled = np.flatnonzero(windows.end_row != NO_WINDOW)
-    days = local_times(system.zone, windows.starts_us[filled]).day.tolist()
-    ranked = sorted(
-        (-windows.power(window), int(windows.starts_us[window]), day)
-        for window, day in zip(filled.tolist(), days, strict=True)
-    )
-    chosen: list[tuple[int, int]] = []
-    for _, start, day in ranked:
-        if len(chosen) == scheme.count:
+    if not len(filled):
+        return []
+    ranked = windows.ranking(filled)
+    for extreme in (ranked[0], ranked[-1]):
+        windows.power(extreme)  # Where any does not fit, one of these does not.
+    days = local_times(system.zone, windows.starts_us).day
+    days = days - days.min()
+    chosen = np.empty(min(scheme.count, len(filled)), np.int64)
+    overlapped, near = np.zeros(len(days), np.bool_), np.zeros(int(days.max()) + 1, np.bool_)
+    count = _choose(ranked, windows.starts_us, days, scheme.block_us, scheme.days_apart, overlapped, near, chosen)
+    return sorted(windows.starts_us[chosen[:count]].tolist())
+
+
+@kernel
+def _choose(
+    ranked: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    days: NDArray[np.int64],
+    block_us: int,
+    days_apart: int,
+    is_overlapped: NDArray[np.bool_],
+    is_near: NDArray[np.bool_],
+    chosen: NDArray[np.int64],
+) -> int:
+    """Takes windows in their rank that overlap none that was taken and are so many days from each: how many."""
+    count = 0
+    for window in ranked:
+        if count == len(chosen):
             break
-        overlaps = any(abs(start - other) < scheme.block_us for other, _ in chosen)
-        if not overlaps and all(abs(day - other) >= scheme.days_apart for _, other in chosen):
-            chosen.append((start, day))
-    return sorted(start for start, _ in chosen)
+        day = days[window]
+        if is_overlapped[window] or is_near[day]:
+            continue
+        chosen[count] = window
+        count += 1
+        for other in range(window, -1, -1):
+            if starts[window] - starts[other] >= block_us:
+                break
+            is_overlapped[other] = True
+        for other in range(window + 1, len(starts)):
+            if starts[other] - starts[window] >= block_us:
+                break
+            is_overlapped[other] = True
+        for other_day in range(max(0, day - days_apart + 1), min(len(is_near), day + days_apart)):
+            is_near[other_day] = True
+    return count

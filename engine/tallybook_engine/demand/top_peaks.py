@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tallybook_engine.calendar.local_time import DAY_US, MINUTE_US, local_times
 from tallybook_engine.decimals import UNIT
@@ -59,23 +60,42 @@ def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:
     minute = (local.wall_us % DAY_US) // MINUTE_US
     start, end = scheme.share_start_minute, scheme.share_end_minute
     in_window = (minute >= start) & (minute < end) if start <= end else (minute >= start) | (minute < end)
+    ranked = windows.ranking(chosen)
+    places = np.empty(len(windows.starts_us), np.int64)
+    places[ranked] = np.arange(len(ranked))
+    starts, days = windows.starts_us[chosen], local.day if scheme.on_different_days else None
     scan = load.scan(load.month_bounds())
     for cells, month_start, month_end, is_month in months(scan.frame.cell_bounds):
-        starts = windows.starts_us[chosen]
-        inside = np.flatnonzero((starts >= month_start) & (starts + scheme.block_us <= month_end))
+        inside = (starts >= month_start) & (starts + scheme.block_us <= month_end)
+        if inside.any():
+            own = places[chosen[inside]]
+            for place in (own.min(), own.max()):
+                windows.power(ranked[place])  # Where any does not fit, one of these does not.
         # The first of equal blocks stands for its day, and the earlier of equal days goes first.
-        ranked: list[tuple[int, int, int]] = []
         best_of_day: dict[int, tuple[int, int, int]] = {}
-        for index in inside.tolist():
-            window = int(chosen[index])
-            share = scheme.share if in_window[index] else UNIT
-            entry = (-windows.power(window) * share, window, share)
-            day = int(local.day[index]) if scheme.on_different_days else window
-            best_of_day[day] = min(best_of_day.get(day, entry), entry)
-        ranked = sorted(best_of_day.values())[: scheme.count]
+        for share, rows in ((UNIT, inside & ~in_window), (scheme.share, inside & in_window)):
+            for row in _first(np.flatnonzero(rows), places[chosen] if share else chosen, days, scheme.count):
+                window = int(chosen[row])
+                entry = (-windows.power(window) * share, window, share)
+                day = window if days is None else int(days[row])
+                best_of_day[day] = min(best_of_day.get(day, entry), entry)
+        peaks_by_rank = sorted(best_of_day.values())[: scheme.count]
         value = None
-        if ranked:
-            value = fitting(rounded(Fraction(-sum(product for product, _, _ in ranked), UNIT * len(ranked))))
-        peaks = tuple(windows.peak(window, 1) for _, window, _ in sorted(ranked, key=lambda entry: entry[1]))
+        if peaks_by_rank:
+            total = -sum(product for product, _, _ in peaks_by_rank)
+            value = fitting(rounded(Fraction(total, UNIT * len(peaks_by_rank))))
+        peaks = tuple(windows.peak(window, 1) for _, window, _ in sorted(peaks_by_rank, key=lambda entry: entry[1]))
         part = scan.part(cells)
         yield Demand(month_start, month_end, is_month, value, load.unit, load.worst(part), part, peaks)
+
+
+def _first(rows: NDArray[np.int64], ranks: NDArray[np.int64], days: NDArray[np.int64] | None, count: int) -> list[int]:
+    """The `count` rows of the lowest rank, one a day where there are days.
+
+    No other of these rows can be among the month's highest: so many are better, each on a day of its own.
+    """
+    rows = rows[np.argsort(ranks[rows])]
+    if days is not None:
+        _, firsts = np.unique(days[rows], return_index=True)
+        rows = rows[np.sort(firsts)]
+    return rows[:count].tolist()

@@ -7,7 +7,6 @@ are exact, 128-bit integers: of energy, or of power times length.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from tallybook_engine.decimals import QUANTITY_SCALE
 from tallybook_engine.demand.load import Load
 from tallybook_engine.determinants.configuration import Label
-from tallybook_engine.determinants.numbers import HOUR_US, fitting, rounded
+from tallybook_engine.determinants.numbers import HOUR_US, fitting, ratio
 from tallybook_engine.determinants.result import Peak
 from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.arrays import to_read
@@ -45,7 +44,30 @@ class Windows:
         scaled = from_limbs(self.low[window], self.high[window]) * 10 ** (
             QUANTITY_SCALE - self.load.classifier.decimal_places
         )
-        return fitting(rounded(Fraction(scaled * (HOUR_US if self.load.is_energy else 1), self.window_us)))
+        return fitting(ratio(scaled * (HOUR_US if self.load.is_energy else 1), self.window_us))
+
+    def ranking(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Filled windows, ascending, from the largest power down; of equal powers the earlier first."""
+        low, high = self.low[windows], self.high[windows].view(np.int64)
+        ranked = windows[np.lexsort((~low, ~high))]
+        # Sums that differ may be one power, once it is rounded: then the earlier of them goes first.
+        unit = 10 ** (QUANTITY_SCALE - self.load.classifier.decimal_places) * (HOUR_US if self.load.is_energy else 1)
+        most = (self.window_us - 1) // unit
+        if most and len(ranked) > 1:
+            for first, last in self._runs(ranked, most):
+                ranked[first:last] = sorted(ranked[first:last].tolist(), key=lambda each: (-self.power(each), each))
+        return ranked
+
+    def _runs(self, ranked: NDArray[np.int64], most: int) -> list[list[int]]:
+        """(first, last) of the runs of windows where each sum is above the next by at most so much, or equal to it."""
+        low, high = self.low[ranked], self.high[ranked]
+        difference = low[:-1] - low[1:]
+        upper = high[:-1] - high[1:] - (low[:-1] < low[1:])
+        is_linked = (upper == 0) & (difference <= np.uint64(most))
+        edges = np.flatnonzero(np.diff(is_linked, prepend=False, append=False)).reshape(-1, 2)
+        # A run of equal sums is in order.
+        differs = np.concatenate([[0], np.cumsum(difference != 0)])
+        return [[first, last + 1] for first, last in edges.tolist() if differs[first] != differs[last]]
 
     def peak(self, window: int, occurrence_count: int) -> Peak:
         """Where a window is; its quality is the worst inside."""

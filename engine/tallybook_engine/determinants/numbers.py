@@ -19,18 +19,23 @@ def power_of(energy: int, decimal_places: int, length_us: int) -> int:
 
     DoesNotFit from 10^15 on.
     """
-    return fitting(rounded(Fraction(energy * 10 ** (QUANTITY_SCALE - decimal_places) * HOUR_US, length_us)))
+    return fitting(ratio(energy * 10 ** (QUANTITY_SCALE - decimal_places) * HOUR_US, length_us))
 
 
 def quotient(dividend: int, divisor: int) -> int:
     """Ratio of two integers of one scale, scale 12, rounded half away from zero; `divisor` is not 0."""
-    return rounded(Fraction(dividend * UNIT, divisor))
+    return ratio(dividend * UNIT, divisor) if divisor > 0 else ratio(-dividend * UNIT, -divisor)
 
 
 def rounded(value: Fraction) -> int:
     """The nearest integer; a half goes away from zero."""
-    nearest = (2 * abs(value.numerator) + value.denominator) // (2 * value.denominator)
-    return -nearest if value < 0 else nearest
+    return ratio(value.numerator, value.denominator)
+
+
+def ratio(dividend: int, divisor: int) -> int:
+    """The integer nearest to a ratio, `divisor` above 0; a half goes away from zero."""
+    nearest = (2 * abs(dividend) + divisor) // (2 * divisor)
+    return -nearest if dividend < 0 else nearest
 
 
 def fitting(quantity: int) -> int:

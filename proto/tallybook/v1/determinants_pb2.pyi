@@ -299,7 +299,7 @@ class BillingRequest(_message.Message):
     @_builtins.property
     def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___DemandRequest]:
         """Demand that is asked; at most 64. At least one channel or demand must be asked for. The readings that demands look
-        at, each demand's channels counted, may be 262,144; more is RESOURCE_EXHAUSTED with reason TOO_MANY_READINGS.
+        at, each demand's channels counted, may be 1,048,576; more is RESOURCE_EXHAUSTED with reason TOO_MANY_READINGS.
         """
 
     def __init__(

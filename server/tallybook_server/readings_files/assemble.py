@@ -19,6 +19,7 @@ from tallybook_server.readings_files.model import (
     Format,
     ReadFile,
     ReadOptions,
+    SkipReason,
     Source,
 )
 from tallybook_server.readings_files.numbers import SAID, Numbers
@@ -26,6 +27,12 @@ from tallybook_server.readings_files.statuses import NO_WORD, StatusWords
 
 Rows = NDArray[np.bool_]
 _DIGITS_MAX = 18
+_REASONS = {
+    DecimalFaultCode.EMPTY: SkipReason.NO_VALUE,
+    DecimalFaultCode.MALFORMED: SkipReason.VALUE_MALFORMED,
+    DecimalFaultCode.TOO_MANY_DECIMALS: SkipReason.TOO_MANY_DECIMALS,
+    DecimalFaultCode.OUT_OF_RANGE: SkipReason.OUT_OF_RANGE,
+}
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,12 @@ def _with_status(
     is_known = np.array([code is not None for code in codes], dtype=np.bool_)[rows.word_codes + 1]
     for code in np.unique(rows.word_codes[~is_known]):
         if code == NO_WORD:
-            what, mend = "no status", "write one, or give a default status"
+            reason, what, mend = SkipReason.NO_STATUS, "no status", "write one, or give a default status"
         else:
+            reason = SkipReason.UNKNOWN_STATUS
             what = f"unknown status {words.words[code]!r}"
             mend = "correct it, or say which status of the quality table it means"
-        skip_rows(source, rows, ~is_known & (rows.word_codes == code), what, mend)
+        skip_rows(source, rows, ~is_known & (rows.word_codes == code), reason, what, mend)
     return rows.only(is_known), np.array([code or 0 for code in codes], dtype=np.uint8)
 
 
@@ -109,8 +117,9 @@ def _with_value(source: Source, rows: ChannelRows, has_no_value: Rows) -> Channe
     numbers = rows.numbers.zeroed(has_no_value[rows.word_codes + 1])
     rows = replace(rows, numbers=numbers)
     for row in np.flatnonzero(numbers.faults).tolist():
-        what, mend = SAID[DecimalFaultCode(int(numbers.faults[row]))]
-        _skip_row(source, rows, row, what.format(text=rows.text(row), places=MAX_DECIMAL_PLACES), mend)
+        code = DecimalFaultCode(int(numbers.faults[row]))
+        what, mend = SAID[code]
+        _skip_row(source, rows, row, _REASONS[code], what.format(text=rows.text(row), places=MAX_DECIMAL_PLACES), mend)
     return rows.only(numbers.faults == 0)
 
 
@@ -132,10 +141,17 @@ def _scaled(source: Source, rows: ChannelRows, options: ReadOptions) -> tuple[Ch
     fits = (np.abs(mantissas) < 10**_DIGITS_MAX // factor) & (lift <= _DIGITS_MAX) | (mantissas == 0)
     for row in np.flatnonzero(~is_exact).tolist():
         what = f"its value {rows.text(row)!r} has more than {scale} decimals{f' in {unit}' if power else ''}"
-        _skip_row(source, rows, row, what, "allow for more decimals, or round it where it is made")
+        _skip_row(
+            source,
+            rows,
+            row,
+            SkipReason.TOO_MANY_DECIMALS,
+            what,
+            "allow for more decimals, or round it where it is made",
+        )
     for row in np.flatnonzero(is_exact & ~fits).tolist():
         what = f"its value {rows.text(row)!r} does not fit with {scale} decimals{f' in {unit}' if power else ''}"
-        _skip_row(source, rows, row, what, "ask for fewer decimals or a larger unit")
+        _skip_row(source, rows, row, SkipReason.OUT_OF_RANGE, what, "ask for fewer decimals or a larger unit")
     scaled = rows.numbers._replace(mantissas=mantissas // divisor * factor)
     rows = replace(rows, info=replace(rows.info, unit=unit), numbers=scaled)
     return rows.only(is_exact & fits), scale
@@ -154,7 +170,8 @@ def _in_order(source: Source, rows: ChannelRows, options: ReadOptions) -> Channe
     keeps_first = options.duplicates is Duplicates.KEEP_FIRST
     drops = np.concatenate([[False], repeats] if keeps_first else [repeats, [False]])
     kept = "first" if keeps_first else "last"
-    skip_rows(source, rows, drops, f"a timestamp that the file has twice; the {kept} one is kept", "send each once")
+    what = f"a timestamp that the file has twice; the {kept} one is kept"
+    skip_rows(source, rows, drops, SkipReason.DUPLICATE, what, "send each once")
     return rows.only(~drops)
 
 
@@ -179,12 +196,12 @@ def _times(rows: ChannelRows) -> Times:
     return ListedTimes(labels, length)
 
 
-def skip_rows(source: Source, rows: ChannelRows, which: Rows, what: str, mend: str) -> None:
+def skip_rows(source: Source, rows: ChannelRows, which: Rows, reason: SkipReason, what: str, mend: str) -> None:
     """Notes rows that are left out for one reason, one note a line of the file."""
     lines, counts = np.unique(rows.lines[which], return_counts=True)
     for line, count in zip(lines.tolist(), counts.tolist(), strict=True):
-        source.skip(line, count, f"{rows.info.name}: {what}", mend)
+        source.skip(line, count, reason, f"{rows.info.name}: {what}", mend)
 
 
-def _skip_row(source: Source, rows: ChannelRows, row: int, what: str, mend: str) -> None:
-    source.skip(int(rows.lines[row]), 1, f"{rows.info.name}: {what}", mend)
+def _skip_row(source: Source, rows: ChannelRows, row: int, reason: SkipReason, what: str, mend: str) -> None:
+    source.skip(int(rows.lines[row]), 1, reason, f"{rows.info.name}: {what}", mend)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from tallybook_server.readings_files.model import Format, ReadFile, ReadOptions, Source
+from tallybook_server.readings_files.model import Format, ReadFile, ReadOptions, SkipReason, Source
 from tallybook_server.readings_files.moments import parse_moments
 from tallybook_server.readings_files.numbers import parse_spans
 from tallybook_server.readings_files.table import TEXTS, TIMES, Coded, Table, column_names, read_table
@@ -31,7 +31,9 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
         broken.append(row.number)
         if row.text.strip():
             what = f"{row.actual_columns} columns where the header has {row.expected_columns}"
-            source.skip(row.number, 1, what, "write all of them, texts with a delimiter in quotes")
+            source.skip(
+                row.number, 1, SkipReason.ROW_MALFORMED, what, "write all of them, texts with a delimiter in quotes"
+            )
         return "skip"
 
     names = [name.strip().strip('"') for name in header.split(delimiter)]

@@ -1,6 +1,8 @@
 """Green Button: the Energy Services Provider Interface (NAESB REQ.21) as an Atom feed.
 
-Source: NAESB ESPI's published schema (espi.xsd, namespace http://naesb.org/espi). A UsagePoint has MeterReadings, each
+Source: NAESB ESPI's published schema (espi.xsd 3.3, namespace http://naesb.org/espi): the enumerations UnitSymbolKind,
+AccumulationKind, FlowDirectionKind and QualityOfReading, held against the classes that public projects generate from it
+(OpenESPI, OpenADR). A UsagePoint has MeterReadings, each
 of a ReadingType, with IntervalBlocks of IntervalReadings; Atom links tie them. Times are seconds of UTC since 1970,
 intervals are named by their start; a value is times 10^powerOfTenMultiplier of the unit of measure. Tiers, costs and
 summaries are not readings and are passed over.
@@ -27,6 +29,7 @@ from tallybook_server.readings_files.model import (
     LocalTimeParameters,
     ReadFile,
     ReadOptions,
+    SkipReason,
     Source,
 )
 from tallybook_server.readings_files.numbers import parse_texts
@@ -45,12 +48,12 @@ MEANINGS = MappingProxyType(
         "14": "questionable",  # raw: not validated
         "15": "calculated",  # normalized for weather
         "16": "questionable",  # other
-        "17": "measured",  # validated
-        "18": "measured",  # verified
-        "19": "measured",  # of revenue quality
+        "17": "measured",  # validated, by approved procedures
+        "18": "measured",  # verified: failed a check, and is actual usage all the same
+        "19": "measured",  # of revenue quality: good for billing
     }
 )
-"""QualityOfReading."""
+"""QualityOfReading. The schema has 0 and 7 to 18; 19 is an extension that PG&E and others send."""
 
 _UNITS = MappingProxyType(
     {
@@ -78,7 +81,7 @@ _KINDS = MappingProxyType(
         "1": ChannelKind.REGISTER,  # bulkQuantity
         "2": ChannelKind.REGISTER,  # continuousCumulative
         "3": ChannelKind.REGISTER,  # cumulative
-        "9": ChannelKind.REGISTER,  # summation
+        "9": ChannelKind.REGISTER,  # summation: a bulk quantity that counts in some hours only
         "4": ChannelKind.INTERVAL,  # deltaData
         "6": ChannelKind.INTERVAL,  # indicating
         "12": ChannelKind.INTERVAL,  # instantaneous
@@ -332,7 +335,8 @@ def _rows(
         what = (
             f"{info.name}: accumulationBehaviour {said('accumulationBehaviour', '')!r} is neither interval nor register"
         )
-        source.skip(reading_type.line, len(lines), what, "it cannot be billed; take it out, or correct it")
+        mend = "it cannot be billed; take it out, or correct it"
+        source.skip(reading_type.line, len(lines), SkipReason.NOT_BILLABLE, what, mend)
         return None
     if not info.unit:
         what = f"{info.name}: unit of measure {said('uom', '')!r} is unknown"
@@ -360,9 +364,11 @@ def _rows(
         length_is_wrong &= np.array([bool(text) for text in durations], dtype=np.bool_)
     else:
         length_is_wrong |= lengths <= 0
-    skip_rows(source, rows, start_is_wrong, "a start that is no time", "write whole seconds since 1970, of UTC")
+    mend = "write whole seconds since 1970, of UTC"
+    skip_rows(source, rows, start_is_wrong, SkipReason.TIME_MALFORMED, "a start that is no time", mend)
     wrong_length = length_is_wrong & ~start_is_wrong
-    skip_rows(source, rows, wrong_length, "no duration above 0", "write it, or the ReadingType's intervalLength")
+    mend = "write it, or the ReadingType's intervalLength"
+    skip_rows(source, rows, wrong_length, SkipReason.NO_LENGTH, "no duration above 0", mend)
     return rows.only(~start_is_wrong & ~wrong_length)
 
 

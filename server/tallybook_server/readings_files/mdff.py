@@ -1,7 +1,9 @@
 """What NEM12 and NEM13 have in common: records, times and qualities.
 
-Source: AEMO, "Meter Data File Format Specification NEM12 & NEM13", sections 3 and 4 and appendices; the letters of
-suffixes are those of AEMO's "MSATS Procedures: National Metering Identifier".
+Source: AEMO, "Meter Data File Format Specification NEM12 & NEM13" (v1.06 of 2017 to v2.6 of 2024), sections 3 to 5 and
+appendices B (units) and C (quality flags); the letters of suffixes are those of the data streams in AEMO's "MSATS
+Procedures: National Metering Identifier". Held against two public transcriptions of them: the Ruby gem aemo
+(`AEMO::NEM12::DATA_STREAM_SUFFIX`, `UOM`, `QUALITY_FLAGS`) and nem-reader's page on the file format.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from tallybook_server.readings_files.model import Direction, ReadOptions, Source
 from tallybook_server.readings_files.statuses import StatusWords
 
 MEANINGS = MappingProxyType({"A": "measured", "E": "estimated", "F": "substituted", "S": "substituted", "N": "missing"})
-"""Actual, forward estimate, final substitute, substitute, null, by the letter of the quality method."""
+"""Actual, forward estimate, final substitute, substitute, null, by the letter of the quality method (appendix C). Null
+data is of the older versions only."""
 VARIABLE = "V"
 """The quality of a day whose intervals have one each."""
 _QUALITY = re.compile(r"[ANV]|[EFS][0-9]{2}")
@@ -26,8 +29,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE = re.compile(r"[0-9]{8}")
 _MOMENT = re.compile(r"[0-9]{14}")
 
-_DELIVERED = frozenset("DEFPQR")
-_RECEIVED = frozenset("ABCJKL")
+_DELIVERED = frozenset("EFPQR")
+_RECEIVED = frozenset("ABCKL")
+"""Master, check and averaged streams of active (E, F; B, C, A) and reactive energy (Q, R, P; K, L). D and J are streams
+that are averaged one way or netted, S to Z apparent energy, voltages and others: these letters say no direction."""
 
 HEADER, END = "100", "900"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY, QualityTable
-from tallybook_engine.determinants.readings import MAX_DECIMAL_PLACES, Readings
+from tallybook_engine.determinants.readings import MAX_DECIMAL_PLACES, Readings, labels_between
 
 FILE_BYTES_MAX = 1 << 30
 """Bytes of one file, unpacked."""
@@ -57,6 +58,27 @@ class Duplicates(Enum):
 
 
 @dataclass(frozen=True)
+class ChannelDefaults:
+    """What is known of a channel of a CSV or Parquet file whose columns do not say it."""
+
+    unit: str | None = None
+    kind: ChannelKind | None = None
+    label: Label | None = None
+    """Which end of the interval its times name, if neither a column nor the column's name says so."""
+    interval_us: int | None = None
+    """Length of each interval. None: the shortest step of the channel, of which all its steps must be multiples."""
+
+    def __post_init__(self) -> None:
+        if self.interval_us is not None and self.interval_us <= 0:
+            raise ValueError("an interval's length is above 0")
+
+    @classmethod
+    def of_words(cls, kind: str | None, label: str | None, interval_us: int | None) -> ChannelDefaults:
+        """From the names of a kind and a label."""
+        return cls(None, ChannelKind[kind] if kind else None, Label[label] if label else None, interval_us)
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """What a file may leave unsaid, and how its words are to be read."""
 
@@ -80,21 +102,28 @@ class ReadOptions:
     """Of a CSV or Parquet file without such a column."""
     channel: str | None = None
     """Of a CSV or Parquet file without such a column."""
-    kind: ChannelKind = ChannelKind.INTERVAL
-    """Of a CSV or Parquet file without such a column."""
-    label: Label | None = None
-    """Which end of the interval the times of a CSV or Parquet file name, if neither a column nor its name says so."""
-    interval_us: int | None = None
-    """Length of each interval of a CSV or Parquet file without such a column. None: the shortest step of a channel,
-    of which all its steps must be multiples."""
+    names_needed: bool = False
+    """Refuse a CSV or Parquet file where nothing names the channel or the datasource."""
+    defaults: ChannelDefaults = ChannelDefaults()
+    """Of every channel of a CSV or Parquet file. Without a kind it is INTERVAL."""
+    channel_defaults: Mapping[str, ChannelDefaults] = field(default_factory=lambda: MappingProxyType({}))
+    """Of channels by name; go before `defaults`."""
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The file's own name of a column, by ours (docs/readings.md): {"value": "consumption"}."""
 
     def __post_init__(self) -> None:
         if self.decimal_places is not None and not 0 <= self.decimal_places <= MAX_DECIMAL_PLACES:
             raise ValueError(f"decimal places are 0 to {MAX_DECIMAL_PLACES}, not {self.decimal_places}")
-        if self.interval_us is not None and self.interval_us <= 0:
-            raise ValueError("an interval's length is above 0")
+
+    def defaults_of(self, channel: str) -> ChannelDefaults:
+        """What is known of a channel: of its own name first, then of all."""
+        own, of_all = self.channel_defaults.get(channel, ChannelDefaults()), self.defaults
+        return ChannelDefaults(
+            own.unit or of_all.unit or self.unit,
+            own.kind or of_all.kind,
+            own.label or of_all.label,
+            own.interval_us or of_all.interval_us,
+        )
 
 
 @dataclass(frozen=True)
@@ -151,6 +180,49 @@ class ChannelReadings:
     word_codes: NDArray[np.int32] = field(repr=False)
     """int32[n] each reading's own word."""
 
+    @property
+    def labels_us(self) -> NDArray[np.int64]:
+        """int64[n] timestamps, microseconds of UTC."""
+        return labels_between(self.readings.times, 0, self.readings.times.count)
+
+    @property
+    def lengths_us(self) -> int | NDArray[np.int64] | None:
+        """Length of every interval, or of each, int64[n]; None of a register."""
+        return None if self.info.kind is ChannelKind.REGISTER else self.readings.times.interval_us
+
+
+class SkipReason(Enum):
+    """Why a reading was left out."""
+
+    ROW_MALFORMED = "ROW_MALFORMED"
+    """Not as many columns as the header has."""
+    TIME_MALFORMED = "TIME_MALFORMED"
+    """No time, or one beyond the calendar."""
+    TIME_SKIPPED = "TIME_SKIPPED"
+    """A wall time that clocks jump over."""
+    TIME_AMBIGUOUS = "TIME_AMBIGUOUS"
+    """A wall time that clocks show twice and the channel has once."""
+    NO_LENGTH = "NO_LENGTH"
+    """An interval without a length above 0."""
+    DUPLICATE = "DUPLICATE"
+    """A timestamp that the channel has twice; one of them was kept."""
+    NO_STATUS = "NO_STATUS"
+    """No status, and no default for it."""
+    UNKNOWN_STATUS = "UNKNOWN_STATUS"
+    """A word that nothing explains."""
+    NO_VALUE = "NO_VALUE"
+    """No value, though its status says that there is one."""
+    VALUE_MALFORMED = "VALUE_MALFORMED"
+    """A value that is no decimal."""
+    TOO_MANY_DECIMALS = "TOO_MANY_DECIMALS"
+    """More decimals than are kept."""
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    """A value that does not fit."""
+    NEGATIVE = "NEGATIVE"
+    """A value below 0 in a format that has none."""
+    NOT_BILLABLE = "NOT_BILLABLE"
+    """Neither intervals nor reads of a register."""
+
 
 @dataclass(frozen=True)
 class ReportLine:
@@ -163,6 +235,8 @@ class ReportLine:
     """What to do about it; "" where nothing need be done."""
     skipped_count: int
     """Readings that were skipped for it; 0 for a remark."""
+    reason: SkipReason | None = None
+    """Why they were; None of a remark."""
 
     def __str__(self) -> str:
         place = "" if self.line is None else f"line {self.line}: "
@@ -179,6 +253,8 @@ class Report:
     read_count: int
     """Readings that were taken."""
     skipped_count: int
+    skipped_counts: Mapping[SkipReason, int]
+    """By reason, the most frequent first."""
     lines: tuple[ReportLine, ...]
     """By line, at most `REPORT_LINES_MAX`."""
     unlisted_count: int
@@ -218,9 +294,9 @@ class Source:
         """What ends the reading of this file."""
         return ReadingsFileFault(self.file, line, _shortened(what), mend)
 
-    def skip(self, line: int | None, count: int, what: str, mend: str) -> None:
+    def skip(self, line: int | None, count: int, reason: SkipReason, what: str, mend: str) -> None:
         """Notes readings that are left out."""
-        self.lines.append(ReportLine(line, _shortened(what), mend, count))
+        self.lines.append(ReportLine(line, _shortened(what), mend, count, reason))
 
     def remark(self, line: int | None, what: str, mend: str = "") -> None:
         """Notes what is read all the same."""
@@ -229,11 +305,16 @@ class Source:
     def report(self, read_format: Format, read_count: int) -> Report:
         """Of the whole file, once it is read."""
         lines = sorted(self.lines, key=lambda each: each.line or 0)
+        skipped: Counter[SkipReason] = Counter()
+        for each in lines:
+            if each.reason is not None:
+                skipped[each.reason] += each.skipped_count
         return Report(
             self.file,
             read_format,
             read_count,
-            sum(each.skipped_count for each in lines),
+            skipped.total(),
+            MappingProxyType(dict(skipped.most_common())),
             tuple(lines[:REPORT_LINES_MAX]),
             max(0, len(lines) - REPORT_LINES_MAX),
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_server.readings_files import mdff
 from tallybook_server.readings_files.assemble import ChannelRows, read_file, skip_rows
-from tallybook_server.readings_files.model import ChannelInfo, Format, ReadFile, ReadOptions, Source
+from tallybook_server.readings_files.model import ChannelInfo, Format, ReadFile, ReadOptions, SkipReason, Source
 from tallybook_server.readings_files.numbers import parse_spans
 from tallybook_server.readings_files.statuses import StatusWords
 from tallybook_server.readings_files.units import spelled
@@ -210,5 +210,6 @@ def _rows(source: Source, channel: _Channel, data: NDArray[np.uint8]) -> Channel
         text,
     )
     negative = rows.numbers.mantissas < 0
-    skip_rows(source, rows, negative, "a value below 0", "NEM12 has none: what flows back has a register of its own")
+    mend = "NEM12 has none: what flows back has a register of its own"
+    skip_rows(source, rows, negative, SkipReason.NEGATIVE, "a value below 0", mend)
     return rows.only(~negative)

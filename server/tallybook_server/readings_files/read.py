@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from tallybook_engine.calendar.zones import UnknownZone
-from tallybook_server.readings_files import csv, green_button, nem12, nem13, parquet
+from tallybook_server.readings_files import csv, green_button, nem12, nem13, numbers, parquet
 from tallybook_server.readings_files.model import (
     FILE_BYTES_MAX,
     Format,
@@ -50,9 +51,12 @@ def read_readings(path: Path, options: ReadOptions | None = None) -> ReadFile:
         raise source.fault(None, str(unknown), "name a zone as Europe/London") from None
 
 
-def format_of(path: Path) -> Format:
-    """The format of a file, as `read_readings` recognises it; it raises the same."""
-    return recognised(_unpacked(path.name, path.read_bytes()).removeprefix(_BYTE_ORDER_MARK))
+def is_first_use() -> bool:
+    """Whether the kernels that read numbers are still to be compiled, which takes some seconds, once a machine.
+
+    The engine says where Numba keeps them.
+    """
+    return not any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob(f"{numbers.__name__.rpartition('.')[2]}.*.nbi"))
 
 
 def recognised(content: bytes) -> Format:

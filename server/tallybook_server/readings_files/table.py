@@ -21,6 +21,7 @@ from tallybook_server.readings_files.model import (
     Format,
     ReadFile,
     ReadOptions,
+    SkipReason,
     Source,
 )
 from tallybook_server.readings_files.moments import Moments, local_instants
@@ -158,7 +159,7 @@ def _channel(
     if not len(rows.labels_us):
         return None
     if info.kind is ChannelKind.INTERVAL and lengths is None:
-        length = options.interval_us or _shortest_step(source, rows)
+        length = options.defaults_of(info.channel).interval_us or _shortest_step(source, rows)
         rows.lengths_us[:] = length
     return rows
 
@@ -177,6 +178,11 @@ def _info(source: Source, table: Table, positions: NDArray[np.int64], options: R
         return column.words[codes[0]].strip()
 
     line = int(table.lines[positions[0]])
+    datasource, channel = said("datasource") or options.datasource or "", said("channel") or options.channel or ""
+    for what, name in (("datasource", datasource), ("channel", channel)):
+        if options.names_needed and not name:
+            raise source.fault(line, f"of which {what} is it?", f"name it, or add a column {what}")
+    defaults = options.defaults_of(channel)
 
     def one_of(name: str, enum: type[Label | ChannelKind | Direction]) -> Label | ChannelKind | Direction | None:
         word = said(name).upper()
@@ -186,8 +192,8 @@ def _info(source: Source, table: Table, positions: NDArray[np.int64], options: R
             raise source.fault(line, f"a {name} of {word!r}", "write one of " + ", ".join(enum.__members__))
         return enum[word]
 
-    kind = one_of("kind", ChannelKind) or options.kind
-    label = one_of("label", Label) or TIMES[table.time_column] or options.label
+    kind = one_of("kind", ChannelKind) or defaults.kind or ChannelKind.INTERVAL
+    label = one_of("label", Label) or TIMES[table.time_column] or defaults.label
     if label is None:
         if kind is ChannelKind.INTERVAL:
             what = "nothing says which end of the interval a time names"
@@ -198,9 +204,9 @@ def _info(source: Source, table: Table, positions: NDArray[np.int64], options: R
     assert isinstance(label, Label)
     assert direction is None or isinstance(direction, Direction)
     return ChannelInfo(
-        said("datasource") or options.datasource or "",
-        said("channel") or options.channel or "",
-        spelled(said("unit") or options.unit or ""),
+        datasource,
+        channel,
+        spelled(said("unit") or defaults.unit or ""),
         kind,
         label,
         register=said("register") or None,
@@ -220,7 +226,7 @@ def _instants(
     is_wrong = moments.is_wrong | (moments.times_us < _FIRST_US) | (moments.times_us >= _END_US)
     for row in np.flatnonzero(is_wrong).tolist():
         what = f"{rows.info.name}: its time {table.moment_text(int(positions[row]))!r} is none"
-        source.skip(int(rows.lines[row]), 1, what, "write it as 2025-01-31T23:45:00+01:00")
+        source.skip(int(rows.lines[row]), 1, SkipReason.TIME_MALFORMED, what, "write it as 2025-01-31T23:45:00+01:00")
     kept, instants = ~is_wrong, moments.times_us.copy()
     naive = np.flatnonzero(moments.is_naive & kept)
     if not len(naive):
@@ -235,7 +241,8 @@ def _instants(
     kept[naive] = ~local.is_skipped
     skipped = np.zeros(len(kept), dtype=np.bool_)
     skipped[naive] = local.is_skipped
-    skip_rows(source, rows, skipped, f"a time that clocks in {options.time_zone} jump over", "write times with offsets")
+    what, mend = f"a time that clocks in {options.time_zone} jump over", "write times with offsets"
+    skip_rows(source, rows, skipped, SkipReason.TIME_SKIPPED, what, mend)
     # A wall time that clocks show twice is two instants if the channel has it twice, and nobody knows which if once.
     is_twice = (local.first_us != local.second_us) & ~local.is_skipped
     seen: dict[int, list[int]] = {}
@@ -248,7 +255,7 @@ def _instants(
         for later in twice[1:]:
             instants[later] = seconds[later]
     what = f"a time that clocks in {options.time_zone} show twice and the file has once"
-    skip_rows(source, rows, unclear, what, "write times with offsets")
+    skip_rows(source, rows, unclear, SkipReason.TIME_AMBIGUOUS, what, mend)
     return kept & ~unclear, instants
 
 

@@ -1,4 +1,8 @@
-"""Units of energy and power, spelled in one way, and converted by powers of ten."""
+"""Units of energy and power, spelled in one way, and converted by powers of ten.
+
+Source of the names: AEMO, "Meter Data File Format Specification NEM12 & NEM13", appendix B, which reads them
+without regard to case; IEC 80000-6 for their spelling (var, not VAr).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ _PARTS = {
     for base in _BASES
     for prefix in _PREFIXES
 }
+_OTHERS = {"pf": "pf"}
+"""Of the specification's units those that have no prefix: a power factor."""
 
 
 def spelled(unit: str) -> str:
     """A unit as we write it: "KWH" is "kWh", "KVARH" is "kvarh"; one that is not known here stays as it is."""
     found = _PARTS.get(unit.strip().lower())
-    return "".join(found) if found else unit.strip()
+    return "".join(found) if found else _OTHERS.get(unit.strip().lower(), unit.strip())
 
 
 def shift(unit: str, wanted: str) -> int | None:

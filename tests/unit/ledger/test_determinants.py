@@ -23,9 +23,8 @@ NAMED = {each.meter().id: each for each in (ENERGY, PEAK)}
 
 def determinant(source: DeterminantSource, value: int | None, start: int, end: int, *, is_month: bool) -> Determinant:
     name = source.meter().id + ("_MONTH" if is_month else "")
-    return Determinant(
-        source.kind, "load", source.classifier, source.slice, source.demand, name, "kWh", start, end, is_month, value, None
-    )  # fmt: skip
+    of = (source.kind, "load", source.classifier, source.slice, source.demand)
+    return Determinant(*of, name, "kWh", start, end, is_month, value, None)
 
 
 def result(*determinants: Determinant) -> Result:

@@ -89,7 +89,7 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
     [
         ("determinants.proto", "At most 16 MiB", limits.MESSAGE_BYTES_MAX),
         ("determinants.proto", "at most 1,048,576 together", limits.READINGS_IN_REQUEST_MAX),
-        ("determinants.proto", "channels counted, may be 262,144", limits.DEMAND_READINGS_MAX),
+        ("determinants.proto", "channels counted, may be 1,048,576", limits.DEMAND_READINGS_MAX),
         ("determinants.proto", "64 MiB decompressed", limits.ARROW_BYTES_MAX),
         ("determinants.proto", "1,024 record batches", limits.ARROW_BATCHES_MAX),
         ("determinants.proto", "while 16 requests of the stream are unanswered", limits.UNANSWERED_BATCHES_MAX),

@@ -13,6 +13,7 @@ from tests.support.energy.cases import VECTORS, EnergyCase, check, run
 from tests.support.energy.nem import nem12_cases, nem13_cases, table_of
 
 from tallybook_engine.determinants.configuration import ChannelKind, Label
+from tallybook_server.readings_files import mdff
 from tallybook_server.readings_files.model import Direction, Format, ReadFile, ReadOptions
 from tallybook_server.readings_files.read import read_readings
 
@@ -132,3 +133,21 @@ def test_a_quantity_that_the_reads_do_not_give_is_remarked() -> None:
     (line,) = file.report.lines
     assert (line.line, line.skipped_count) == (2, 0)
     assert line.what == "a quantity of 165, though the reads are 9999941.00 and 0000106.00"
+
+
+SUFFIXES = {
+    # Averaged, master and check streams: active import and export, reactive import and export
+    Direction.RECEIVED: "A B C K L",
+    Direction.DELIVERED: "E F P Q R",
+    # D and J are averaged one way or netted; apparent energy, power factor, Q, par, volts and amperes
+    None: "D J S T U G H Y M W V Z",
+}
+"""AEMO, MSATS Procedures: National Metering Identifier, data stream suffixes of interval data."""
+
+
+@pytest.mark.parametrize(
+    ("letter", "direction"), [(each, direction) for direction, letters in SUFFIXES.items() for each in letters.split()]
+)
+def test_the_letter_of_a_suffix_says_the_direction(letter: str, direction: Direction | None) -> None:
+    assert mdff.suffix_direction(f"{letter}1") is direction
+    assert mdff.suffix_direction(f"{letter.lower()}A") is direction

@@ -164,3 +164,62 @@ def test_xml_without_readings_is_refused(tmp_path: Path) -> None:
     path.write_text("<feed xmlns='http://www.w3.org/2005/Atom'/>", encoding="utf-8")
     with pytest.raises(ReadingsFileFault, match="no IntervalBlock"):
         read_readings(path)
+
+
+UNITS = """
+    5 A, 29 V, 31 J, 38 W, 42 m3, 61 VA, 63 var, 71 VAh, 72 Wh, 73 varh, 119 ft3, 128 US gal, 132 Btu, 134 L, 169 therm
+"""
+"""NAESB, espi.xsd, UnitSymbolKind: 5 current in amperes, 29 volts, 31 joules, 38 real power in watts, 42 cubic metres,
+61 apparent and 63 reactive power, 71 apparent, 72 real and 73 reactive energy, 119 cubic feet, 128 US gallons, 132
+British thermal units, 134 litres, 169 therms."""
+
+
+@pytest.mark.parametrize(("code", "unit"), [each.strip().split(" ", 1) for each in UNITS.split(",")])
+def test_units_of_the_schema(tmp_path: Path, code: str, unit: str) -> None:
+    assert read_changed(tmp_path, "<espi:uom>72<", f"<espi:uom>{code}<").channels[0].info.unit == unit
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        # bulkQuantity, continuousCumulative, cumulative, summation
+        *((code, ChannelKind.REGISTER) for code in (1, 2, 3, 9)),
+        # deltaData, indicating, instantaneous
+        *((code, ChannelKind.INTERVAL) for code in (4, 6, 12)),
+        # none, timeDelay, latchingQuantity, boundedQuantity
+        *((code, None) for code in (0, 10, 13, 14)),
+    ],
+)
+def test_accumulations_of_the_schema(tmp_path: Path, code: int, kind: ChannelKind | None) -> None:
+    """NAESB, espi.xsd, AccumulationKind."""
+    old = "<espi:accumulationBehaviour>4<"
+    file = read_changed(tmp_path, old, f"<espi:accumulationBehaviour>{code}<")
+    found = {each.info.channel: each.info.kind for each in file.channels}
+    assert found.get("hourly") is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "direction"),
+    [(0, None), (1, Direction.DELIVERED), (4, Direction.NET), (19, Direction.RECEIVED), (20, None), (15, None)],
+)
+def test_flow_directions_of_the_schema(tmp_path: Path, code: int, direction: Direction | None) -> None:
+    """NAESB, espi.xsd, FlowDirectionKind: 1 forward, 4 net, 19 reverse, 20 total, 15 the first quadrant."""
+    file = read_changed(tmp_path, "<espi:flowDirection>1<", f"<espi:flowDirection>{code}<")
+    assert file.channels[0].info.direction is direction
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        *((code, "measured") for code in (0, 17, 18, 19)),
+        *((code, "estimated") for code in (8, 9)),
+        *((code, "calculated") for code in (11, 15)),
+        *((code, "questionable") for code in (10, 12, 13, 14, 16)),
+        (7, "edited"),
+    ],
+)
+def test_qualities_of_the_schema(tmp_path: Path, code: int, status: str) -> None:
+    """NAESB, espi.xsd, QualityOfReading."""
+    file = read_changed(tmp_path, "<espi:quality>8<", f"<espi:quality>{code}<")
+    assert NAMES[file.channels[0].readings.quality[1]] == status
+    assert file.report.skipped_count == 0

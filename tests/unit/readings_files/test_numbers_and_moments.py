@@ -159,3 +159,15 @@ def test_units_are_spelled_in_one_way() -> None:
         "kW",
         "Therm",
     ]
+
+
+AEMO_UNITS = """
+    MWh kWh Wh MVArh kVArh VArh MVAr kVAr VAr MW kW W MVAh kVAh VAh MVA kVA VA kV V kA A pf
+"""
+"""AEMO, Meter Data File Format Specification NEM12 & NEM13, appendix B."""
+
+
+@pytest.mark.parametrize("unit", AEMO_UNITS.split())
+def test_each_unit_of_nem12_is_known_in_any_case(unit: str) -> None:
+    said = unit.replace("VAr", "var")
+    assert {spelled(each) for each in (unit, unit.upper(), unit.lower())} == {said}

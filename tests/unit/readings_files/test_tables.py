@@ -21,6 +21,7 @@ from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.readings import RegularTimes
 from tallybook_server.readings_files import model
 from tallybook_server.readings_files.model import (
+    ChannelDefaults,
     ChannelReadings,
     Direction,
     Duplicates,
@@ -94,7 +95,9 @@ def test_columns_say_what_a_channel_is(tmp_path: Path) -> None:
 
 def test_registers_have_neither_label_nor_length(tmp_path: Path) -> None:
     text = "time,value\n2025-01-01T00:00:00Z,5\n2025-01-31T11:03:07Z,7\n"
-    options = replace(MEASURED, kind=ChannelKind.REGISTER, datasource="m", channel="dial", unit="kWh")
+    options = replace(
+        MEASURED, defaults=ChannelDefaults(kind=ChannelKind.REGISTER), datasource="m", channel="dial", unit="kWh"
+    )
     (channel,) = read_text(tmp_path, text, options).channels
     assert (channel.info.kind, channel.info.name) == (ChannelKind.REGISTER, "m/dial")
     assert labels_of(channel) == [instant_us("2025-01-01"), instant_us("2025-01-31T11:03:07+00:00")]
@@ -121,7 +124,7 @@ def test_wall_times_of_the_hour_that_comes_twice_are_two_instants(tmp_path: Path
 )
 def test_a_wall_time_that_is_no_instant_is_skipped(tmp_path: Path, day: str, what: str) -> None:
     text = f"start,value\n{day} 01:00,1\n{day} 02:30,1\n{day} 04:00,1\n"
-    options = replace(MEASURED, time_zone="Europe/Amsterdam", interval_us=1_800_000_000)
+    options = replace(MEASURED, time_zone="Europe/Amsterdam", defaults=ChannelDefaults(interval_us=1_800_000_000))
     file = read_text(tmp_path, text, options)
     (line,) = file.report.lines
     assert (line.line, line.skipped_count, file.report.read_count) == (3, 1, 2)
@@ -146,7 +149,7 @@ SKIPPED = {
 def test_a_row_that_cannot_be_read_is_skipped_and_reported(tmp_path: Path, row: str, what: str) -> None:
     good = "2025-01-01T01:00:00Z,1,measured\n2025-01-01T02:00:00Z,2,missing\n"
     text = f"start,value,quality\n{row}\n\n{good}"
-    file = read_text(tmp_path, text, ReadOptions(interval_us=3_600_000_000))
+    file = read_text(tmp_path, text, ReadOptions(defaults=ChannelDefaults(interval_us=3_600_000_000)))
     (line,) = file.report.lines
     assert (line.line, line.skipped_count) == (2, 1)
     assert what in line.what
@@ -157,7 +160,7 @@ def test_a_row_that_cannot_be_read_is_skipped_and_reported(tmp_path: Path, row: 
 
 def test_lines_are_those_of_the_file_behind_broken_and_empty_ones(tmp_path: Path) -> None:
     text = "start,value\n\n2025-01-01T00:00:00Z\n2025-01-01T00:00:00Z,1\n\n2025-01-01T01:00:00Z,x\n"
-    file = read_text(tmp_path, text, replace(MEASURED, interval_us=1))
+    file = read_text(tmp_path, text, replace(MEASURED, defaults=ChannelDefaults(interval_us=1)))
     assert [(line.line, line.skipped_count) for line in file.report.lines] == [(3, 1), (6, 1)]
 
 
@@ -169,7 +172,13 @@ REFUSED = {
     "no values": (f"start,kwh\n{ROW},1\n", {}, 1, "no column of values among start, kwh", "which one"),
     "column twice": (f"start,value,Value\n{ROW},1,1\n", {}, 1, "stands twice", "leave one"),
     "unknown column": (f"start,value\n{ROW},1\n", {"columns": {"hue": "x"}}, None, "no column is called 'hue'", "docs"),
-    "label": (f"time,value\n{ROW},1\n", {"interval_us": 1}, 2, "which end of the interval", "start or end"),
+    "label": (
+        f"time,value\n{ROW},1\n",
+        {"defaults": ChannelDefaults(interval_us=1)},
+        2,
+        "which end of the interval",
+        "start or end",
+    ),
     "label's word": (f"time,value,label\n{ROW},1,middle\n", {}, 2, "a label of 'MIDDLE'", "BEGIN, END"),
     "one time": (f"start,value\n{ROW},1\n", {}, 2, "one time only", "interval_seconds"),
     "uneven": (
@@ -195,7 +204,13 @@ REFUSED = {
         "overlaps the one of line 2",
         "interval length",
     ),
-    "default status": (f"start,value\n{ROW},1\n", {"default_status": "good", "interval_us": 1}, None, "'good'", "name"),
+    "default status": (
+        f"start,value\n{ROW},1\n",
+        {"default_status": "good", "defaults": ChannelDefaults(interval_us=1)},
+        None,
+        "'good'",
+        "name",
+    ),
     "encoding": ("start,value\n\udcff,1\n", {}, 2, "not UTF-8", "write the file"),
 }
 
@@ -214,13 +229,19 @@ def test_a_table_that_cannot_be_trusted_is_refused(
 
 
 def test_a_unit_that_measures_something_else_stays(tmp_path: Path) -> None:
-    file = read_text(tmp_path, f"start,value,unit\n{ROW},1,kW\n", replace(MEASURED, unit="kWh", interval_us=1))
+    file = read_text(
+        tmp_path,
+        f"start,value,unit\n{ROW},1,kW\n",
+        replace(MEASURED, unit="kWh", defaults=ChannelDefaults(interval_us=1)),
+    )
     assert file.channels[0].info.unit == "kW"
     assert [line.what for line in file.report.lines] == ["the channel is in kW, which is not converted to kWh"]
 
 
 def test_what_is_said_of_a_value_is_bounded(tmp_path: Path) -> None:
-    file = read_text(tmp_path, f"start,value\n{ROW},{'x' * 10_000}\n", replace(MEASURED, interval_us=1))
+    file = read_text(
+        tmp_path, f"start,value\n{ROW},{'x' * 10_000}\n", replace(MEASURED, defaults=ChannelDefaults(interval_us=1))
+    )
     assert [len(line.what) for line in file.report.lines] == [model.SENTENCE_CHARACTERS_MAX]
 
 
@@ -262,7 +283,7 @@ def test_exact_values_of_any_type_are_read(tmp_path: Path, values: pa.Array, pla
     ],
 )
 def test_a_value_that_cannot_be_read_is_skipped_and_reported(tmp_path: Path, values: pa.Array, what: str) -> None:
-    options = replace(MEASURED, interval_us=3_600_000_000)
+    options = replace(MEASURED, defaults=ChannelDefaults(interval_us=3_600_000_000))
     file = read_readings(write_table(tmp_path, start=START, value=values), options)
     (line,) = file.report.lines
     assert (line.line, line.skipped_count, file.report.read_count) == (2, 1, 2)
@@ -329,5 +350,5 @@ def test_what_is_no_file_of_readings_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_a_report_keeps_so_many_lines_and_counts_the_others(tmp_path: Path) -> None:
     count = model.REPORT_LINES_MAX + 5
     text = "start,value\n" + "never,1\n" * count + "2025-01-01T00:00:00Z,1\n"
-    report = read_text(tmp_path, text, replace(MEASURED, interval_us=1)).report
+    report = read_text(tmp_path, text, replace(MEASURED, defaults=ChannelDefaults(interval_us=1))).report
     assert (report.skipped_count, len(report.lines), report.unlisted_count) == (count, model.REPORT_LINES_MAX, 5)

@@ -9,7 +9,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
-import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import tallybook_client as tb
@@ -18,10 +17,10 @@ from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
-from tallybook_cli.reading_files import frame_of, read_meter_file, read_readings
+from tallybook_cli.reading_files import readings_of
 from tallybook_cli.target import Target
 from tallybook_server import offline_determinants as offline
-from tallybook_server.readings_files.model import ReadOptions, Report
+from tallybook_server.readings_files.model import Report
 
 REPORT_LINES_SHOWN = 20
 """Remarks on a file of readings that are shown; the others are counted."""
@@ -40,7 +39,7 @@ REPORT_LINES_SHOWN = 20
 @click.option("--from", "start", metavar="DATE", help="First local date of the period, in the request's time zone ...")
 @click.option("--to", "end", metavar="DATE", help="... and the first date after it.")
 @click.option("--by-month", is_flag=True, help="Each local month of the period too.")
-@click.option("--report", "reports", is_flag=True, help="Compute also where readings may not be billed.")
+@click.option("--report", "on_invalid_report", is_flag=True, help="Compute also where readings may not be billed.")
 @click.option("--quality", metavar="STATUS", help="Status of the readings of files without a column quality.")
 @click.option("--utc", is_flag=True, help="Times without a zone are UTC.")
 @click.option("--offline", "is_offline", is_flag=True, help="Compute here: no server, no key.")
@@ -60,7 +59,7 @@ def command(
     start: str | None,
     end: str | None,
     by_month: bool,
-    reports: bool,
+    on_invalid_report: bool,
     quality: str | None,
     utc: bool,
     is_offline: bool,
@@ -71,9 +70,9 @@ def command(
 
     REQUEST is YAML or JSON of the contract's CalculateDeterminantsRequest: the billing request and its configuration.
     Or it is a CIM GetMeterReadings message, JSON, whose reading types the channel classifiers name.
-    Readings are files of NEM12, NEM13 or Green Button, also packed, whose channels bear the names that the file gives
-    them (docs/readings.md); or CSV or Parquet files with the columns time and value, and channel and quality where
-    wanted. Nothing is stored.
+    Readings are files of NEM12, NEM13, Green Button, CSV or Parquet, also packed (docs/readings.md). Channels bear the
+    names that the file gives them; CHANNEL=FILE names the one of a file that gives none. What CSV and Parquet leave
+    unsaid (unit, kind, label, interval), the channel's classifier says. What is skipped is told. Nothing is stored.
 
     \b
     Example:
@@ -86,9 +85,12 @@ def command(
         request = offline.read_request_file(str(request_file), request_file.read_bytes())
         if catalog_file is not None:
             offline.add_configuration(request, str(catalog_file), catalog_file.read_bytes())
-        _choose(request.billing_request, start, end, by_month, reports)
+        _choose(request.billing_request, start, end, by_month, on_invalid_report)
         if reading_files:
-            request.arrow = tb.readings_stream(_readings(request, reading_files, quality, utc))
+            readings, reports = readings_of(request, reading_files, quality, "UTC" if utc else None)
+            request.arrow = tb.readings_stream(readings)
+            for report in reports:
+                _tell(report)
         message = _computed(request, is_offline, target)
     except offline.RequestFileError as error:
         raise CommandError("\n  ".join(error.faults)) from None
@@ -133,35 +135,6 @@ def _midnight(zone: str, option: str, text: str) -> Timestamp:
         raise CommandError(f"{option} {text}: write a date, as in 2026-01-31") from None
     instant_us = offline.midnight_us(zone, day)
     return Timestamp(seconds=instant_us // 1_000_000, nanos=instant_us % 1_000_000 * 1_000)
-
-
-def _readings(
-    request: determinants_pb2.CalculateDeterminantsRequest, files: Sequence[str], quality: str | None, utc: bool
-) -> pl.DataFrame:
-    """The readings of all files; one without a channel is of the only channel that is asked for."""
-    if not request.configuration.datasources:
-        raise CommandError("readings in files need the datasource's configuration: in the request, or --catalog FILE")
-    asked, datasource = offline.asked_channels(request), offline.datasource_of(request)
-    configuration = offline.configuration_of(request)
-    options = ReadOptions(quality=configuration.quality, default_status=quality)
-    frames: list[pl.DataFrame] = []
-    for text in files:
-        channel, separator, name = text.partition("=")
-        path = Path(name if separator else text)
-        if not path.is_file():
-            raise CommandError(f"{path}: there is no such file")
-        if file := read_meter_file(path, options):
-            own_name = channel if separator else ""
-            columns = offline.columns_of(file, datasource, configuration, own_name)
-            frames += map(frame_of, columns)
-            _tell(file.report)
-            continue
-        own = channel if separator else (asked[0] if len(asked) == 1 else "")
-        frame = read_readings(path, own, quality, naive_is_utc=utc)
-        if "" in frame["channel"]:
-            raise CommandError(f"{path}: of which channel? write {asked[0] if asked else 'CHANNEL'}={path}")
-        frames.append(frame)
-    return pl.concat(frames, how="diagonal").sort("channel", "time", maintain_order=True)
 
 
 def _tell(report: Report) -> None:
