@@ -22,9 +22,20 @@ NAMED = {each.meter().id: each for each in (ENERGY, PEAK)}
 
 
 def determinant(source: DeterminantSource, value: int | None, start: int, end: int, *, is_month: bool) -> Determinant:
-    name = source.meter().id + ("_MONTH" if is_month else "")
-    of = (source.kind, "load", source.classifier, source.slice, source.demand)
-    return Determinant(*of, name, "kWh", start, end, is_month, value, None)
+    return Determinant(
+        kind=source.kind,
+        channel="load",
+        classifier=source.classifier,
+        slice=source.slice,
+        demand=source.demand,
+        billing_channel=source.meter().id + ("_MONTH" if is_month else ""),
+        unit="kWh",
+        start_us=start,
+        end_us=end,
+        is_month=is_month,
+        value=value,
+        quality=None,
+    )
 
 
 def result(*determinants: Determinant) -> Result:
