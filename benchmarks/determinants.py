@@ -21,7 +21,7 @@ with its first interval, worst quality), beside ours; all answer the same bits, 
 
 And SAM's commercial demand tariff on its own load, a year of hours:
 
-- tallybook: `calculate` of energy by period, peaks by demand period, and the charges by month out of them
+- tallybook_bill: `calculate` of energy by period, peaks by demand period, and the charges by month out of them
 - pysam: Utilityrate5 of nrel-pysam, which makes a bill with and without a system; its charges are held against ours
 
 Not timed: making the readings and tables, compilation. The hash covers everything that was answered. Rivals come with

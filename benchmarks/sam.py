@@ -33,7 +33,7 @@ def measure(run_count: int) -> list[Figures]:
     tariff = next(each for each in sam_tariffs() if each.document["id"] == TARIFF)
     package = installed("PySAM.Utilityrate5")
     cases: dict[str, Callable[[], Charges] | None] = {
-        "tallybook": lambda: _charges(tariff),
+        "tallybook_bill": lambda: _charges(tariff),
         "pysam": None if package is None else _by_pysam(package, tariff),
     }
     lines: list[Figures] = []
