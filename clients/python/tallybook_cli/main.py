@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "predict": "Say what events would cost, storing nothing.",
     "quote": "Price a quantity by a plan file, without a server.",
     "determinants": "Compute billing determinants of a meter's readings.",
+    "readings": "List stored readings of meters.",
+    "billing": "Read the outbox of billing messages, and stored determinants.",
     "events": "List stored events.",
     "usage": "Show running totals.",
     "charges": "Show charge lines.",
