@@ -10,9 +10,9 @@ import numpy as np
 
 from tallybook_engine.determinants.blocks import Delivered, bucket_of, decode_block
 from tallybook_engine.determinants.deliveries import (
+    Fitting,
     StoredReadingsFault,
     Wanted,
-    fitted,
     last_of_each,
     overlaid,
     wanted_readings,
@@ -74,7 +74,7 @@ def load_channel(
     raw_max: int = limits.SUPERSEDED_READINGS_MAX,
 ) -> tuple[Readings, int]:
     """(the current readings of one channel as of a sequence, how many deliveries of readings it took). Raises Fault."""
-    classifier = configuration.classifiers[wanted.channel]
+    fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     deliveries = []
     raw_count = 0
@@ -85,7 +85,7 @@ def load_channel(
             if raw_count > raw_max:
                 raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
             try:
-                deliveries.append(fitted(delivered, classifier, configuration.quality))
+                deliveries.append(fitting.fitted(delivered))
             except StoredReadingsFault as fault:
                 raise _does_not_fit(datasource, wanted.channel, fault) from None
     return overlaid(deliveries, wanted), raw_count
