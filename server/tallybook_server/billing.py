@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.determinants.billing_values import billing_values
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.message import billing_message
-from tallybook_engine.determinants.metering import Metering
 from tallybook_engine.determinants.readings import ReadingsFault
 from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_server.codec.determinants import check_demands, read_request
@@ -37,7 +37,7 @@ class BookOfReadings(Protocol):
     def committed_sequence(self, as_of_sequence: int = 0) -> int: ...
 
 
-def outcome_of(envelope: Any, metering: Metering | None = None, book: BookOfReadings | None = None) -> Calculated:
+def outcome_of(envelope: Any, metering: Catalog | None = None, book: BookOfReadings | None = None) -> Calculated:
     """Of a `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong with it.
 
     Without a book, a request without readings has none.

@@ -25,13 +25,16 @@ from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
+from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
 from tallybook_engine.catalog.model import Catalog, Customer, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
-from tallybook_engine.determinants.metering import NO_METERING, Metering
+from tallybook_engine.determinants.request import BillingConfiguration
+from tallybook_engine.determinants.result import Result
 from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays, row_costs
-from tallybook_engine.ledger.delete import stage_deletes
+from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
+from tallybook_engine.ledger.determinants import UsageFault, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
@@ -52,14 +55,14 @@ from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
 from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
-from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.folding import open_book
 from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.keys import check_book_name
 from tallybook_server.maintenance import Maintenance
-from tallybook_server.writer import Ingested, Parcel, Stored, Writer
+from tallybook_server.writer import Ingested, Parcel, Stored, Writer, attach
 
 AFFECTED_LINES_MAX = 1_000
 """Affected lines that an answer shows."""
@@ -108,6 +111,7 @@ class Book:
         self.name = name
         self._journal = journal
         self._executor = executor
+        self._determinant_customers: tuple[Catalog | None, frozenset[str]] = None, frozenset()
         journal.claim()
         folded = open_book(journal)
         self._state, self._versions, self._records = folded.state, folded.versions, folded.records
@@ -243,9 +247,9 @@ class Book:
 
     # --- Readings ---------------------------------------------------------------------------------------------------
 
-    def metering(self) -> Metering:
-        """Datasources and what their channels refer to, as the current catalogue has them."""
-        return NO_METERING
+    def billing_configuration(self, datasource_id: str) -> BillingConfiguration:
+        """What the current catalogue says of a datasource, with its version. KeyError where it has none."""
+        return billing_configuration(self._versions.current, datasource_id)
 
     def partitions(self, datasources: Sequence[str]) -> list[int]:
         """The partition of each datasource. Safe from any thread."""
@@ -255,6 +259,55 @@ class Book:
     async def store(self, parcel: Parcel) -> Stored:
         """Stores readings, values of BILLING channels and billing messages; answers once they are durable."""
         return await _done(self._writer.store(parcel))
+
+    async def store_determinants(self, result: Result, parcel: Parcel) -> Stored:
+        """Stores what was computed; what of it is usage becomes events of the datasource's customer in the same commit.
+
+        FIELD_INVALID where it cannot be, and nothing is stored.
+        """
+        source = self._versions.current.datasources.get(result.datasource)
+        if source is None or source.customer not in self._customers_of_determinants():
+            return await self.store(parcel)
+        return await self._changing(lambda: self._store_usage(result, parcel))
+
+    def _customers_of_determinants(self) -> frozenset[str]:
+        """Ids of the customers that have a plan for a product that is made of a determinant."""
+        catalog = self._versions.current
+        known, customers = self._determinant_customers
+        if known is not catalog:
+            customers = determinant_customers(catalog)
+            self._determinant_customers = catalog, customers
+        return customers
+
+    def _store_usage(self, result: Result, parcel: Parcel) -> Stored:
+        commit = self._writer.next_commit()
+        compiled = self._state.current
+        source = compiled.catalog.datasources.get(result.datasource)
+        usage = None
+        if source is not None and source.customer is not None:
+            usage = usage_of(result, source, compiled.determinants_of(source.customer, self._state.pools.definitions))
+
+        def with_deletes(deletes: DeletePiece) -> AlsoStaged:
+            commit.add(deletes)
+            return AlsoStaged(commit, self._records)
+
+        if usage is not None:
+            try:
+                pieces = stage_usage(
+                    self._state,
+                    usage,
+                    commit.receipt_time_us,
+                    commit.sequence,
+                    self._records,
+                    with_deletes,
+                    self._writer.future_limit_us,
+                )
+            except UsageFault as fault:
+                raise field_invalid("billing_request", f"its determinants are usage, and {fault}") from None
+            commit.add(pieces.events)
+        stored = attach(commit, parcel)
+        self._writer.commit_now(commit)
+        return stored
 
     def committed_sequence(self, as_of_sequence: int = 0) -> int:
         """The last committed sequence, or an earlier one that is asked for. SEQUENCE_NOT_COMMITTED for a later one."""

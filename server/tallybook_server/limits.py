@@ -77,14 +77,8 @@ CONFIGURED_OBJECTS_MAX = 1_000
 CONFIGURED_TABLES_MAX = 64
 """Timeslice groups of a request's configuration, holiday calendars, and quality tables."""
 
-DATASOURCE_CHANNELS_MAX = 256
-"""Channels of a datasource."""
-
-TIMESLICE_WINDOWS_MAX = 1_000
-"""Windows of a timeslice group."""
-
-HOLIDAYS_MAX = 10_000
-"""Dates of a holiday calendar."""
+CIM_REQUEST_BYTES_MAX = 1_048_576
+"""Size of a CIM request in a billing request; more is FIELD_INVALID."""
 
 HISTORY_MONTHS_MAX = 1_200
 """Months that a demand scheme may look back, and peaks of its history."""
@@ -94,9 +88,6 @@ DEMAND_PEAKS_MAX = 1_000
 
 INTERVAL_DAYS_MAX = 366
 """Days of one interval, window or block."""
-
-REGISTER_TOLERANCE_DAYS_MAX = 31
-"""Days that a register's reading may lie from a period's bounds."""
 
 UNANSWERED_BATCHES_MAX = 16
 """Batches of one stream that are read and not yet answered; then the server stops reading the stream."""

@@ -8,9 +8,11 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook.v1 import catalog_pb2
 from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.calendar.zones import UnknownZone
 from tallybook_engine.calendar.zones import midnight as local_midnight
+from tallybook_engine.catalog.change import METERING_KINDS
 from tallybook_engine.determinants.configuration import (
     UNCOVERED,
     ChannelClassifier,
@@ -25,9 +27,11 @@ from tallybook_engine.determinants.result import Cancellation
 from tallybook_engine.determinants.timeslice import slice_runs
 from tallybook_server.billing import outcome_of
 from tallybook_server.catalog_file import read_message_file
+from tallybook_server.codec import cim
+from tallybook_server.codec.cim import is_cim_request
 from tallybook_server.codec.columns import CalculateDeterminantsEnvelope
 from tallybook_server.codec.determinants import cancelled, read_request, result_message
-from tallybook_server.codec.metering import read_configuration
+from tallybook_server.codec.metering import read_configuration, read_metering
 from tallybook_server.errors import Fault
 from tallybook_server.readings_files.model import ChannelDefaults, ChannelInfo, ChannelReadings, ReadFile
 from tallybook_server.readings_files.units import spelled
@@ -50,16 +54,56 @@ class DeterminantsError(ValueError):
 
 
 def read_request_file(name: str, content: bytes) -> wire.CalculateDeterminantsRequest:
-    """A file of the message `CalculateDeterminantsRequest`, YAML or JSON. RequestFileError names every fault."""
+    """A file of the message `CalculateDeterminantsRequest`, YAML or JSON, or a CIM GetMeterReadings message.
+
+    RequestFileError names every fault.
+    """
+    if is_cim_request(content):
+        return wire.CalculateDeterminantsRequest(cim_request=content)
     file = read_message_file(name, content, wire.CalculateDeterminantsRequest)
     if file.faults:
         raise RequestFileError(*map(file.located, file.faults))
     return file.message
 
 
+def add_configuration(request: wire.CalculateDeterminantsRequest, name: str, content: bytes) -> None:
+    """Adds what a catalogue file has configured about meters. RequestFileError names every fault."""
+    file = read_message_file(name, content, catalog_pb2.Catalog)
+    if file.faults:
+        raise RequestFileError(*map(file.located, file.faults))
+    for kind in METERING_KINDS:
+        getattr(request.configuration, kind).extend(getattr(file.message, kind))
+
+
+def datasource_of(request: wire.CalculateDeterminantsRequest) -> str:
+    """Id of the datasource that is asked about. RequestFileError where a CIM request does not say."""
+    try:
+        return _asked(request).datasource
+    except Fault as fault:
+        raise RequestFileError(fault.message) from None
+
+
+def asked_channels(request: wire.CalculateDeterminantsRequest) -> list[str]:
+    """Names of the channels that are asked about, each once. RequestFileError where a CIM request does not say."""
+    try:
+        asked = _asked(request)
+    except Fault as fault:
+        raise RequestFileError(fault.message) from None
+    return list(dict.fromkeys([*(each.channel for each in asked.channels), *(each.channel for each in asked.demands)]))
+
+
+def _asked(request: wire.CalculateDeterminantsRequest) -> wire.BillingRequest:
+    if not request.cim_request:
+        return request.billing_request
+    found: wire.BillingRequest = cim.billing_request(
+        request.cim_request, request.billing_request, read_metering(request.configuration)
+    )
+    return found
+
+
 def configuration_of(request: wire.CalculateDeterminantsRequest) -> BillingConfiguration:
     """What is configured of the request's datasource. RequestFileError for the first thing that is wrong."""
-    return datasource_configuration(request.configuration, request.billing_request.datasource)
+    return datasource_configuration(request.configuration, datasource_of(request))
 
 
 def datasource_configuration(configuration: wire.DeterminantsConfiguration, datasource: str) -> BillingConfiguration:

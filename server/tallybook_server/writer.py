@@ -317,22 +317,14 @@ class Writer:
 
     def _join(self, item: _Parcel) -> None:
         """Puts a parcel into the open commit."""
-        parcel = item.parcel
         commit = self._open
         if commit is None:
             commit = self._new_commit()
-        first = len(commit.messages)
-        commit.blocks.extend(parcel.blocks)
-        commit.values.extend(value._replace(message_row=value.message_row + first) for value in parcel.values)
-        commit.messages.extend(parcel.messages)
-        commit.size += parcel.row_count
-        ids = tuple(position_of(commit.sequence, first + row) for row in range(len(parcel.messages)))
-        stored = parcel.row_count > 0
-        answer = Stored(commit.sequence if stored else 0, commit.receipt_time_us, ids)
+        answer = attach(commit, item.parcel)
         commit.waiting.append((item.answer, answer))
         with self._changed:
             self._open = commit
-            if stored:
+            if answer.sequence:
                 self.state.sequence = commit.sequence
             self._changed.notify_all()
 
@@ -436,6 +428,17 @@ class Writer:
             for answer in waiting:
                 if not answer.done():
                     answer.set_exception(self._fenced)
+
+
+def attach(commit: Commit, parcel: Parcel) -> Stored:
+    """Puts a parcel into a commit; answers where it will be."""
+    first = len(commit.messages)
+    commit.blocks.extend(parcel.blocks)
+    commit.values.extend(value._replace(message_row=value.message_row + first) for value in parcel.values)
+    commit.messages.extend(parcel.messages)
+    commit.size += parcel.row_count
+    ids = tuple(position_of(commit.sequence, first + row) for row in range(len(parcel.messages)))
+    return Stored(commit.sequence if parcel.row_count else 0, commit.receipt_time_us, ids)
 
 
 def _promised() -> Future[Any]:

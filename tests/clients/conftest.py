@@ -55,6 +55,9 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
     IngestEvents = PredictCosts = DeleteEvents = GetEvent = ListEvents = ListUsage = ListCharges = _answer
     ApplyCatalog = GetCatalog = GetCustomer = ListCustomers = GetContract = ListContracts = _answer
     GetProduct = ListProducts = GetPlan = ListPlans = GetMeter = ListMeters = _answer
+    GetDatasource = ListDatasources = GetChannelClassifier = ListChannelClassifiers = _answer
+    GetTimesliceGroup = ListTimesliceGroups = GetHolidayCalendar = ListHolidayCalendars = _answer
+    GetQualityTable = ListQualityTables = _answer
 
     def StreamingApplyCatalog(self, request_iterator, context):  # noqa: N802
         return self._answer(list(request_iterator), context)

@@ -331,3 +331,32 @@ def test_what_was_skipped_of_a_meter_file_is_told(nem12_request, tmp_path, capsy
     assert "nem12.csv: line 3: " in told.err
     assert "abc" in told.err
     assert json.loads(told.out)["determinants"][0]["counts"]["present_count"] == "47"
+
+
+def test_a_cim_request_is_recognised(capsys, tmp_path, load):
+    # Given the documented shape for the small meter's hour, and a catalogue that names the reading type
+    ref = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
+    interval = {"start": "2026-01-01T00:00:00.000Z", "end": "2026-01-01T01:00:00.000Z"}
+    asked = {
+        "mRID": "1",
+        "UsagePoint": {"mRID": "m1"},
+        "TimeSchedules": [{"scheduleInterval": interval}],
+        "ReadingTypes": [{"ref": ref}],
+    }
+    document = {"header": {"noun": "GetMeterReadings"}, "payload": {"GetMeterReadings": [asked]}}
+    request = tmp_path / "cim.json"
+    request.write_text(json.dumps(document))
+    catalogue = tmp_path / "catalog.yaml"
+    catalogue.write_text(
+        "channel_classifiers:\n"
+        f"  - {{id: A, unit: kWh, decimal_places: 3, interval: 900s, reading_types: [{{ref: {ref}}}]}}\n"
+        "datasources: [{id: m1, channels: [{name: load, classifier: A}], time_zone: UTC}]\n"
+    )
+    # Then its readings are summed
+    arguments = ["determinants", str(request), load, "--quality", "measured", "--json"]
+    assert run([*arguments, "--offline", "--catalog", str(catalogue)]) is ExitCode.OK
+    (found,) = answer(capsys)["determinants"]
+    assert (found["billing_channel"], found["value"]) == ("BILLING_A_INTERVAL", "1.005")
+    # And without a configuration nothing is guessed
+    assert run([*arguments, "--offline"]) is not ExitCode.OK
+    assert "--catalog FILE" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Catalogues survive the wire, the journal and the file: what is written is read as what it was."""
 
+import operator
 from datetime import date
 
 from google.protobuf import json_format
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallybook.v1 import catalog_pb2
-from tallybook_engine.catalog.change import CatalogChange, CatalogIds, CatalogObjects
+from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds, CatalogObjects
 from tallybook_engine.catalog.faults import Faults
 from tallybook_engine.catalog.model import (
     Aggregation,
@@ -25,6 +26,21 @@ from tallybook_engine.catalog.model import (
     Tax,
     TaxMode,
 )
+from tallybook_engine.determinants.configuration import (
+    UNCOVERED,
+    Channel,
+    ChannelClassifier,
+    ChannelKind,
+    Datasource,
+    Days,
+    HolidayCalendar,
+    Label,
+    ReadingType,
+    TimesliceGroup,
+    TimesliceInterval,
+)
+from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.quality import QualityStatus, QualityTable
 from tallybook_engine.pricing.model import (
     Graduated,
     IncludedMode,
@@ -117,6 +133,29 @@ def some(strategy):
     return st.lists(strategy, max_size=3).map(tuple)
 
 
+NAME_OF = operator.attrgetter("name")
+STATUSES = st.builds(QualityStatus, NAMES, st.booleans(), st.booleans())
+BEFORE = maybe(st.dates())
+WINDOWS = st.builds(
+    lambda name, days, minutes, *rest: TimesliceInterval(name, days, *minutes, *rest),
+    NAMES.filter(lambda name: name != UNCOVERED),
+    st.sampled_from(Days),
+    st.tuples(st.integers(0, 1_439), st.integers(1, 1_440)).filter(lambda pair: pair[0] != pair[1]),
+    maybe(st.booleans()),
+    st.lists(st.integers(1, 12), max_size=3, unique=True).map(tuple),
+)
+READING_TYPES = st.builds(
+    lambda numbers, kind, group, as_power: ReadingType(
+        ".".join(map(str, numbers)),
+        kind,
+        group if kind is Kind.TIMESLICE else None,
+        as_power and kind is Kind.PMAX,
+    ),
+    st.lists(st.integers(0, 999), min_size=18, max_size=18),
+    st.sampled_from([Kind.INTERVAL, Kind.TIMESLICE, Kind.PMAX]),
+    NAMES,
+    st.booleans(),
+)
 OBJECTS = st.builds(
     CatalogObjects,
     some(st.builds(Tax, NAMES, NAMES, NUMBERS, st.sampled_from(TaxMode))),
@@ -125,8 +164,37 @@ OBJECTS = st.builds(
     some(PLANS),
     some(st.builds(Customer, NAMES, NAMES, NAMES, NAMES)),
     some(contracts()),
+    some(st.builds(QualityTable, st.lists(STATUSES, min_size=1, max_size=3, unique_by=NAME_OF).map(tuple), NAMES)),
+    some(st.builds(HolidayCalendar, NAMES, st.integers(0, 2**63 - 1), st.frozensets(st.dates(), max_size=3), BEFORE)),
+    some(st.builds(TimesliceGroup, NAMES, st.lists(WINDOWS, min_size=1, max_size=3).map(tuple))),
+    some(
+        st.builds(
+            ChannelClassifier,
+            NAMES,
+            NAMES,
+            st.integers(0, 12),
+            st.sampled_from(Label),
+            st.just(ChannelKind.INTERVAL),
+            maybe(st.integers(1, 366 * 86_400_000_000)),
+            maybe(st.integers(1, 15)),
+            some(READING_TYPES),
+        )
+    ),
+    some(
+        st.builds(
+            Datasource,
+            NAMES,
+            st.lists(st.builds(Channel, NAMES, NAMES), max_size=3, unique_by=NAME_OF).map(tuple),
+            maybe(NAMES),
+            maybe(NAMES),
+            st.integers(0, 31 * 86_400_000_000),
+            NAMES,
+            maybe(NAMES),
+            maybe(NAMES),
+        )
+    ),
 )
-IDS = st.builds(CatalogIds, *[some(NAMES)] * 6)
+IDS = st.builds(CatalogIds, *[some(NAMES)] * len(KINDS))
 
 
 CHANGES = st.builds(CatalogChange, OBJECTS, IDS)

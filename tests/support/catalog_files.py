@@ -27,6 +27,24 @@ contracts:
   - {id: bank_2023, customer: bank, time_zone: Europe/Amsterdam, start_date: 2023-01-01,
      billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}, product_contracts: [{plan: cards_2023}]}
 """
+"""A catalogue with one object of each kind that events need."""
+
+METERS = """\
+quality_tables:
+  - {id: words, statuses: [{name: good, is_billable: true}, {name: none, has_value: false}]}
+holiday_calendars:
+  - {id: nl_days, version: 3, dates: [2026-12-25, 2026-12-26], valid_from_date: 2026-01-01}
+timeslice_groups:
+  - {id: tariff, intervals: [{slice: T1, days: WEEKDAYS, start_time_of_day: 07:00, end_time_of_day: 23:00}]}
+channel_classifiers:
+  - {id: active, unit: kWh, decimal_places: 3, interval: 900s}
+datasources:
+  - {id: m1, channels: [{name: load, classifier: active}], holiday_calendar: nl_days, quality_table: words,
+     register_tolerance: 60s, customer: bank, contract_id: bank_2023/cards_2023, time_zone: Europe/Amsterdam}
+"""
+"""One object of each kind that meters need; the customer is that of the cards."""
+
+EVERYTHING = CARDS + METERS
 """A catalogue with one object of each kind."""
 
 

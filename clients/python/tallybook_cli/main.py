@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "quote": "Price a quantity by a plan file, without a server.",
     "readings": "Store meter readings of files: NEM12, NEM13, Green Button, CSV, Parquet.",
     "determinants": "Compute billing determinants of a meter's readings.",
+    "holidays": "Write a country's public holidays down as a catalogue file.",
     "events": "List stored events.",
     "usage": "Show running totals.",
     "charges": "Show charge lines.",

@@ -32,10 +32,10 @@ def readings_of(
     channel and time. What CSV and Parquet files leave unsaid of a channel, its classifier says. CommandError names what
     cannot be read.
     """
-    billing, configuration = request.billing_request, offline.configuration_of(request)
-    asked = list(
-        dict.fromkeys([*(each.channel for each in billing.channels), *(each.channel for each in billing.demands)])
-    )
+    if not request.configuration.datasources:
+        raise CommandError("readings in files need the datasource's configuration: in the request, or --catalog FILE")
+    asked, datasource = offline.asked_channels(request), offline.datasource_of(request)
+    configuration = offline.configuration_of(request)
     frames: list[pl.DataFrame] = []
     reports: list[Report] = []
     for text in files:
@@ -48,15 +48,13 @@ def readings_of(
             quality=configuration.quality,
             default_status=default_status,
             time_zone=time_zone,
-            datasource=billing.datasource,
+            datasource=datasource,
             channel=own,
             names_needed=True,
             channel_defaults=offline.channel_defaults(configuration),
         )
         file = read_file(path, options)
-        frames += map(
-            _frame_of, offline.columns_of(file, billing.datasource, configuration, channel if separator else "")
-        )
+        frames += map(_frame_of, offline.columns_of(file, datasource, configuration, channel if separator else ""))
         reports.append(file.report)
     return pl.concat([_NONE, *frames]).sort("channel", "time", maintain_order=True), reports
 

@@ -43,6 +43,7 @@ from tallybook_client.errors import (
 )
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
+from tallybook_client.holiday_calendar import Holidays, HolidaysError, public_holidays
 from tallybook_client.readings import channel_readings, readings_stream
 from tallybook_client.report import IngestReport, Progress
 from tallybook_client.results import (
@@ -120,6 +121,8 @@ __all__ = [
     "FieldFault",
     "Frame",
     "FrameError",
+    "Holidays",
+    "HolidaysError",
     "IngestReport",
     "IntervalCounts",
     "InvalidArgumentError",
@@ -153,6 +156,7 @@ __all__ = [
     "charges_frame",
     "determinants_request",
     "event_batches",
+    "public_holidays",
     "read_causes",
     "readings_stream",
 ]

@@ -6,9 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tallybook_engine.catalog.model import CatalogObject, Contract, Customer, Meter, Plan, Product, Tax
+from tallybook_engine.determinants.configuration import (
+    ChannelClassifier,
+    Datasource,
+    HolidayCalendar,
+    TimesliceGroup,
+)
+from tallybook_engine.determinants.quality import QualityTable
 
-KINDS = ("taxes", "meters", "products", "plans", "customers", "contracts")
-"""Kinds of objects, each after what it refers to; attributes of Catalog, CatalogObjects and CatalogIds."""
+METERING_KINDS = ("quality_tables", "holiday_calendars", "timeslice_groups", "channel_classifiers", "datasources")
+"""Kinds of what is configured about meters; a request's own configuration has these too."""
+KINDS = ("taxes", "meters", "products", "plans", "customers", "contracts", *METERING_KINDS)
+"""Kinds of objects, in the contract's order; attributes of Catalog, CatalogObjects and CatalogIds."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,11 @@ class CatalogObjects:
     plans: tuple[Plan, ...] = ()
     customers: tuple[Customer, ...] = ()
     contracts: tuple[Contract, ...] = ()
+    quality_tables: tuple[QualityTable, ...] = ()
+    holiday_calendars: tuple[HolidayCalendar, ...] = ()
+    timeslice_groups: tuple[TimesliceGroup, ...] = ()
+    channel_classifiers: tuple[ChannelClassifier, ...] = ()
+    datasources: tuple[Datasource, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[CatalogObject, ...]:
         """Objects of one of KINDS."""
@@ -44,6 +58,11 @@ class CatalogIds:
     plans: tuple[str, ...] = ()
     customers: tuple[str, ...] = ()
     contracts: tuple[str, ...] = ()
+    quality_tables: tuple[str, ...] = ()
+    holiday_calendars: tuple[str, ...] = ()
+    timeslice_groups: tuple[str, ...] = ()
+    channel_classifiers: tuple[str, ...] = ()
+    datasources: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Ids of one of KINDS."""

@@ -11,8 +11,16 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from tallybook_engine.catalog import limits
-from tallybook_engine.catalog.change import KINDS, CatalogChange
+from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogObjects
 from tallybook_engine.catalog.check_contract import check_contracts
+from tallybook_engine.catalog.check_metering import (
+    check_classifier,
+    check_datasources,
+    check_determinant,
+    check_determinant_names,
+    check_quality_table,
+    check_timeslice_group,
+)
 from tallybook_engine.catalog.check_names import check_name, check_names
 from tallybook_engine.catalog.check_price import check_matrix, check_price
 from tallybook_engine.catalog.faults import Faults
@@ -30,6 +38,8 @@ from tallybook_engine.catalog.model import (
 )
 from tallybook_engine.currencies import is_currency
 from tallybook_engine.decimals import UNIT
+from tallybook_engine.determinants.configuration import ChannelClassifier, Datasource, TimesliceGroup
+from tallybook_engine.determinants.quality import QualityTable
 
 _COUNTRY_CODE = re.compile(r"[A-Z]{2}")
 
@@ -49,6 +59,7 @@ def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults
         _check_tax(catalog, path, tax, faults)
     for path, meter in places.of("meters", Meter):
         _check_meter(path, meter, faults)
+    check_determinant_names(catalog, change, faults)
     for path, product in places.of("products", Product):
         _check_product(catalog, path, product, faults)
     for path, plan in places.of("plans", Plan):
@@ -56,6 +67,23 @@ def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults
     for path, customer in places.of("customers", Customer):
         _check_customer(path, customer, faults)
     check_contracts(catalog, change, places.of("contracts", Contract), faults)
+    _check_metering(catalog, places, faults)
+
+
+def check_metering(catalog: Catalog, put: CatalogObjects, faults: Faults) -> None:
+    """Adds to `faults` what is wrong with objects about meters that a request brings and `catalog` has already."""
+    _check_given_once(put, faults)
+    _check_metering(catalog, _Places(catalog, CatalogChange(put)), faults)
+
+
+def _check_metering(catalog: Catalog, places: _Places, faults: Faults) -> None:
+    for path, table in places.of("quality_tables", QualityTable):
+        check_quality_table(path, table, faults)
+    for path, group in places.of("timeslice_groups", TimesliceGroup):
+        check_timeslice_group(path, group, faults)
+    for path, classifier in places.of("channel_classifiers", ChannelClassifier):
+        check_classifier(catalog, path, classifier, faults)
+    check_datasources(catalog, places.of("datasources", Datasource), faults)
 
 
 class _Places:
@@ -80,6 +108,28 @@ class _Places:
             plans = {each.plan for path in contract.levels() for each in path[-1].product_contracts}
             if not plans.isdisjoint(touched["plans"]) or contract.customer in change.remove.customers:
                 self._add("contracts", contract, touched)
+        self._add_metering(catalog, change, touched)
+
+    def _add_metering(self, catalog: Catalog, change: CatalogChange, touched: Mapping[str, set[str]]) -> None:
+        """What refers to objects that are gone; a datasource's contract may also have become another customer's."""
+        gone = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
+        for product in catalog.products.values() if gone["channel_classifiers"] else ():
+            if product.determinant is not None and product.determinant.classifier in gone["channel_classifiers"]:
+                self._add("products", product, touched)
+        for classifier in catalog.channel_classifiers.values() if gone["timeslice_groups"] else ():
+            if any(each.timeslice_group in gone["timeslice_groups"] for each in classifier.reading_types):
+                self._add("channel_classifiers", classifier, touched)
+        named = any(gone[kind] for kind in ("customers", "quality_tables", "holiday_calendars", "channel_classifiers"))
+        contracts_changed = bool(change.put.contracts or change.remove.contracts)
+        for source in catalog.datasources.values() if named or contracts_changed else ():
+            if (
+                (contracts_changed and source.contract_id is not None)
+                or source.customer in gone["customers"]
+                or source.quality_table in gone["quality_tables"]
+                or source.holiday_calendar in gone["holiday_calendars"]
+                or any(each.classifier in gone["channel_classifiers"] for each in source.channels)
+            ):
+                self._add("datasources", source, touched)
 
     def _add(self, kind: str, each: CatalogObject, touched: Mapping[str, set[str]]) -> None:
         if each.id not in touched[kind]:
@@ -92,16 +142,20 @@ class _Places:
 
 
 def _check_ids(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+    _check_given_once(change.put, faults)
+    for kind in KINDS:
+        if len(getattr(catalog, kind)) > limits.OBJECTS_MAX:
+            faults.add(kind, f"more than {limits.OBJECTS_MAX} of them")
+
+
+def _check_given_once(put: CatalogObjects, faults: Faults) -> None:
     first_at: dict[tuple[str, str], int] = {}
-    for kind, index, each in change.put:
+    for kind, index, each in put:
         path = f"{kind}[{index}].id"
         check_name(path, each.id, faults)
         first = first_at.setdefault((kind, each.id), index)
         if first != index:
             faults.add(path, f'"{each.id}" is the id of {kind}[{first}] too')
-    for kind in KINDS:
-        if len(getattr(catalog, kind)) > limits.OBJECTS_MAX:
-            faults.add(kind, f"more than {limits.OBJECTS_MAX} of them")
 
 
 def _check_references(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
@@ -149,8 +203,10 @@ def _check_meter(path: str, meter: Meter, faults: Faults) -> None:
 
 
 def _check_product(catalog: Catalog, path: str, product: Product, faults: Faults) -> None:
-    meter = catalog.meters.get(product.meter)
-    if meter is None:
+    meter = catalog.meter_of(product)
+    if product.determinant is not None:
+        check_determinant(catalog, f"{path}.determinant", product.determinant, faults)
+    elif meter is None:
         _check_known(f"{path}.meter", "meter", product.meter, faults)
     if product.value is None:
         if product.aggregation is not Aggregation.COUNT and not faults.at(f"{path}.aggregation"):
@@ -170,7 +226,7 @@ def _check_plan(catalog: Catalog, path: str, plan: Plan, faults: Faults) -> None
         check_price(path, plan.price, faults)
         return
     check_matrix(f"{path}.matrix", plan.price, faults)
-    meter = None if product is None else catalog.meters.get(product.meter)
+    meter = None if product is None else catalog.meter_of(product)
     for index, rule in enumerate(plan.price.rules):
         _check_properties(f"{path}.matrix.rules[{index}].match", rule.match, meter, faults)
 

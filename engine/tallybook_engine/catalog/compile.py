@@ -7,7 +7,7 @@ version pinned stays valid; a `Match table` belongs to one version and says whic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from tallybook_engine.catalog.model import (
     Catalog,
     Contract,
     Customer,
+    DeterminantSource,
     Frequency,
     Matrix,
     Meter,
@@ -263,10 +264,26 @@ class CompiledCatalog:
     """Charge -> definition, of the charges that this version has."""
     meter_id_by_reference: Mapping[str, str]
     """Reference -> id, of the version's meters."""
+    determinants: Mapping[str, DeterminantSource]
+    """Meter id -> source, of the meters that stand for billing determinants."""
+    meters: Mapping[str, Meter]
+    """By id: the catalogue's, and those that stand for billing determinants."""
+
+    def determinants_of(self, customer_id: str, definitions: Sequence[Definition]) -> Mapping[str, DeterminantSource]:
+        """Meter id -> source of each determinant that some product contract of a customer charges for.
+
+        `definitions` are those of the pools. Time in the number of the customer's product contracts.
+        """
+        customer = self.customer_by_id.get(customer_id)
+        if customer is None or not self.determinants or customer + 1 >= len(self.match.customer_start):
+            return {}
+        start, end = self.match.customer_start[customer : customer + 2].tolist()
+        named = (definitions[index].meter_id for index in self.match.definition[start:end].tolist())
+        return {name: self.determinants[name] for name in named if name in self.determinants}
 
     def meter(self, name: str, is_id: bool) -> Meter | None:
         """The meter that an id or reference names; None where the version has none."""
-        return self.catalog.meters.get(name if is_id else self.meter_id_by_reference.get(name, ""))
+        return self.meters.get(name if is_id else self.meter_id_by_reference.get(name, ""))
 
 
 def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[int]) -> CompiledCatalog:
@@ -291,10 +308,12 @@ def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[in
             met.add(charge)
             customer = pools.customers.add(pools.definitions[index].customer_id)
             by_customer.setdefault(customer, []).append((index, True))
-    pools.remember(catalog.customers.values(), catalog.meters.values())
+    sources = {each.meter: each.determinant for each in catalog.products.values() if each.determinant is not None}
+    meters = {**catalog.meters, **{name: source.meter() for name, source in sources.items()}}
+    pools.remember(catalog.customers.values(), meters.values())
     customer_by_id = {key: pools.customers.add(key) for key in catalog.customers}
-    meter_by_id = {key: pools.meters.add(key) for key in catalog.meters}
-    for meter in catalog.meters.values():
+    meter_by_id = {key: pools.meters.add(key) for key in meters}
+    for meter in meters.values():
         for name in meter.values:
             pools.value_names.add(name)
         for name in meter.properties:
@@ -306,9 +325,11 @@ def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[in
         customer_by_id=customer_by_id,
         customer_by_reference={c.reference: customer_by_id[c.id] for c in catalog.customers.values()},
         meter_by_id=meter_by_id,
-        meter_by_reference={m.reference: meter_by_id[m.id] for m in catalog.meters.values()},
+        meter_by_reference={m.reference: meter_by_id[m.id] for m in meters.values()},
         current_definitions=current,
-        meter_id_by_reference={m.reference: m.id for m in catalog.meters.values()},
+        meter_id_by_reference={m.reference: m.id for m in meters.values()},
+        determinants=sources,
+        meters=meters,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 
 from tallybook_engine.catalog.change import KINDS
@@ -23,6 +24,13 @@ from tallybook_engine.catalog.model import (
     Tax,
 )
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
+from tallybook_engine.determinants.configuration import (
+    ChannelClassifier,
+    Datasource,
+    HolidayCalendar,
+    TimesliceGroup,
+)
+from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.pricing.model import (
     Graduated,
     NoPrice,
@@ -109,8 +117,18 @@ def _fields(each: CatalogObject) -> Iterator[tuple[str, str]]:
             yield from _words(reference=each.reference, values=", ".join(each.values))
             yield from _words(properties=", ".join(each.properties), allow_negative=_flag(each.allow_negative))
         case Product():
-            yield from _words(reference=each.reference, meter=each.meter, aggregation=each.aggregation.value)
-            yield from _words(value=each.value or "", filter=_match(each.filter))
+            source = each.determinant
+            named = {"meter": each.meter, "value": each.value or ""} if source is None else {}
+            yield from _words(reference=each.reference, aggregation=each.aggregation.value, **named)
+            yield from _words(filter=_match(each.filter))
+            if source is not None:
+                words = _words(
+                    classifier=source.classifier,
+                    kind=source.kind.value,
+                    slice=source.slice or "",
+                    demand=source.demand or "",
+                )
+                yield from _below("determinant", words)
         case Plan():
             yield from _words(product=each.product, currency=each.currency, rounding=each.rounding.value)
             yield from _plan_price(each.price)
@@ -118,6 +136,79 @@ def _fields(each: CatalogObject) -> Iterator[tuple[str, str]]:
             yield from _words(reference=each.reference, name=each.name, country_code=each.country_code)
         case Contract():
             yield from _contract(each)
+        case QualityTable():
+            for index, status in enumerate(each.statuses):
+                words = _words(
+                    name=status.name,
+                    is_billable=_flag(status.is_billable),
+                    has_value="true" if status.has_value else "false",
+                )
+                yield from _below(f"statuses[{index}]", words)
+        case HolidayCalendar():
+            yield from _words(version=str(each.version), valid_from_date=_date(each.valid_from))
+            yield from _words(valid_to_date=_date(each.valid_to))
+            for day in sorted(each.dates):
+                yield f'dates["{day}"]', str(day)
+        case TimesliceGroup():
+            yield from _timeslice_group(each)
+        case ChannelClassifier():
+            yield from _classifier(each)
+        case Datasource():
+            yield from _datasource(each)
+
+
+def _timeslice_group(group: TimesliceGroup) -> Iterator[tuple[str, str]]:
+    for index, each in enumerate(group.intervals):
+        words = _words(
+            slice=each.channel,
+            days=each.days.value,
+            start_time_of_day=_time_of_day(each.start_minute),
+            end_time_of_day=_time_of_day(each.end_minute),
+            is_dst="" if each.is_dst is None else str(each.is_dst).lower(),
+            months=", ".join(map(str, each.months)),
+        )
+        yield from _below(f"intervals[{index}]", words)
+
+
+def _classifier(each: ChannelClassifier) -> Iterator[tuple[str, str]]:
+    yield from _words(unit=each.unit, decimal_places=str(each.decimal_places))
+    yield from _words(label=each.label.value, kind=each.kind.value)
+    yield from _words(interval="" if each.interval_us is None else _seconds(each.interval_us))
+    yield from _words(dial_digits="" if each.dial_digits is None else str(each.dial_digits))
+    for index, named in enumerate(each.reading_types):
+        words = _words(
+            ref=named.ref,
+            kind=named.kind.value,
+            timeslice_group=named.timeslice_group or "",
+            as_power=_flag(named.as_power),
+        )
+        yield from _below(f"reading_types[{index}]", words)
+
+
+def _datasource(each: Datasource) -> Iterator[tuple[str, str]]:
+    for channel in each.channels:
+        yield f'channels["{channel.name}"].classifier', channel.classifier
+    tolerance = _seconds(each.register_tolerance_us) if each.register_tolerance_us else ""
+    yield from _words(
+        holiday_calendar=each.holiday_calendar or "",
+        quality_table=each.quality_table or "",
+        register_tolerance=tolerance,
+        customer=each.customer or "",
+        contract_id=each.contract_id or "",
+        time_zone=each.time_zone or "",
+    )
+
+
+def _date(day: date | None) -> str:
+    return "" if day is None else day.isoformat()
+
+
+def _time_of_day(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
+def _seconds(length_us: int) -> str:
+    return f"{format_decimal(length_us, 6)}s"
 
 
 def _plan_price(price: Price | Matrix) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,15 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
+from tallybook_engine.determinants.configuration import (
+    ChannelClassifier,
+    Datasource,
+    HolidayCalendar,
+    TimesliceGroup,
+)
+from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.naming import billing_channel
+from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.pricing.model import Price, Rounding
 
 
@@ -90,6 +99,29 @@ class Meter:
     """Whether an event's value may be below 0."""
 
 
+DETERMINANT_VALUE = "value"
+"""What the events that determinants become carry."""
+DETERMINANT_PROPERTIES = ("datasource",)
+"""What they say beside it."""
+
+
+@dataclass(frozen=True)
+class DeterminantSource:
+    """Which billing determinant a product is made of."""
+
+    classifier: str
+    """Id of the channel's classifier."""
+    kind: Kind
+    slice: str | None = None
+    demand: str | None = None
+    """Id of the demand request."""
+
+    def meter(self) -> Meter:
+        """What its events are of: a meter that no catalogue keeps, named as the BILLING channel without _MONTH."""
+        name = billing_channel(self.classifier, self.kind, slice_name=self.slice, demand=self.demand)
+        return Meter(name, name, (DETERMINANT_VALUE,), DETERMINANT_PROPERTIES, allow_negative=True)
+
+
 @dataclass(frozen=True)
 class Product:
     """A meter's events made one quantity: which value, which events, how they add up."""
@@ -103,6 +135,19 @@ class Product:
     """Reference of the aggregated value; None for COUNT."""
     filter: tuple[tuple[str, str], ...] = ()
     """(property, value) pairs, sorted by property; an event counts where all of them hold."""
+    determinant: DeterminantSource | None = None
+    """What its events are made of, where they are billing determinants; meter and value then follow from it."""
+
+
+def determinant_product(
+    id: str,  # noqa: A002 - the field's name
+    reference: str,
+    aggregation: Aggregation,
+    filter: tuple[tuple[str, str], ...],  # noqa: A002 - the field's name
+    source: DeterminantSource,
+) -> Product:
+    """A product that is made of a billing determinant."""
+    return Product(id, reference, source.meter().id, aggregation, DETERMINANT_VALUE, filter, source)
 
 
 @dataclass(frozen=True)
@@ -193,7 +238,9 @@ class Contract:
                 yield (self, *path)
 
 
-CatalogObject = Tax | Meter | Product | Plan | Customer | Contract
+MeteringObject = QualityTable | HolidayCalendar | TimesliceGroup | ChannelClassifier | Datasource
+"""What is configured about meters, see `determinants/configuration`."""
+CatalogObject = Tax | Meter | Product | Plan | Customer | Contract | MeteringObject
 """What a catalogue keeps by id."""
 
 Kept = TypeVar("Kept", bound=CatalogObject)
@@ -216,3 +263,12 @@ class Catalog:
     customers: Mapping[str, Customer] = field(default_factory=_nothing)
     contracts: Mapping[str, Contract] = field(default_factory=_nothing)
     """Roots of the contract trees."""
+    quality_tables: Mapping[str, QualityTable] = field(default_factory=_nothing)
+    holiday_calendars: Mapping[str, HolidayCalendar] = field(default_factory=_nothing)
+    timeslice_groups: Mapping[str, TimesliceGroup] = field(default_factory=_nothing)
+    channel_classifiers: Mapping[str, ChannelClassifier] = field(default_factory=_nothing)
+    datasources: Mapping[str, Datasource] = field(default_factory=_nothing)
+
+    def meter_of(self, product: Product) -> Meter | None:
+        """The meter that a product is of; None where there is none."""
+        return self.meters.get(product.meter) if product.determinant is None else product.determinant.meter()

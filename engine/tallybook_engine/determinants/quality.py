@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.determinants.configuration import Found, refuse, repeated
+
 MAX_STATUSES = 256
 """Statuses of one table: a code is a byte."""
 
@@ -32,13 +34,16 @@ class QualityTable:
     """Statuses from the best to the worst."""
 
     statuses: tuple[QualityStatus, ...]
+    id: str = ""
+    """Empty: the default table, or one that no catalogue keeps."""
 
     def __post_init__(self) -> None:
-        names = [status.name for status in self.statuses]
-        if not 0 < len(names) <= MAX_STATUSES:
-            raise ValueError(f"a quality table has 1 to {MAX_STATUSES} statuses, not {len(names)}")
-        if len(set(names)) < len(names):
-            raise ValueError("a status stands twice in a quality table")
+        refuse(self.id or "quality table", self._faults())
+
+    def _faults(self) -> Found:
+        if not 0 < len(self.statuses) <= MAX_STATUSES:
+            yield "statuses", f"a quality table has 1 to {MAX_STATUSES} statuses, not {len(self.statuses)}"
+        yield from repeated("statuses", (each.name for each in self.statuses), ".name")
 
     def code(self, name: str) -> int:
         """Place of a status, 0 the best. KeyError if the table does not have it."""

@@ -109,6 +109,56 @@ class CatalogServiceStub:
                 request_serializer=tallybook_dot_v1_dot_catalog__pb2.ListMetersRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListMetersResponse.FromString,
                 _registered_method=True)
+        self.GetDatasource = channel.unary_unary(
+                '/tallybook.v1.CatalogService/GetDatasource',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.GetDatasourceRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetDatasourceResponse.FromString,
+                _registered_method=True)
+        self.ListDatasources = channel.unary_unary(
+                '/tallybook.v1.CatalogService/ListDatasources',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.ListDatasourcesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListDatasourcesResponse.FromString,
+                _registered_method=True)
+        self.GetChannelClassifier = channel.unary_unary(
+                '/tallybook.v1.CatalogService/GetChannelClassifier',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.GetChannelClassifierRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetChannelClassifierResponse.FromString,
+                _registered_method=True)
+        self.ListChannelClassifiers = channel.unary_unary(
+                '/tallybook.v1.CatalogService/ListChannelClassifiers',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.ListChannelClassifiersRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListChannelClassifiersResponse.FromString,
+                _registered_method=True)
+        self.GetTimesliceGroup = channel.unary_unary(
+                '/tallybook.v1.CatalogService/GetTimesliceGroup',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.GetTimesliceGroupRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetTimesliceGroupResponse.FromString,
+                _registered_method=True)
+        self.ListTimesliceGroups = channel.unary_unary(
+                '/tallybook.v1.CatalogService/ListTimesliceGroups',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.ListTimesliceGroupsRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListTimesliceGroupsResponse.FromString,
+                _registered_method=True)
+        self.GetHolidayCalendar = channel.unary_unary(
+                '/tallybook.v1.CatalogService/GetHolidayCalendar',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.GetHolidayCalendarRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetHolidayCalendarResponse.FromString,
+                _registered_method=True)
+        self.ListHolidayCalendars = channel.unary_unary(
+                '/tallybook.v1.CatalogService/ListHolidayCalendars',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.ListHolidayCalendarsRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListHolidayCalendarsResponse.FromString,
+                _registered_method=True)
+        self.GetQualityTable = channel.unary_unary(
+                '/tallybook.v1.CatalogService/GetQualityTable',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.GetQualityTableRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetQualityTableResponse.FromString,
+                _registered_method=True)
+        self.ListQualityTables = channel.unary_unary(
+                '/tallybook.v1.CatalogService/ListQualityTables',
+                request_serializer=tallybook_dot_v1_dot_catalog__pb2.ListQualityTablesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListQualityTablesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -225,6 +275,76 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDatasource(self, request, context):
+        """One datasource of the current version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDatasources(self, request, context):
+        """Datasources in the order of first putting. Later pages are of the version that page one was of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChannelClassifier(self, request, context):
+        """One channel classifier of the current version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChannelClassifiers(self, request, context):
+        """Channel classifiers in the order of first putting. Later pages are of the version that page one was of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTimesliceGroup(self, request, context):
+        """One timeslice group of the current version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTimesliceGroups(self, request, context):
+        """Timeslice groups in the order of first putting. Later pages are of the version that page one was of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHolidayCalendar(self, request, context):
+        """One holiday calendar of the current version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolidayCalendars(self, request, context):
+        """Holiday calendars in the order of first putting. Later pages are of the version that page one was of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQualityTable(self, request, context):
+        """One quality table of the current version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQualityTables(self, request, context):
+        """Quality tables in the order of first putting. Later pages are of the version that page one was of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -292,6 +412,56 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListMeters,
                     request_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListMetersRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_catalog__pb2.ListMetersResponse.SerializeToString,
+            ),
+            'GetDatasource': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDatasource,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetDatasourceRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.GetDatasourceResponse.SerializeToString,
+            ),
+            'ListDatasources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDatasources,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListDatasourcesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.ListDatasourcesResponse.SerializeToString,
+            ),
+            'GetChannelClassifier': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChannelClassifier,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetChannelClassifierRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.GetChannelClassifierResponse.SerializeToString,
+            ),
+            'ListChannelClassifiers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChannelClassifiers,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListChannelClassifiersRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.ListChannelClassifiersResponse.SerializeToString,
+            ),
+            'GetTimesliceGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTimesliceGroup,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetTimesliceGroupRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.GetTimesliceGroupResponse.SerializeToString,
+            ),
+            'ListTimesliceGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTimesliceGroups,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListTimesliceGroupsRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.ListTimesliceGroupsResponse.SerializeToString,
+            ),
+            'GetHolidayCalendar': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHolidayCalendar,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetHolidayCalendarRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.GetHolidayCalendarResponse.SerializeToString,
+            ),
+            'ListHolidayCalendars': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolidayCalendars,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListHolidayCalendarsRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.ListHolidayCalendarsResponse.SerializeToString,
+            ),
+            'GetQualityTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQualityTable,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.GetQualityTableRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.GetQualityTableResponse.SerializeToString,
+            ),
+            'ListQualityTables': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQualityTables,
+                    request_deserializer=tallybook_dot_v1_dot_catalog__pb2.ListQualityTablesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_catalog__pb2.ListQualityTablesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -655,6 +825,276 @@ class CatalogService:
             '/tallybook.v1.CatalogService/ListMeters',
             tallybook_dot_v1_dot_catalog__pb2.ListMetersRequest.SerializeToString,
             tallybook_dot_v1_dot_catalog__pb2.ListMetersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDatasource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/GetDatasource',
+            tallybook_dot_v1_dot_catalog__pb2.GetDatasourceRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.GetDatasourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDatasources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/ListDatasources',
+            tallybook_dot_v1_dot_catalog__pb2.ListDatasourcesRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.ListDatasourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChannelClassifier(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/GetChannelClassifier',
+            tallybook_dot_v1_dot_catalog__pb2.GetChannelClassifierRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.GetChannelClassifierResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChannelClassifiers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/ListChannelClassifiers',
+            tallybook_dot_v1_dot_catalog__pb2.ListChannelClassifiersRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.ListChannelClassifiersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTimesliceGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/GetTimesliceGroup',
+            tallybook_dot_v1_dot_catalog__pb2.GetTimesliceGroupRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.GetTimesliceGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTimesliceGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/ListTimesliceGroups',
+            tallybook_dot_v1_dot_catalog__pb2.ListTimesliceGroupsRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.ListTimesliceGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHolidayCalendar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/GetHolidayCalendar',
+            tallybook_dot_v1_dot_catalog__pb2.GetHolidayCalendarRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.GetHolidayCalendarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolidayCalendars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/ListHolidayCalendars',
+            tallybook_dot_v1_dot_catalog__pb2.ListHolidayCalendarsRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.ListHolidayCalendarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQualityTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/GetQualityTable',
+            tallybook_dot_v1_dot_catalog__pb2.GetQualityTableRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.GetQualityTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQualityTables(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.CatalogService/ListQualityTables',
+            tallybook_dot_v1_dot_catalog__pb2.ListQualityTablesRequest.SerializeToString,
+            tallybook_dot_v1_dot_catalog__pb2.ListQualityTablesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,7 @@ class CalculateDeterminantsRequest(_message.Message):
     ARROW_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    CIM_REQUEST_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """Readings as one whole Arrow IPC stream of the schema `readings` in docs/arrow.md, in place of `readings`: at most 64
     MiB decompressed, and 1,024 record batches and dictionaries.
@@ -46,13 +47,25 @@ class CalculateDeterminantsRequest(_message.Message):
     """
     as_of_sequence: _builtins.int
     """Take the book's readings as of this committed sequence; 0: as of now. Refused beside `readings` or `arrow`."""
+    cim_request: _builtins.bytes
+    """A CIM GetMeterReadings message (IEC 61968-9) as JSON, in place of the datasource, the period and the channels of
+    `billing_request`, which are then left out; what else that says holds, and the time zone, left out, is the
+    datasource's. At most 1,048,576 bytes.
+
+    `header.noun` is "GetMeterReadings". `payload.GetMeterReadings` has one entry: `UsagePoint.mRID` is the datasource;
+    `TimeSchedules` has one entry, whose `scheduleInterval` has the period as `start` and `end`, instants with their
+    offset; each `ref` of `ReadingTypes` asks what the classifiers of the datasource's channels say under it. What is
+    wrong is FIELD_INVALID with the path in the message: "cim_request.payload.GetMeterReadings[0].UsagePoint.mRID".
+    """
     @_builtins.property
     def billing_request(self) -> Global___BillingRequest:
         """What is asked."""
 
     @_builtins.property
     def configuration(self) -> Global___DeterminantsConfiguration:
-        """The datasource, its channels' classifiers, and whatever else the request names."""
+        """The datasource, its channels' classifiers, and whatever else the request names. What is left out here is what the
+        book's catalogue has, in its current version; what stands here goes before it.
+        """
 
     @_builtins.property
     def readings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelReadings]:
@@ -75,10 +88,11 @@ class CalculateDeterminantsRequest(_message.Message):
         arrow: _builtins.bytes = ...,
         store: _builtins.bool = ...,
         as_of_sequence: _builtins.int = ...,
+        cim_request: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing_request", b"billing_request", "configuration", b"configuration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "as_of_sequence", b"as_of_sequence", "billing_request", b"billing_request", "configuration", b"configuration", "readings", b"readings", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "as_of_sequence", b"as_of_sequence", "billing_request", b"billing_request", "cim_request", b"cim_request", "configuration", b"configuration", "readings", b"readings", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,9 +270,9 @@ class BillingRequest(_message.Message):
     SPLIT_BY_MONTH_FIELD_NUMBER: _builtins.int
     ON_INVALID_FIELD_NUMBER: _builtins.int
     datasource: _builtins.str
-    """Id of a datasource of the configuration."""
+    """Id of a datasource of the configuration, or of the book's catalogue."""
     time_zone: _builtins.str
-    """IANA name, as the pinned tzdata spells it: "Europe/Amsterdam"."""
+    """IANA name, as the pinned tzdata spells it: "Europe/Amsterdam". Empty: that of the datasource."""
     split_by_month: _builtins.bool
     """Answer each local month of the period too, partial at the ends. The determinants of an answer, counted as if each
     had every slice, may be 65,536; more is RESOURCE_EXHAUSTED with reason TOO_MANY_DETERMINANTS.
@@ -716,7 +730,9 @@ Global___PowerFactor: _TypeAlias = PowerFactor  # noqa: Y015
 
 @_typing.final
 class DeterminantsConfiguration(_message.Message):
-    """What is configured, as far as a request needs it. Every id once in its kind; what refers to something names it here."""
+    """What is configured, as far as a request needs it and the book's catalogue does not have it. Every id once in its kind;
+    what refers to something names it here or there.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -727,7 +743,7 @@ class DeterminantsConfiguration(_message.Message):
     QUALITY_TABLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def datasources(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.Datasource]:
-        """Datasources; at most 1,000. One must be the request's."""
+        """Datasources; at most 1,000."""
 
     @_builtins.property
     def channel_classifiers(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.ChannelClassifier]:

@@ -27,6 +27,7 @@ from tallybook_engine.catalog.model import (
     Catalog,
     Contract,
     Customer,
+    DeterminantSource,
     Frequency,
     Matrix,
     MatrixRule,
@@ -37,6 +38,7 @@ from tallybook_engine.catalog.model import (
     ProductContract,
     Tax,
     TaxMode,
+    determinant_product,
 )
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.decimals import (
@@ -47,6 +49,7 @@ from tallybook_engine.decimals import (
     format_decimal,
     parse_decimal,
 )
+from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.ledger.pivot import NANOSECONDS_END, SECONDS_END
 from tallybook_engine.pricing.model import (
     Graduated,
@@ -62,6 +65,14 @@ from tallybook_engine.pricing.model import (
     Tier,
     UnitConversion,
     Volume,
+)
+from tallybook_server.codec.metering import (
+    read_metering_objects,
+    write_channel_classifier,
+    write_datasource,
+    write_holiday_calendar,
+    write_quality_table,
+    write_timeslice_group,
 )
 
 Word = TypeVar("Word", bound=Enum)
@@ -85,6 +96,7 @@ def _words(words: type[Word], known: Sequence[tuple[str, int]]) -> Mapping[int, 
 
 
 _TAX_MODES = _words(TaxMode, wire.Tax.Mode.items())
+_DETERMINANT_KINDS = _words(Kind, wire.DeterminantSource.Kind.items())
 _AGGREGATIONS = _words(Aggregation, wire.Product.Aggregation.items())
 _LINE_ROUNDINGS = _words(Rounding, wire.Plan.Rounding.items())
 _PACKAGE_ROUNDINGS = _words(Rounding, wire.PackagePrice.Rounding.items())
@@ -125,6 +137,7 @@ def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
         contracts=tuple(
             reader.contract(each, f"contracts[{index}]", None) for index, each in enumerate(catalog.contracts)
         ),
+        **read_metering_objects(catalog, faults),
     )
 
 
@@ -174,6 +187,11 @@ def write_objects(objects: CatalogObjects) -> wire.Catalog:
         plans=[write_plan(each) for each in objects.plans],
         customers=[write_customer(each) for each in objects.customers],
         contracts=[write_contract(each) for each in objects.contracts],
+        quality_tables=[write_quality_table(each) for each in objects.quality_tables],
+        holiday_calendars=[write_holiday_calendar(each) for each in objects.holiday_calendars],
+        timeslice_groups=[write_timeslice_group(each) for each in objects.timeslice_groups],
+        channel_classifiers=[write_channel_classifier(each) for each in objects.channel_classifiers],
+        datasources=[write_datasource(each) for each in objects.datasources],
     )
 
 
@@ -196,14 +214,21 @@ def write_meter(meter: Meter) -> wire.Meter:
 
 def write_product(product: Product) -> wire.Product:
     """A product."""
-    return wire.Product(
+    source = product.determinant
+    written = wire.Product(
         id=product.id,
         reference=product.reference,
-        meter=product.meter,
+        meter=product.meter if source is None else "",
         aggregation=wire.Product.Aggregation.Value(product.aggregation.value),
-        value=product.value,
+        value=product.value if source is None else None,
         filter=dict(product.filter),
     )
+    if source is not None:
+        written.determinant.classifier = source.classifier
+        written.determinant.kind = wire.DeterminantSource.Kind.Value(source.kind.value)
+        written.determinant.slice = source.slice or ""
+        written.determinant.demand = source.demand or ""
+    return written
 
 
 def write_customer(customer: Customer) -> wire.Customer:
@@ -348,14 +373,27 @@ class _Reader:
         )
 
     def product(self, product: wire.Product, path: str) -> Product:
+        reference = product.reference if product.HasField("reference") else product.id
+        aggregation = self._word(_AGGREGATIONS, product.aggregation, f"{path}.aggregation")
+        filter_ = tuple(sorted(product.filter.items()))
+        if product.HasField("determinant"):
+            for field, _ in product.ListFields():
+                if field.name in ("meter", "value"):
+                    self._faults.add(f"{path}.{field.name}", "stands beside determinant, which is in its place")
+            source = self._determinant(product.determinant, f"{path}.determinant")
+            return determinant_product(product.id, reference, aggregation, filter_, source)
         return Product(
             id=product.id,
-            reference=product.reference if product.HasField("reference") else product.id,
+            reference=reference,
             meter=product.meter,
-            aggregation=self._word(_AGGREGATIONS, product.aggregation, f"{path}.aggregation"),
+            aggregation=aggregation,
             value=product.value if product.HasField("value") else None,
-            filter=tuple(sorted(product.filter.items())),
+            filter=filter_,
         )
+
+    def _determinant(self, source: wire.DeterminantSource, path: str) -> DeterminantSource:
+        kind = self._word(_DETERMINANT_KINDS, source.kind, f"{path}.kind")
+        return DeterminantSource(source.classifier, kind, source.slice or None, source.demand or None)
 
     def plan(self, plan: wire.Plan, path: str) -> Plan:
         price: Price | Matrix

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tallybook.v1 import common_pb2
 from tallybook.v1 import determinants_pb2 as wire
+from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.determinants.blocks import Delivered, bucket_count, encode_blocks
 from tallybook_engine.determinants.configuration import ChannelClassifier
-from tallybook_engine.determinants.metering import Metering
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import Readings
 from tallybook_engine.determinants.request import BillingConfiguration
@@ -62,7 +62,7 @@ class _Delivery(NamedTuple):
     """Faults for what is wrong with it."""
 
 
-def read_batch(message: Any, metering: Metering, partitions_of: PartitionsOf) -> Batch:
+def read_batch(message: Any, metering: Catalog, partitions_of: PartitionsOf) -> Batch:
     """An `IngestReadingsEnvelope`. Fault where it is wrong as a whole."""
     deliveries = list(_arrow(message.arrow) if message.WhichOneof("payload") == "arrow" else _columns(message))
     partitions = _partitions(deliveries, partitions_of)
@@ -108,7 +108,7 @@ def _add(batch: Batch, delivery: _Delivery, configurations: _Configurations, par
 class _Configurations:
     """What is configured of each datasource of a message, looked up once."""
 
-    def __init__(self, metering: Metering) -> None:
+    def __init__(self, metering: Catalog) -> None:
         self._metering = metering
         self._known: dict[str, BillingConfiguration | Fault] = {}
         self._statuses: dict[int, tuple[str, ...]] = {}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tallybook.v1 import common_pb2
 from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.calendar.zones import UnknownZone, zone
+from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.decimals import QUANTITY_SCALE, DecimalFault, format_decimal, parse_decimal
 from tallybook_engine.demand.coincident_peak import CoincidentPeak
 from tallybook_engine.demand.model import DemandScheme
@@ -22,7 +23,6 @@ from tallybook_engine.determinants.calculate import MAX_PERIOD_US, check_request
 from tallybook_engine.determinants.configuration import TimesliceGroup
 from tallybook_engine.determinants.interval import period_frame
 from tallybook_engine.determinants.kinds import Kind
-from tallybook_engine.determinants.metering import Metering
 from tallybook_engine.determinants.readings import Readings
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
@@ -34,6 +34,7 @@ from tallybook_engine.determinants.request import (
 )
 from tallybook_engine.determinants.result import Cancellation, Cause, Counts, Determinant, Peak, Reason, Result
 from tallybook_server import limits
+from tallybook_server.codec import cim
 from tallybook_server.codec.instants import DAY_US, instant_us, read_instant, read_interval, read_time_of_day
 from tallybook_server.codec.metering import check_count, check_name, configuration_of, read_metering, read_word
 from tallybook_server.codec.readings import read_readings
@@ -64,14 +65,17 @@ class Asked(NamedTuple):
     configuration: BillingConfiguration
 
 
-def read_request(message: Any, metering: Metering | None = None) -> Asked:
+def read_request(message: Any, metering: Catalog | None = None) -> Asked:
     """A `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong.
 
     `metering` is the message's configuration over that of the book; without it there is no book.
     """
-    request = _billing_request(message.billing_request)
     if metering is None:
         metering = read_metering(message.configuration)
+    asked = message.billing_request
+    if message.cim_request:
+        asked = cim.billing_request(message.cim_request, asked, metering)
+    request = _billing_request(asked, metering)
     configuration = configuration_of(metering, request.datasource, "billing_request.datasource")
     try:
         check_request(request, configuration)
@@ -89,15 +93,12 @@ def read_request(message: Any, metering: Metering | None = None) -> Asked:
 # Requests
 
 
-def _billing_request(message: Any) -> BillingRequest:
+def _billing_request(message: Any, metering: Catalog) -> BillingRequest:
     path = "billing_request"
+    time_zone = _time_zone(message, metering)
     start_us, end_us = (read_instant(message, field, path) for field in ("start_time", "end_time"))
     if not 0 <= end_us - start_us <= MAX_PERIOD_US:
         raise field_invalid(f"{path}.end_time", "is before start_time, or more than 100 years after it")
-    try:
-        zone(message.time_zone)
-    except UnknownZone as error:
-        raise field_invalid(f"{path}.time_zone", str(error)) from None
     for entries, count_max, name in (
         (message.channels, limits.REQUESTED_CHANNELS_MAX, "channels"),
         (message.demands, limits.REQUESTED_DEMANDS_MAX, "demands"),
@@ -112,12 +113,23 @@ def _billing_request(message: Any) -> BillingRequest:
         message.datasource,
         start_us,
         end_us,
-        message.time_zone,
+        time_zone,
         tuple(_channel(each, f"{path}.channels[{index}]") for index, each in enumerate(message.channels)),
         tuple(_demand(each, f"{path}.demands[{index}]") for index, each in enumerate(message.demands)),
         message.split_by_month,
         read_word(message, "on_invalid", path, OnInvalid, OnInvalid.CANCEL),
     )
+
+
+def _time_zone(message: Any, metering: Catalog) -> str:
+    """The zone that is asked for, or else the datasource's."""
+    source = metering.datasources.get(message.datasource)
+    name: str = message.time_zone or (source.time_zone if source is not None else None) or ""
+    try:
+        zone(name)
+    except UnknownZone as error:
+        raise field_invalid("billing_request.time_zone", str(error)) from None
+    return name
 
 
 def _channel(message: Any, path: str) -> ChannelRequest:

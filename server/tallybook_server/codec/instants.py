@@ -39,7 +39,10 @@ def read_interval(owner: Any, field: str, path: str) -> int | None:
     """A length of time above 0, microseconds; None where it is absent."""
     if not owner.HasField(field):
         return None
-    found = _duration_us(getattr(owner, field), f"{path}.{field}")
+    try:
+        found = duration_us(getattr(owner, field))
+    except ValueError as error:
+        raise field_invalid(f"{path}.{field}", str(error)) from None
     check_interval(found, found, f"{path}.{field}")
     return found
 
@@ -50,35 +53,36 @@ def check_interval(least_us: int, most_us: int, path: str) -> None:
         raise field_invalid(path, f"a length is above 0 and at most {limits.INTERVAL_DAYS_MAX} days")
 
 
-def read_tolerance(owner: Any, field: str, path: str) -> int:
-    """How far one instant may lie from another, microseconds; 0 where it is absent."""
-    found = _duration_us(getattr(owner, field), f"{path}.{field}")
-    if not 0 <= found <= limits.REGISTER_TOLERANCE_DAYS_MAX * DAY_US:
-        raise field_invalid(f"{path}.{field}", f"is not from 0 to {limits.REGISTER_TOLERANCE_DAYS_MAX} days")
-    return found
-
-
-def _duration_us(duration: Any, path: str) -> int:
+def duration_us(duration: Any) -> int:
+    """A length of time, microseconds. ValueError for one that is finer."""
     if duration.nanos % 1_000:
-        raise field_invalid(path, "is finer than a microsecond")
+        raise ValueError("is finer than a microsecond")
     found: int = duration.seconds * 1_000_000 + duration.nanos // 1_000
     return found
 
 
-def read_date(text: str, path: str) -> date:
-    """A date like "2026-12-25"."""
+def parse_date(text: str) -> date:
+    """A date like "2026-12-25". ValueError for anything else."""
     try:
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise field_invalid(path, f'"{text[:40]}" is no date like "2026-12-25"')
+    raise ValueError(f'"{text[:40]}" is no date like "2026-12-25"')
 
 
-def read_time_of_day(text: str, path: str) -> int:
-    """Minutes since midnight of "00:00" to "24:00"."""
+def parse_time_of_day(text: str) -> int:
+    """Minutes since midnight of "00:00" to "24:00". ValueError for anything else."""
     found = _TIME_OF_DAY.fullmatch(text)
     minute = int(found[1]) * 60 + int(found[2]) if found else None
     if minute is None or minute > 24 * 60:
-        raise field_invalid(path, f'"{text[:40]}" is no time of day from "00:00" to "24:00"')
+        raise ValueError(f'"{text[:40]}" is no time of day from "00:00" to "24:00"')
     return minute
+
+
+def read_time_of_day(text: str, path: str) -> int:
+    """Minutes since midnight of "00:00" to "24:00"; FIELD_INVALID for anything else."""
+    try:
+        return parse_time_of_day(text)
+    except ValueError as error:
+        raise field_invalid(path, str(error)) from None

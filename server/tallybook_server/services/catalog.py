@@ -20,8 +20,10 @@ from tallybook_engine.catalog.model import Catalog, CatalogObject, Contract
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import format_money
+from tallybook_engine.determinants.configuration import Datasource
 from tallybook_server.codec import catalog as codec
-from tallybook_server.errors import ErrorCode, Fault, FieldFault, field_invalid
+from tallybook_server.codec import metering
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.services.catalog_pages import Page, PageRequest, Written, read_page, within_answer
 
 PARTS_BYTES_MAX = 256 * 1024 * 1024
@@ -29,12 +31,6 @@ PARTS_BYTES_MAX = 256 * 1024 * 1024
 
 SHOWN_MAX = 1_000
 """Differences of one answer, and affected lines."""
-
-FAULT_BYTES_MAX = 3_600
-"""Size of the faults in one answer: status details travel in metadata, of which clients take 8 KiB in all."""
-
-_FAULT_OVERHEAD_BYTES = 32
-"""What a fault takes beside its path and message: the reason, tags and lengths."""
 
 Kept = TypeVar("Kept", bound=CatalogObject)
 Context = ServicerContext[Any, Any]
@@ -168,6 +164,126 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         page = self._page(request, context, "meters", lambda catalog: catalog.meters.values(), codec.write_meter)
         return wire.ListMetersResponse(meters=page.entries, next_page_token=page.next_page_token, version=page.version)
 
+    async def GetDatasource(self, request: wire.GetDatasourceRequest, context: Context) -> wire.GetDatasourceResponse:
+        """One datasource."""
+        catalog = self._book_of(context).catalog()
+        found = _found(catalog.datasources, "datasource", request.datasource_id)
+        return wire.GetDatasourceResponse(datasource=metering.write_datasource(found), version=catalog.version)
+
+    async def ListDatasources(
+        self, request: wire.ListDatasourcesRequest, context: Context
+    ) -> wire.ListDatasourcesResponse:
+        """A page of datasources."""
+
+        def of_customer(catalog: Catalog) -> Iterable[Datasource]:
+            every = catalog.datasources.values()
+            return (each for each in every if request.customer_id in ("", each.customer))
+
+        page = self._page(
+            request, context, f"datasources/{request.customer_id}", of_customer, metering.write_datasource
+        )
+        return wire.ListDatasourcesResponse(
+            datasources=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetChannelClassifier(
+        self, request: wire.GetChannelClassifierRequest, context: Context
+    ) -> wire.GetChannelClassifierResponse:
+        """One channel classifier."""
+        catalog = self._book_of(context).catalog()
+        found = _found(catalog.channel_classifiers, "channel classifier", request.channel_classifier_id)
+        return wire.GetChannelClassifierResponse(
+            channel_classifier=metering.write_channel_classifier(found), version=catalog.version
+        )
+
+    async def ListChannelClassifiers(
+        self, request: wire.ListChannelClassifiersRequest, context: Context
+    ) -> wire.ListChannelClassifiersResponse:
+        """A page of channel classifiers."""
+        page = self._page(
+            request,
+            context,
+            "channel_classifiers",
+            lambda catalog: catalog.channel_classifiers.values(),
+            metering.write_channel_classifier,
+        )
+        return wire.ListChannelClassifiersResponse(
+            channel_classifiers=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetTimesliceGroup(
+        self, request: wire.GetTimesliceGroupRequest, context: Context
+    ) -> wire.GetTimesliceGroupResponse:
+        """One timeslice group."""
+        catalog = self._book_of(context).catalog()
+        found = _found(catalog.timeslice_groups, "timeslice group", request.timeslice_group_id)
+        return wire.GetTimesliceGroupResponse(
+            timeslice_group=metering.write_timeslice_group(found), version=catalog.version
+        )
+
+    async def ListTimesliceGroups(
+        self, request: wire.ListTimesliceGroupsRequest, context: Context
+    ) -> wire.ListTimesliceGroupsResponse:
+        """A page of timeslice groups."""
+        page = self._page(
+            request,
+            context,
+            "timeslice_groups",
+            lambda catalog: catalog.timeslice_groups.values(),
+            metering.write_timeslice_group,
+        )
+        return wire.ListTimesliceGroupsResponse(
+            timeslice_groups=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetHolidayCalendar(
+        self, request: wire.GetHolidayCalendarRequest, context: Context
+    ) -> wire.GetHolidayCalendarResponse:
+        """One holiday calendar."""
+        catalog = self._book_of(context).catalog()
+        found = _found(catalog.holiday_calendars, "holiday calendar", request.holiday_calendar_id)
+        return wire.GetHolidayCalendarResponse(
+            holiday_calendar=metering.write_holiday_calendar(found), version=catalog.version
+        )
+
+    async def ListHolidayCalendars(
+        self, request: wire.ListHolidayCalendarsRequest, context: Context
+    ) -> wire.ListHolidayCalendarsResponse:
+        """A page of holiday calendars."""
+        page = self._page(
+            request,
+            context,
+            "holiday_calendars",
+            lambda catalog: catalog.holiday_calendars.values(),
+            metering.write_holiday_calendar,
+        )
+        return wire.ListHolidayCalendarsResponse(
+            holiday_calendars=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
+    async def GetQualityTable(
+        self, request: wire.GetQualityTableRequest, context: Context
+    ) -> wire.GetQualityTableResponse:
+        """One quality table."""
+        catalog = self._book_of(context).catalog()
+        found = _found(catalog.quality_tables, "quality table", request.quality_table_id)
+        return wire.GetQualityTableResponse(quality_table=metering.write_quality_table(found), version=catalog.version)
+
+    async def ListQualityTables(
+        self, request: wire.ListQualityTablesRequest, context: Context
+    ) -> wire.ListQualityTablesResponse:
+        """A page of quality tables."""
+        page = self._page(
+            request,
+            context,
+            "quality_tables",
+            lambda catalog: catalog.quality_tables.values(),
+            metering.write_quality_table,
+        )
+        return wire.ListQualityTablesResponse(
+            quality_tables=page.entries, next_page_token=page.next_page_token, version=page.version
+        )
+
     def _page(
         self,
         request: PageRequest,
@@ -221,16 +337,9 @@ async def _gathered(parts: AsyncIterator[wire.StreamingApplyCatalogRequest]) -> 
 
 def catalog_invalid(faults: tuple[CatalogFault, ...]) -> Fault:
     """CATALOG_INVALID with every fault, or the first ones and how many more there are."""
-    fields: list[FieldFault] = []
-    bytes_left = FAULT_BYTES_MAX
-    for index, fault in enumerate(faults):
-        bytes_left -= len(fault.path.encode()) + len(fault.message.encode()) + _FAULT_OVERHEAD_BYTES
-        if fields and bytes_left < 0:
-            fields.append(FieldFault("", f"and {len(faults) - index} more: mend these first"))
-            break
-        fields.append(FieldFault(fault.path, fault.message))
+    fields = metering.fields_within_answer(faults)
     count = f"{len(faults)} faults, the first one: " if len(faults) > 1 else ""
-    return Fault(ErrorCode.CATALOG_INVALID, f"{count}{faults[0]}", {"fault_count": str(len(faults))}, tuple(fields))
+    return Fault(ErrorCode.CATALOG_INVALID, f"{count}{faults[0]}", {"fault_count": str(len(faults))}, fields)
 
 
 def _found(objects: Mapping[str, Kept], kind: str, name: str) -> Kept:

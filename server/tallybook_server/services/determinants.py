@@ -13,8 +13,8 @@ import grpc
 from grpc.aio import ServicerContext
 
 from tallybook.v1 import determinants_pb2 as wire
-from tallybook_engine.determinants.metering import Metering
-from tallybook_engine.determinants.result import Cancellation
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_server import limits
 from tallybook_server.billing import BookOfReadings, Calculated, outcome_of, parcel_of
 from tallybook_server.codec import determinants as codec
@@ -42,9 +42,9 @@ class DeterminantsBook(BookOfReadings, Protocol):
 
     name: str
 
-    def metering(self) -> Metering: ...
+    def catalog(self) -> Catalog: ...
     def partitions(self, datasources: Sequence[str]) -> list[int]: ...
-    async def store(self, parcel: Parcel) -> Stored: ...
+    async def store_determinants(self, result: Result, parcel: Parcel) -> Stored: ...
 
 
 class DeterminantsService:
@@ -119,7 +119,12 @@ class DeterminantsService:
         if result is None:
             return cast(Cancellation, calculated.outcome)
         if parcel is not None:
-            stored = await (book.store(parcel) if turn is None else turn.store(lambda: book.store(parcel)))
+            outcome = cast(Result, calculated.outcome)
+            stored = await (
+                book.store_determinants(outcome, parcel)
+                if turn is None
+                else turn.store(lambda: book.store_determinants(outcome, parcel))
+            )
             result.stored_sequence = stored.sequence
             result.message_id = message_id_text(stored.message_ids[0])
         return cast(wire.DeterminantsResult, result)
@@ -127,7 +132,7 @@ class DeterminantsService:
     def _calculate(
         self, book: DeterminantsBook, envelope: Any
     ) -> tuple[Calculated, wire.DeterminantsResult | None, Parcel | None]:
-        metering = metering_of(envelope.configuration, book.metering())
+        metering = metering_of(envelope.configuration, book.catalog())
         calculated = outcome_of(envelope, metering, book)
         if isinstance(calculated.outcome, Cancellation):
             return calculated, None, None

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from tallybook.v1 import determinants_pb2 as wire
-from tallybook_engine.determinants.metering import Metering
+from tallybook_engine.catalog.model import Catalog
 from tallybook_server.codec.columns import DeterminantsConfigurationEnvelope, IngestReadingsEnvelope
 from tallybook_server.codec.deliveries import Batch, read_batch
 from tallybook_server.codec.envelope import parsed
@@ -24,7 +24,7 @@ CONFIGURATIONS_KEPT = 64
 class ReadingsBook(Protocol):
     """What a stream of readings needs of a book."""
 
-    def metering(self) -> Metering: ...
+    def catalog(self) -> Catalog: ...
     def partitions(self, datasources: Sequence[str]) -> list[int]: ...
     async def store(self, parcel: Parcel) -> Stored: ...
 
@@ -56,7 +56,7 @@ class ReadingsStream:
         check_size(message)
         envelope = parsed(IngestReadingsEnvelope, message)
         response.batch_number = envelope.batch_number
-        metering = metering_of(envelope.configuration, self._book.metering())
+        metering = metering_of(envelope.configuration, self._book.catalog())
         return read_batch(envelope, metering, self._book.partitions)
 
     def with_progress(self, response: wire.IngestReadingsResponse) -> wire.IngestReadingsResponse:
@@ -70,7 +70,7 @@ class ReadingsStream:
         return response
 
 
-def metering_of(configuration: Any, book: Metering) -> Metering:
+def metering_of(configuration: Any, book: Catalog) -> Catalog:
     """A message's configuration over that of the book; Fault where it is wrong."""
     return _read_metering(configuration.SerializeToString(deterministic=True), _ByIdentity(book))
 
@@ -78,7 +78,7 @@ def metering_of(configuration: Any, book: Metering) -> Metering:
 class _ByIdentity:
     """The book's configuration of one version: the same object as long as it is current."""
 
-    def __init__(self, metering: Metering) -> None:
+    def __init__(self, metering: Catalog) -> None:
         self.metering = metering
 
     def __eq__(self, other: object) -> bool:
@@ -89,5 +89,5 @@ class _ByIdentity:
 
 
 @lru_cache(maxsize=CONFIGURATIONS_KEPT)
-def _read_metering(configuration: bytes, book: _ByIdentity) -> Metering:
+def _read_metering(configuration: bytes, book: _ByIdentity) -> Catalog:
     return read_metering(DeterminantsConfigurationEnvelope.FromString(configuration), book.metering)

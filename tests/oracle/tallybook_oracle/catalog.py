@@ -173,13 +173,13 @@ def _meaning(
         product_contract=each["id"],
         path=(*path, each["id"]),
         customer=customer["id"],
-        meter=product["meter"],
+        meter=meter_name(product),
         product=product["id"],
         plan=plan["id"],
         currency=plan["currency"],
         rounding=plan.get("rounding", "HALF_AWAY_FROM_ZERO"),
         aggregation=product["aggregation"],
-        value=product.get("value"),
+        value="value" if "determinant" in product else product.get("value"),
         filter=dict(product.get("filter", {})),
         cells=_cells(plan),
         time_zone=zone,
@@ -191,6 +191,23 @@ def _meaning(
         tax=_tax(taxes[0]) if taxes else None,
         country_code=country,
     )
+
+
+def meter_name(product: Mapping[str, Any]) -> str:
+    """Id of a product's meter; of one that is made of a determinant, its BILLING channel without the month."""
+    source = product.get("determinant")
+    if source is None:
+        return str(product["meter"])
+    words = ["BILLING", source["classifier"], source["kind"], source.get("demand", ""), source.get("slice", "")]
+    return "_".join(word for word in words if word)
+
+
+def determinant_meters(catalogue: Catalogue) -> dict[str, Mapping[str, Any]]:
+    """The meters that stand for determinants, by id."""
+    named = [meter_name(each) for each in catalogue["products"].values() if "determinant" in each]
+    return {
+        name: {"id": name, "values": ["value"], "properties": ["datasource"], "allow_negative": True} for name in named
+    }
 
 
 def _frequency(written: Mapping[str, Any], default_basis: str) -> OracleFrequency:

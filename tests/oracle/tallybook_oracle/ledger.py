@@ -19,7 +19,16 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tallybook_oracle.calendar import anchor, boundary_date, first_instant
-from tallybook_oracle.catalog import KINDS, Catalogue, Meaning, OracleFrequency, meanings, reference_of, spelled_out
+from tallybook_oracle.catalog import (
+    KINDS,
+    Catalogue,
+    Meaning,
+    OracleFrequency,
+    determinant_meters,
+    meanings,
+    reference_of,
+    spelled_out,
+)
 from tallybook_oracle.numbers import fits, number
 from tallybook_oracle.pricing import exact_price
 from tallybook_oracle.rounding import minor_units
@@ -345,11 +354,16 @@ class OracleBook:
     def _named(self, kind: str, event: Mapping[str, Any], field_name: str) -> Mapping[str, Any] | None:
         """The customer or meter of the current catalogue that an event names."""
         if event.get(f"{field_name}_id"):
-            return self.catalogue[kind].get(event[f"{field_name}_id"])
+            return self._kept(kind).get(event[f"{field_name}_id"])
         return self._by_reference(kind, event[f"{field_name}_reference"])
 
     def _by_reference(self, kind: str, reference: str) -> Mapping[str, Any] | None:
-        return next((each for each in self.catalogue[kind].values() if reference_of(each) == reference), None)
+        return next((each for each in self._kept(kind).values() if reference_of(each) == reference), None)
+
+    def _kept(self, kind: str) -> Mapping[str, Mapping[str, Any]]:
+        """The objects of a kind, and the meters that stand for determinants."""
+        more = determinant_meters(self.catalogue) if kind == "meters" else {}
+        return {**self.catalogue[kind], **more}
 
     # --- Events -------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,8 @@ FILE_FAULTS = {
     ),
     "unknown kind": (
         "zzz: []\n",
-        "1: zzz: Catalog has no such field; it has taxes, meters, products, plans, customers, contracts",
+        "1: zzz: Catalog has no such field; it has taxes, meters, products, plans, customers, "
+        "contracts, quality_tables, holiday_calendars, timeslice_groups, channel_classifiers, datasources",
     ),
     "repeated field": ("taxes:\n  - id: a\n    id: b\n", "2: taxes[0].id: is given twice, again on line 3"),
     "repeated kind": ("taxes: []\nmeters: []\ntaxes: []\n", "1: taxes: is given twice, again on line 3"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.support.catalog_files import CARDS, catalog, faults
+from tests.support.catalog_files import CARDS, EVERYTHING, catalog, faults
 
 from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds, CatalogObjects
 from tallybook_engine.catalog.faults import CatalogInvalidError
@@ -353,9 +353,9 @@ def test_objects(old, new, fault):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_id_is_given_once_in_its_kind(kind):
     # Given an object of each kind
-    kept = next(iter(getattr(catalog(), kind).values()))
+    kept = next(iter(getattr(catalog(EVERYTHING), kind).values()))
     # When it is put twice
-    found = refused(catalog(), CatalogChange(CatalogObjects(**{kind: (kept, kept)})))
+    found = refused(catalog(EVERYTHING), CatalogChange(CatalogObjects(**{kind: (kept, kept)})))
     # Then the second one is a fault
     assert f'{kind}[1].id: "{kept.id}" is the id of {kind}[0] too' in found
 

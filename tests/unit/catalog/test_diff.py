@@ -1,7 +1,7 @@
 """Differences of two versions, for people: fields as a catalogue file names and writes them."""
 
 import pytest
-from tests.support.catalog_files import CARDS, catalog, change
+from tests.support.catalog_files import CARDS, EVERYTHING, catalog, change
 
 from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds
 from tallybook_engine.catalog.diff import Change, ObjectDifference, catalog_differences
@@ -24,7 +24,7 @@ def plan_fields(before: str, after: str) -> list[tuple[str, str, str]]:
 
 
 def test_a_new_catalogue_is_all_added():
-    found = catalog_differences(Catalog(), catalog())
+    found = catalog_differences(Catalog(), catalog(EVERYTHING))
     assert [each.kind for each in found] == list(KINDS)
     assert {each.change for each in found} == {Change.ADDED}
 

@@ -1,11 +1,12 @@
 """CatalogService over a book in memory: changes, pages, and every way to be refused."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from tests.support.catalog_files import CARDS, catalog, read
+from tests.support.catalog_files import CARDS, EVERYTHING, catalog, read
 
 from tallybook.v1 import catalog_pb2 as wire
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
@@ -81,7 +82,7 @@ def parts(*requests: wire.StreamingApplyCatalogRequest) -> AsyncIterator[wire.St
 
 class TestApply:
     def test_answers_version_and_differences(self, run):
-        answer = run("ApplyCatalog", put(CARDS))
+        answer = run("ApplyCatalog", put(EVERYTHING))
         assert answer.version == 1
         assert [each.kind for each in answer.differences] == list(KINDS)
         assert answer.difference_count == len(KINDS)
@@ -228,6 +229,35 @@ class TestGet:
         answer = run("GetMeter", wire.GetMeterRequest(meter_id="card_issuing"))
         assert (answer.meter.id, answer.version) == ("card_issuing", 1)
 
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            ("Datasource", "m1"),
+            ("ChannelClassifier", "active"),
+            ("TimesliceGroup", "tariff"),
+            ("HolidayCalendar", "nl_days"),
+            ("QualityTable", "words"),
+        ],
+    )
+    def test_objects_of_meters(self, run, kind, name):
+        # Given one object of each kind
+        run("ApplyCatalog", put(EVERYTHING))
+        field = re.sub("(?<!^)([A-Z])", r"_\1", kind).lower()
+        (wanted,) = getattr(read(EVERYTHING).message, f"{field}s")
+        # Then it is answered as it was put, by its id and in its list
+        answer = run(f"Get{kind}", getattr(wire, f"Get{kind}Request")(**{f"{field}_id": name}))
+        found = getattr(answer, field)
+        assert (found.id, answer.version) == (name, 1)
+        for descriptor, value in wanted.ListFields():
+            if descriptor.message_type is None or not descriptor.is_repeated:
+                assert getattr(found, descriptor.name) == value
+        listed = run(f"List{kind}s", getattr(wire, f"List{kind}sRequest")())
+        assert (list(getattr(listed, f"{field}s")), listed.version) == ([found], 1)
+        with pytest.raises(Fault) as refused:
+            run(f"Get{kind}", getattr(wire, f"Get{kind}Request")(**{f"{field}_id": "x"}))
+        assert refused.value.code is ErrorCode.OBJECT_NOT_FOUND
+        assert refused.value.metadata == {"kind": field.replace("_", " "), "id": "x"}
+
 
 class TestPages:
     @pytest.mark.parametrize(("page_size", "sizes"), [(2, [2, 2, 2]), (4, [4, 2]), (6, [6]), (0, [6]), (7, [6])])
@@ -277,6 +307,12 @@ class TestPages:
         assert [each.id for each in of_bank.contracts] == ["bank_2023"]
         assert not of_other.contracts
 
+    def test_datasources_of_one_customer(self, run):
+        run("ApplyCatalog", put(EVERYTHING + "  - {id: m2}\n"))
+        of_bank = run("ListDatasources", wire.ListDatasourcesRequest(customer_id="bank"))
+        assert [each.id for each in of_bank.datasources] == ["m1"]
+        assert len(run("ListDatasources", wire.ListDatasourcesRequest()).datasources) == 2
+
     @pytest.mark.parametrize(
         ("method", "request_"),
         [
@@ -311,14 +347,14 @@ class TestPages:
 
 class TestStreaming:
     def test_parts_are_one_change(self, run, book):
-        message = read(CARDS).message
+        message = read(EVERYTHING).message
         in_parts = [
             wire.StreamingApplyCatalogRequest(put=wire.Catalog(**{kind: getattr(message, kind)})) for kind in KINDS
         ]
         # Given each kind in a part of its own, what refers before what is referred to
         answer = run("StreamingApplyCatalog", parts(*reversed(in_parts)))
         assert (answer.version, answer.difference_count) == (1, len(KINDS))
-        assert book.versions.current == catalog()
+        assert book.versions.current == catalog(EVERYTHING)
 
     def test_nothing_is_an_empty_change(self, run):
         assert run("StreamingApplyCatalog", parts()) == wire.StreamingApplyCatalogResponse()

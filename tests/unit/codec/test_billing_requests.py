@@ -6,6 +6,7 @@ import pytest
 from tests.support.energy.sent_meter import Request, small_request
 
 from tallybook_engine.determinants.calculate import calculate
+from tallybook_engine.determinants.configuration import MAX_CHANNELS, MAX_HOLIDAYS, MAX_WINDOWS
 from tallybook_engine.determinants.result import Result
 from tallybook_server import limits
 from tallybook_server.codec.columns import CalculateDeterminantsEnvelope
@@ -154,12 +155,12 @@ def test_the_small_request_is_good():
         (
             lambda r: r.configuration.datasources.append(r.configuration.datasources[0]),
             "configuration.datasources[1].id",
-            "is there twice",
+            "is the id of datasources[0] too",
         ),
         (
             lambda r: setattr(r.configuration.datasources[0].channels[0], "classifier", "x"),
             "configuration.datasources[0].channels[0].classifier",
-            "not in the configuration",
+            "no channel classifier",
         ),
         (
             lambda r: setattr(r.configuration.datasources[0].channels[1], "name", "load"),
@@ -169,12 +170,12 @@ def test_the_small_request_is_good():
         (
             lambda r: setattr(r.configuration.datasources[0], "holiday_calendar", "x"),
             "configuration.datasources[0].holiday_calendar",
-            "not in the configuration",
+            "no holiday calendar",
         ),
         (
             lambda r: setattr(r.configuration.datasources[0], "quality_table", "x"),
             "configuration.datasources[0].quality_table",
-            "not in the configuration",
+            "no quality table",
         ),
         (
             lambda r: r.configuration.channel_classifiers[0].ClearField("decimal_places"),
@@ -183,27 +184,27 @@ def test_the_small_request_is_good():
         ),
         (
             lambda r: setattr(r.configuration.channel_classifiers[0], "decimal_places", 13),
-            "configuration.channel_classifiers[0]",
+            "configuration.channel_classifiers[0].decimal_places",
             "0 to 12",
         ),
         (
             lambda r: setattr(r.configuration.channel_classifiers[0], "unit", ""),
             "configuration.channel_classifiers[0].unit",
-            "1 to 255 bytes",
+            "is required",
         ),
         (
             lambda r: setattr(r.configuration.channel_classifiers[1], "dial_digits", 16),
-            "configuration.channel_classifiers[1]",
+            "configuration.channel_classifiers[1].dial_digits",
             "1 to 15 dial digits",
         ),
         (
             lambda r: setattr(r.configuration.timeslice_groups[0].intervals[0], "slice", "UNCOVERED"),
-            "configuration.timeslice_groups[0]",
+            "configuration.timeslice_groups[0].intervals[0].slice",
             "UNCOVERED",
         ),
         (
             lambda r: setattr(r.configuration.timeslice_groups[0].intervals[0], "start_time_of_day", "24:00"),
-            "configuration.timeslice_groups[0]",
+            "configuration.timeslice_groups[0].intervals[0].start_time_of_day",
             "within 00:00 and 24:00",
         ),
         (
@@ -213,7 +214,7 @@ def test_the_small_request_is_good():
         ),
         (
             lambda r: r.configuration.timeslice_groups[0].intervals[0].months.extend([1, 13]),
-            "configuration.timeslice_groups[0]",
+            "configuration.timeslice_groups[0].intervals[0].months",
             "months are 1 to 12",
         ),
         (
@@ -223,7 +224,7 @@ def test_the_small_request_is_good():
         ),
         (
             lambda r: r.configuration.timeslice_groups[0].ClearField("intervals"),
-            "configuration.timeslice_groups[0]",
+            "configuration.timeslice_groups[0].intervals",
             "1 to 62 slices",
         ),
         (
@@ -238,8 +239,8 @@ def test_the_small_request_is_good():
         ),
         (
             lambda r: setattr(r.configuration.quality_tables[0].statuses[1], "name", "good"),
-            "configuration.quality_tables[0]",
-            "stands twice",
+            "configuration.quality_tables[0].statuses[1].name",
+            "is there twice",
         ),
     ],
 )
@@ -367,16 +368,16 @@ CELL_DAYS = limits.TIMESLICE_CELLS_MAX // (62 * 3)
             id="quality tables",
         ),
         pytest.param(
-            lambda r: windows(r, limits.TIMESLICE_WINDOWS_MAX),
-            lambda r: windows(r, limits.TIMESLICE_WINDOWS_MAX + 1),
+            lambda r: windows(r, MAX_WINDOWS),
+            lambda r: windows(r, MAX_WINDOWS + 1),
             "FIELD_INVALID",
             id="windows",
         ),
         pytest.param(lambda r: cells(r, 62, 1), lambda r: cells(r, 63, 1), "FIELD_INVALID", id="slices"),
         pytest.param(lambda r: statuses(r, 256), lambda r: statuses(r, 257), "FIELD_INVALID", id="statuses"),
         pytest.param(
-            lambda r: r.configuration.holiday_calendars[0].dates.extend(["2026-12-25"] * limits.HOLIDAYS_MAX),
-            lambda r: r.configuration.holiday_calendars[0].dates.extend(["2026-12-25"] * (limits.HOLIDAYS_MAX + 1)),
+            lambda r: r.configuration.holiday_calendars[0].dates.extend(["2026-12-25"] * MAX_HOLIDAYS),
+            lambda r: r.configuration.holiday_calendars[0].dates.extend(["2026-12-25"] * (MAX_HOLIDAYS + 1)),
             "FIELD_INVALID",
             id="holidays",
         ),
@@ -431,7 +432,38 @@ def test_demands_look_at_so_many_readings():
 
 def test_a_datasource_has_256_channels():
     def more(request: Request) -> None:
-        channels(request, limits.DATASOURCE_CHANNELS_MAX)
+        channels(request, MAX_CHANNELS)
         request.configuration.datasources[0].channels.add(name="one more", classifier="ACTIVE")
 
     assert refused(more) == ("FIELD_INVALID", "configuration.datasources[0].channels: has 257 entries; at most 256")
+
+
+def test_all_that_is_wrong_with_a_configuration_is_named():
+    # Given faults of every sort, two of them in one object
+    def several(request: Request) -> None:
+        configuration = request.configuration
+        configuration.channel_classifiers[0].decimal_places = 13
+        configuration.channel_classifiers[0].dial_digits = 16
+        configuration.holiday_calendars[0].dates.append("2026-02-30")
+        configuration.timeslice_groups[0].intervals[0].slice = " T1"
+        configuration.datasources[0].channels.add(name="more", classifier="x")
+
+    with pytest.raises(Fault) as failure:
+        read(changed(several))
+    # Then each has its path, and the message names the first one
+    assert [each.field for each in failure.value.fields] == [
+        "configuration.holiday_calendars[0].dates[0]",
+        "configuration.timeslice_groups[0].intervals[0].slice",
+        "configuration.channel_classifiers[0].decimal_places",
+        "configuration.channel_classifiers[0].dial_digits",
+        "configuration.datasources[0].channels[2].classifier",
+    ]
+    assert failure.value.message.endswith("(and 4 more)")
+
+
+def test_who_pays_is_not_for_a_request_to_say():
+    def paid(request: Request) -> None:
+        request.configuration.datasources[0].customer = "nobody's"
+        request.configuration.datasources[0].contract_id = "none"
+
+    read(changed(paid))

@@ -1,23 +1,15 @@
-"""NREL SAM's charges out of our determinants and our prices: energy by period, demand by period, fixed, the bill.
-
-How each tariff becomes graduated prices is stated here, for whoever writes it as a catalogue:
-
-- tiers of kWh a period are graduated as they are;
-- tiers of kWh a day hold a month of them, and are shared among the periods by their energy: a period's bound is the
-  tier's, times days, times the period's share of the month's energy;
-- tiers of kWh per kW hold billing demand times their size; the tiers of kWh that follow the first of them divide it.
-"""
+"""NREL SAM's charges out of our determinants and our prices: energy by period, demand by period, fixed, the bill."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from tests.support.energy.cases import run
 from tests.support.energy.sam import SamTariff, month_period, sam_tariffs
+from tests.support.energy.sam_prices import OPEN, Bounds, bounds_of, rows_by_period
 
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.determinants.kinds import Kind
@@ -28,11 +20,6 @@ from tallybook_engine.pricing.model import Graduated, Price, Tier
 
 TOLERANCE = Fraction(1, 10**6)
 """The cases add binary floats; bounds are rounded to twelve decimals here."""
-OPEN = 10**37
-KWH, KWH_PER_KW, KWH_DAILY = 0, 1, 2
-
-Bounds = list[tuple[Fraction | None, Fraction]]
-"""(up to, unit price); None is open."""
 
 
 def charge(bounds: Bounds, quantity: Fraction) -> Fraction:
@@ -42,39 +29,6 @@ def charge(bounds: Bounds, quantity: Fraction) -> Fraction:
         for up_to, unit_price in bounds
     )
     return Fraction(exact_price(Price(Graduated(tiers)), rounded(quantity * UNIT)), UNIT * UNIT)
-
-
-def rows_by_period(matrix: Sequence[Sequence[float]]) -> dict[str, list[Sequence[float]]]:
-    rows = defaultdict(list)
-    for row in matrix:
-        rows[str(int(row[0]))].append(row)
-    return rows
-
-
-def bounds_of(rows: Sequence[Sequence[float]], days: int, share: Fraction, demand: Fraction | None) -> Bounds:
-    """The tiers of one period in one month."""
-    bounds: Bounds = []
-    first_block: Fraction | None = None
-    for row in rows:
-        size, unit, unit_price = row[2], int(row[3]), Fraction(str(row[4]))
-        if unit == KWH_PER_KW and first_block is None:
-            # Its own price is not used: the tiers of kWh that follow divide it.
-            assert demand is not None
-            first_block = Fraction(str(size)) * demand
-            continue
-        up_to: Fraction | None = None if size >= OPEN else Fraction(str(size))
-        if up_to is None and unit == KWH:
-            up_to = first_block
-        elif up_to is not None and unit == KWH and first_block is not None:
-            up_to = min(up_to, first_block)
-        elif up_to is not None and unit == KWH_PER_KW:
-            assert demand is not None
-            up_to *= demand
-        elif up_to is not None and unit == KWH_DAILY:
-            up_to *= days * share
-        if not bounds or up_to is None or bounds[-1][0] is None or up_to > bounds[-1][0]:
-            bounds.append((up_to, unit_price))
-    return bounds
 
 
 def month_determinants(outcome: Result, month: int) -> Mapping[tuple[Kind, str | None, str | None], Fraction]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tallybook_engine.determinants.configuration import MAX_TIMESLICES
+from tallybook_engine.determinants import configuration
 from tallybook_engine.determinants.quality import MAX_STATUSES
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_server import limits
@@ -102,11 +102,12 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
         ("determinants.proto", "which look back. At most 1,200", limits.HISTORY_MONTHS_MAX),
         ("determinants.proto", "beginnings of the peaks; at most 1,000", limits.DEMAND_PEAKS_MAX),
         ("determinants.proto", "above 0 and at most 366 days", limits.INTERVAL_DAYS_MAX),
-        ("catalog.proto", "Its channels; at most 256", limits.DATASOURCE_CHANNELS_MAX),
-        ("catalog.proto", "The windows of the slices; 1 to 1,000", limits.TIMESLICE_WINDOWS_MAX),
-        ("catalog.proto", "at most 62 names of slices", MAX_TIMESLICES),
-        ("catalog.proto", 'The holidays, "2026-12-25"; at most 10,000', limits.HOLIDAYS_MAX),
-        ("catalog.proto", "From 0 to 31 days", limits.REGISTER_TOLERANCE_DAYS_MAX),
+        ("catalog.proto", "Its channels; at most 256", configuration.MAX_CHANNELS),
+        ("catalog.proto", "The windows of the slices; 1 to 1,000", configuration.MAX_WINDOWS),
+        ("catalog.proto", "at most 62 names of slices", configuration.MAX_TIMESLICES),
+        ("catalog.proto", 'The holidays, "2026-12-25"; at most 10,000', configuration.MAX_HOLIDAYS),
+        ("catalog.proto", "From 0 to 31 days", configuration.MAX_REGISTER_TOLERANCE_DAYS),
+        ("catalog.proto", "of the channels of this sort; at most 64", configuration.MAX_READING_TYPES),
         ("catalog.proto", "From the best to the worst; 1 to 256", MAX_STATUSES),
     ],
 )

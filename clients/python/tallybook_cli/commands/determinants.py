@@ -29,6 +29,13 @@ REPORT_LINES_SHOWN = 20
 @click.command()
 @click.argument("request_file", metavar="REQUEST", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("reading_files", metavar="[CHANNEL=]FILE...", nargs=-1)
+@click.option(
+    "--catalog",
+    "catalog_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the configuration from this catalogue file; otherwise the request has it, or the server's catalogue.",
+)
 @click.option("--from", "start", metavar="DATE", help="First local date of the period, in the request's time zone ...")
 @click.option("--to", "end", metavar="DATE", help="... and the first date after it.")
 @click.option("--by-month", is_flag=True, help="Each local month of the period too.")
@@ -48,6 +55,7 @@ def command(
     target: Target,
     request_file: Path,
     reading_files: tuple[str, ...],
+    catalog_file: Path | None,
     start: str | None,
     end: str | None,
     by_month: bool,
@@ -61,6 +69,7 @@ def command(
     """Compute billing determinants of a meter: totals, timeslices, maxima, register reads, demand.
 
     REQUEST is YAML or JSON of the contract's CalculateDeterminantsRequest: the billing request and its configuration.
+    Or it is a CIM GetMeterReadings message, JSON, whose reading types the channel classifiers name.
     Readings are files of NEM12, NEM13, Green Button, CSV or Parquet, also packed (docs/readings.md). Channels bear the
     names that the file gives them; CHANNEL=FILE names the one of a file that gives none. What CSV and Parquet leave
     unsaid (unit, kind, label, interval), the channel's classifier says. What is skipped is told. Nothing is stored.
@@ -69,10 +78,13 @@ def command(
     Example:
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline --picture load.png
+      tallybook determinants cim_request.json load.csv --catalog catalog.yaml --offline
       tallybook determinants request.yaml load=load.parquet read=reads.csv --from 2026-01-01 --to 2026-04-01 --by-month
     """
     try:
         request = offline.read_request_file(str(request_file), request_file.read_bytes())
+        if catalog_file is not None:
+            offline.add_configuration(request, str(catalog_file), catalog_file.read_bytes())
         _choose(request.billing_request, start, end, by_month, on_invalid_report)
         if reading_files:
             readings, reports = readings_of(request, reading_files, quality, "UTC" if utc else None)

@@ -1,0 +1,372 @@
+"""Determinants as usage, over gRPC: stored determinants become events of the customer who pays, and charge lines.
+
+NREL SAM's tariffs are catalogues here, and their bills are charge lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict, ParseDict
+from tests.support.energy.sam import ENERGY_TOLERANCE, POWER_TOLERANCE, YEAR, SamTariff, month_period, sam_tariffs
+from tests.support.energy.sam_prices import OPEN, Bounds, bounds_of, rows_by_period
+from tests.support.energy.sent_meter import small_request
+from tests.support.energy.wire import request_message
+from tests.support.live_server import SETTINGS, live_server
+
+from tallybook.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    determinants_pb2,
+    determinants_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+)
+from tallybook_engine.decimals import UNIT, format_decimal
+from tallybook_engine.determinants.numbers import rounded
+from tallybook_server.verify import verify
+
+TOLERANCE = Fraction(1, 10**6)
+"""The cases add binary floats; bounds are rounded to twelve decimals here."""
+CUSTOMER = "acme"
+
+
+class Services:
+    """A server's services, and what this file asks of them."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.catalog: Any = catalog_pb2_grpc.CatalogServiceStub(channel)
+        self.determinants: Any = determinants_pb2_grpc.DeterminantsServiceStub(channel)
+        self.ingest: Any = ingest_pb2_grpc.IngestServiceStub(channel)
+
+    def apply(self, catalogue: Mapping[str, Any]) -> None:
+        put = ParseDict(dict(catalogue), catalog_pb2.Catalog())
+        self.catalog.ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put))
+
+    def charges(self) -> list[Any]:
+        request = ingest_pb2.ListChargesRequest(customer_id=CUSTOMER)
+        return list(self.ingest.ListCharges(request).charges)
+
+    def events(self, *, show_deleted: bool = False) -> list[Any]:
+        request = ingest_pb2.ListEventsRequest(customer_id=CUSTOMER, show_deleted=show_deleted)
+        return list(self.ingest.ListEvents(request).events)
+
+    def history(self, event_id: str) -> list[Any]:
+        request = ingest_pb2.GetEventRequest(event=ingest_pb2.EventSelector(event_id=event_id))
+        return list(self.ingest.GetEvent(request).event.history)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Services]:
+    settings = replace(SETTINGS, data_directory=folder)
+    with live_server(settings) as address, grpc.insecure_channel(address) as channel:
+        yield Services(channel)
+
+
+def lawful(folder: Path) -> bool:
+    """Whether every line is what the surviving events come to, by the kernels and by the oracle."""
+    found = [verify(folder, "default", oracle, None) for oracle in (False, True)]
+    assert all(each.line_count for each in found)
+    return not any(each.differences for each in found)
+
+
+def contract(plans: list[Any], zone: str, **more: str) -> Mapping[str, Any]:
+    frequency = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
+    return {"id": "c", "customer": CUSTOMER, "time_zone": zone, "start_date": "2018-01-01",
+            "billing_frequency": frequency, "product_contracts": plans, **more}  # fmt: skip
+
+
+SMALL: dict[str, Any] = {
+    **MessageToDict(small_request().configuration, preserving_proto_field_name=True),
+    "customers": [{"id": CUSTOMER}],
+    "products": [
+        {"id": "energy", "aggregation": "SUM", "determinant": {"classifier": "ACTIVE", "kind": "INTERVAL"}},
+        {
+            "id": "t1",
+            "aggregation": "SUM",
+            "determinant": {"classifier": "ACTIVE", "kind": "TIMESLICE", "slice": "T1"},
+            "filter": {"datasource": "m1"},
+        },
+        {"id": "peak", "aggregation": "MAX", "determinant": {"classifier": "ACTIVE", "kind": "PMAX"}},
+    ],
+    "plans": [
+        {"id": f"{name}_plan", "product": name, "currency": "EUR", "per_unit": {"unit_price": unit_price}}
+        for name, unit_price in (("energy", "100"), ("t1", "10"), ("peak", "1"))
+    ],
+    "contracts": [contract([{"plan": f"{name}_plan"} for name in ("energy", "t1", "peak")], "UTC")],
+}
+SMALL["datasources"][0]["customer"] = CUSTOMER
+
+
+def request(**changes: Any) -> determinants_pb2.CalculateDeterminantsRequest:
+    """The small meter's hour, to be stored; its configuration is the catalogue's."""
+    made = small_request()
+    made.ClearField("configuration")
+    del made.billing_request.demands[:]
+    made.store = True
+    for name, value in changes.items():
+        setattr(made.billing_request, name, value)
+    return made
+
+
+def amounts(services: Services) -> dict[str, tuple[str, str]]:
+    """Product -> (quantity, amount) of every line."""
+    return {each.product_id: (each.quantity, each.amount_excluding_tax.quantity) for each in services.charges()}
+
+
+def test_a_stored_determinant_is_an_event_and_a_charge(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        # When determinants are stored
+        result = services.determinants.CalculateDeterminants(request()).result
+        # Then what the customer has a plan for is charged, in the commit that holds the determinants
+        assert amounts(services) == {
+            "energy": ("1.005", "100.50"),
+            "t1": ("0.495", "4.95"),
+            "peak": ("1.04", "1.04"),
+        }
+        events = services.events()
+        assert {each.sequence for each in events} == {result.stored_sequence}
+        assert [each.event.meter_reference for each in events] == [
+            "BILLING_ACTIVE_INTERVAL",
+            "BILLING_ACTIVE_TIMESLICE_T1",
+            "BILLING_ACTIVE_PMAX",
+        ]
+        assert events[0].event.reference == (
+            '["m1","BILLING_ACTIVE_INTERVAL","2026-01-01T00:00:00Z","2026-01-01T01:00:00Z"]'
+        )
+        assert events[0].effective_time.ToJsonString() == "2026-01-01T00:59:59.999999Z"
+    assert lawful(tmp_path)
+
+
+def test_the_same_value_again_posts_nothing_and_another_one_takes_its_place(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        # When the same is stored again
+        services.determinants.CalculateDeterminants(request())
+        # Then nothing is posted
+        assert amounts(services) == before
+        assert len(services.events(show_deleted=True)) == 3
+        # When a reading has another value, of which the slice and the sum know, and the maximum does not
+        other = request()
+        other.readings[0].values[3] = 155
+        result = services.determinants.CalculateDeterminants(other).result
+        # Then these two events are the next generation, in the commit of the determinants
+        assert amounts(services) == {"energy": ("0.905", "90.50"), "t1": ("0.395", "3.95"), "peak": ("1.04", "1.04")}
+        assert sorted((each.event.meter_reference, each.generation) for each in services.events()) == [
+            ("BILLING_ACTIVE_INTERVAL", 2),
+            ("BILLING_ACTIVE_PMAX", 1),
+            ("BILLING_ACTIVE_TIMESLICE_T1", 2),
+        ]
+        (energy,) = (each for each in services.events() if each.event.meter_reference == "BILLING_ACTIVE_INTERVAL")
+        assert energy.sequence == result.stored_sequence
+        deleted = [each for each in services.events(show_deleted=True) if each.deleted]
+        assert [services.history(each.event_id)[-1].sequence for each in deleted] == [result.stored_sequence] * 2
+        after = amounts(services)
+    assert lawful(tmp_path)
+    # And a restart knows it all, so that the same value again still posts nothing
+    with served(tmp_path) as services:
+        assert amounts(services) == after
+        services.determinants.CalculateDeterminants(other)
+        assert amounts(services) == after
+        assert len(services.events()) == 3
+    assert lawful(tmp_path)
+
+
+def test_a_month_is_one_event_whichever_way_it_is_asked_for(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        # Given the hour again as a part of a period that is split by month: two parts, of which one is this hour
+        split = request(split_by_month=True)
+        split.billing_request.start_time.FromJsonString("2025-12-31T23:00:00Z")
+        split.readings[0].regular_times.first_time.FromJsonString("2025-12-31T23:15:00Z")
+        split.readings[0].values[:] = [1_000, 0, 0, 0, 250, 260, 240, 255]
+        split.readings[0].quality_codes = bytes(8)
+        services.determinants.CalculateDeterminants(split)
+        # Then the months count and the whole does not, and nothing counts twice
+        lines = {
+            (each.period.start_time.ToJsonString()[:7], each.product_id): each.quantity for each in services.charges()
+        }
+        assert lines["2025-12", "energy"] == "1"
+        assert lines["2026-01", "energy"] == "1.005"
+        assert len(services.events()) == 6
+    assert lawful(tmp_path)
+
+
+def test_a_value_that_is_gone_takes_its_event_back(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        # When every reading of the hour turns out to have no value, and that is reported
+        gone = request(on_invalid=determinants_pb2.BillingRequest.REPORT)
+        gone.readings[0].statuses[:] = ["none"]
+        gone.readings[0].quality_codes = bytes(4)
+        services.determinants.CalculateDeterminants(gone)
+        # Then there is no maximum, and its event is gone
+        assert "BILLING_ACTIVE_PMAX" not in {each.event.meter_reference for each in services.events()}
+        assert amounts(services)["energy"] == ("0", "0.00")
+    assert lawful(tmp_path)
+
+
+def test_what_nobody_pays_for_is_stored_all_the_same(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply({**SMALL, "datasources": [{**SMALL["datasources"][0], "customer": None}]})
+        assert services.determinants.CalculateDeterminants(request()).result.stored_sequence == 1
+        assert not services.events()
+
+
+def test_a_pinned_contract_takes_the_event_alone(tmp_path: Path) -> None:
+    shared = [{"plan": "energy_plan", "id": name, "shared": True} for name in ("first", "second")]
+    source = {**SMALL["datasources"][0], "contract_id": "second"}
+    with served(tmp_path) as services:
+        services.apply({**SMALL, "contracts": [contract(shared, "UTC")], "datasources": [source]})
+        services.determinants.CalculateDeterminants(request())
+        assert [each.contract_path[-1] for each in services.charges()] == ["second"]
+
+
+def test_a_period_that_is_not_over_yet_is_refused_and_nothing_is_stored(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        late = request()
+        late.billing_request.end_time.FromJsonString("2100-01-01T00:00:00Z")
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(late)
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "further in the future" in str(failure.value.details())
+        listed = determinants_pb2.ListBillingMessagesRequest()
+        assert not services.determinants.ListBillingMessages(listed).messages
+        assert not services.events()
+
+
+# --- NREL SAM ---------------------------------------------------------------------------------------------------------
+
+
+def graduated(bounds: Bounds) -> dict[str, Any]:
+    tiers = []
+    for up_to, unit_price in bounds:
+        tier = {"unit_price": text(unit_price)}
+        if up_to is not None:
+            if rounded(up_to * UNIT) <= 0:
+                continue
+            tier["up_to"] = text(up_to)
+        tiers.append(tier)
+    return {"graduated": {"tiers": tiers}}
+
+
+def text(number: Fraction) -> str:
+    return format_decimal(rounded(number * UNIT), 12)
+
+
+def sam_catalogue(tariff: SamTariff) -> dict[str, Any]:
+    """A tariff: what does not change is one plan; tiers that depend on the month are a plan a month."""
+    rates, expected = tariff.document["tariff"], tariff.document["expected_determinants"]
+    products: dict[str, Any] = {}
+    plans: list[Any] = []
+    sold: list[Any] = []
+
+    def product(name: str, aggregation: str, **source: str) -> None:
+        products[name] = {"id": name, "aggregation": aggregation, "determinant": source}
+
+    def plan(name: str, of: str, model: Mapping[str, Any], month: int | None = None) -> None:
+        plans.append({"id": name, "product": of, "currency": "USD", **model})
+        dates = {}
+        if month is not None:
+            dates = {
+                "start_date": str(date(YEAR, month, 1)),
+                "end_date": str(date(YEAR + month // 12, month % 12 + 1, 1)),
+            }
+        sold.append({"plan": name, **dates})
+
+    counted = {"per_unit": {"unit_price": "0"}}
+    product("total", "SUM", classifier="energy", kind="INTERVAL")
+    product("fixed", "COUNT", classifier="energy", kind="INTERVAL")
+    product("kw_max", "MAX", classifier="power", kind="PMAX")
+    plan("total", "total", counted)
+    plan("kw_max", "kw_max", counted)
+    plan(
+        "fixed",
+        "fixed",
+        {"stairstep": {"tiers": [{"flat_fee": text(Fraction(str(rates["ur_monthly_fixed_charge"])))}]}},
+    )
+    if tariff.document["billing_demand_wo_sys"]:
+        product("billing_demand", "MAX", classifier="power", kind="DEMAND", demand="billing_demand")
+        plan("billing_demand", "billing_demand", counted)
+    for period, rows in rows_by_period(rates["ur_ec_tou_mat"]).items():
+        product(f"kwh_{period}", "SUM", classifier="energy", kind="TIMESLICE", slice=period)
+        for said in expected:
+            start, end = month_period(said["month"])
+            demands = tariff.document["billing_demand_wo_sys"]
+            demand = Fraction(demands[said["month"] - 1]) if demands else None
+            share = Fraction(said["kwh_by_period"].get(period, 0)) / Fraction(said["kwh"])
+            model = graduated(bounds_of(rows, (end - start) // 86_400_000_000, share, demand))
+            plan(f"kwh_{period}_{said['month']}", f"kwh_{period}", model, said["month"])
+    for period, rows in rows_by_period(rates["ur_dc_tou_mat"]).items() if rates["ur_dc_enable"] else ():
+        product(f"kw_{period}", "MAX", classifier="power", kind="DEMAND", demand="peaks", slice=period)
+        tiers: Bounds = [(None if row[2] >= OPEN else Fraction(str(row[2])), Fraction(str(row[3]))) for row in rows]
+        plan(f"kw_{period}", f"kw_{period}", graduated(tiers))
+    return {
+        "customers": [{"id": CUSTOMER}],
+        "products": list(products.values()),
+        "plans": plans,
+        "contracts": [contract(sold, "Etc/UTC", end_date=str(date(YEAR + 1, 1, 1)))],
+    }
+
+
+@pytest.mark.parametrize("tariff", [pytest.param(each, id=each.case.id) for each in sam_tariffs()])
+def test_a_sam_tariff_is_a_catalogue_and_its_bill_is_charge_lines(tmp_path: Path, tariff: SamTariff) -> None:
+    message, document = request_message(tariff.case), tariff.document
+    with served(tmp_path) as services:
+        # Given the tariff and the meter as a catalogue
+        meter = MessageToDict(message.configuration, preserving_proto_field_name=True)
+        for source in meter["datasources"]:
+            source["customer"] = CUSTOMER
+        services.apply({**sam_catalogue(tariff), **meter})
+        # When the year's determinants are stored
+        message.ClearField("configuration")
+        message.store = True
+        services.determinants.CalculateDeterminants(message)
+        # Then energy by period, peaks and billing demand are the quantities of charge lines, and the bill is their sum
+        lines = {(each.period.start_time.ToMicroseconds(), each.product_id): each for each in services.charges()}
+    for said in document["expected_determinants"]:
+        month, start = said["month"] - 1, month_period(said["month"])[0]
+
+        def quantity(product: str, start: int = start) -> Fraction:
+            return Fraction(lines[start, product].quantity) if (start, product) in lines else Fraction(0)
+
+        assert abs(quantity("total") - Fraction(said["kwh"])) <= ENERGY_TOLERANCE
+        for period, number in said["kwh_by_period"].items():
+            assert abs(quantity(f"kwh_{period}") - Fraction(number)) <= ENERGY_TOLERANCE
+        assert abs(quantity("kw_max") - Fraction(said["kw_max"])) <= POWER_TOLERANCE
+        if document["tariff"]["ur_dc_enable"]:
+            for period, number in said["kw_max_by_demand_period"].items():
+                assert abs(quantity(f"kw_{period}") - Fraction(number)) <= POWER_TOLERANCE
+        if document["billing_demand_wo_sys"]:
+            assert (
+                abs(quantity("billing_demand") - Fraction(document["billing_demand_wo_sys"][month])) <= POWER_TOLERANCE
+            )
+        of_month = [each for (at, _), each in lines.items() if at == start]
+        for prefix, expected in (
+            ("kwh_", document["energy_charge"][month]),
+            ("kw_", document["demand_charge_tou"][month]),
+            ("", document["expected_monthly_bill_wo_system"][month]),
+        ):
+            charged = sum(
+                (Fraction(each.exact_amount) for each in of_month if each.product_id.startswith(prefix)), Fraction(0)
+            )
+            assert abs(charged - Fraction(expected)) <= TOLERANCE
+        billed = sum((Fraction(each.amount_excluding_tax.quantity) for each in of_month), Fraction(0))
+        assert abs(billed - Fraction(document["expected_monthly_bill_wo_system"][month])) <= Fraction(
+            len(of_month), 200
+        )
+    assert lawful(tmp_path)
