@@ -1,132 +1,139 @@
-"""Readings and stored determinants through the client and the command line, against a real server."""
+"""`tallybook readings import`: files of every format in the book; what is skipped and refused; again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from tests.support.live_server import live_server
-from tests.support.metered_book import configuration, wire
 
 import tallybook_client as tb
+from tallybook_cli import deliveries
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-QUARTER = timedelta(minutes=15)
-Run = Callable[..., list[Any]]
+VECTORS = Path(__file__).parents[1] / "vectors/energy"
+NEM12 = VECTORS / "nem12/unzipped/Example_NEM12_actual_interval.csv"
+HOUSE = Path(__file__).parents[1] / "unit/readings_files/house.xml"
+CONFIGURATION = """
+configuration:
+  datasources:
+    - id: house
+      channels:
+        - {name: load, classifier: ACTIVE}
+        - {name: reactive, classifier: REACTIVE}
+        - {name: hourly, classifier: HOURLY}
+        - {name: dial, classifier: DIAL}
+  channel_classifiers:
+    - {id: ACTIVE, unit: kWh, decimal_places: 6, label: END, interval: 1800s}
+    - {id: REACTIVE, unit: kvarh, decimal_places: 6, label: END, interval: 1800s}
+    - {id: HOURLY, unit: Wh, decimal_places: 3, label: BEGIN, interval: 3600s}
+    - {id: DIAL, unit: Wh, decimal_places: 3, kind: REGISTER}
+"""
+AS_HOUSE = ("--datasource-map", "VABD000163=house", "--channel-map", "E1=load", "--channel-map", "Q1=reactive")
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
+@pytest.fixture(scope="module")
+def target():
     with live_server() as found:
         yield found
 
 
 @pytest.fixture
-def client(address: str) -> Iterator[tb.Client]:
-    with tb.Client(address) as connected:
-        yield connected
+def configured(tmp_path):
+    file = tmp_path / "house.yaml"
+    file.write_text(CONFIGURATION)
+    return ["--configuration", str(file)]
 
 
-@pytest.fixture
-def tallybook(address: str, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; JSON lines, or lines of text."""
-
-    def run_it(*arguments: object, expected: ExitCode = ExitCode.OK, text: bool = False) -> list[Any]:
-        code = run([*map(str, arguments), "--server", address, *([] if text else ["--json"])])
-        captured = capsys.readouterr()
-        assert code is expected, captured.err
-        return [line if text else json.loads(line) for line in captured.out.splitlines()]
-
-    return run_it
+def answers(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def day(value: int) -> Any:
-    values = np.full(96, value)
-    return tb.channel_readings("load", values, START + QUARTER, QUARTER, decimal_places=3, unit="kWh")
+def stored(target: str, channel: str, datasource: str = "house") -> list[tb.StoredReading]:
+    with tb.Client(target) as client:
+        return list(client.list_readings(datasource, channel))
 
 
-def calculate(client: tb.Client) -> tb.Determinants:
-    billing = wire.BillingRequest(datasource="m1", time_zone="UTC", channels=[{"channel": "load", "kind": "INTERVAL"}])
-    billing.start_time.FromDatetime(START)
-    billing.end_time.FromDatetime(START + timedelta(days=1))
-    request = wire.CalculateDeterminantsRequest(billing_request=billing, configuration=configuration("m1"), store=True)
-    return client.calculate_determinants(request)
+def test_a_nem12_file_is_stored_under_the_book_s_names_and_again_without_a_change(target, configured, capsys):
+    for _ in range(2):
+        line = ["readings", "import", str(NEM12), *AS_HOUSE, *configured, "--server", target, "--json"]
+        assert run(line) is ExitCode.OK
+        read, sent = answers(capsys)
+        assert (read["format"], read["read_count"], read["skipped_count"]) == ("NEM12", 96, 0)
+        assert (sent["stored_count"], sent["refused_delivery_count"]) == (96, 0)
+        found = stored(target, "load")
+        assert len(found) == 48
+        # The market's day of 2004-02-01 begins ten hours before that of UTC; its first interval ends half an hour on.
+        first = found[0]
+        assert first.time == datetime(2004, 1, 31, 14, 30, tzinfo=UTC)
+        assert (first.value, first.unit, first.quality) == (Decimal("1.111"), "kWh", "measured")
+        assert len(stored(target, "reactive")) == 48
 
 
-def test_readings_are_stored_listed_and_billed(client: tb.Client, tallybook: Run) -> None:
-    frame = pl.DataFrame(
-        {
-            "datasource": ["m1"],
-            "channel": ["load"],
-            "time": [START + QUARTER],
-            "value": [Decimal("1.25")],
-            "quality": ["estimated"],
-            "interval": [QUARTER],
-        }
-    )
-    batches: list[Any] = [[("m1", day(250)), ("m9", day(1))], frame]
-    first, second = client.ingest_readings(batches, configuration=configuration("m1"))
-    assert (first.batch_number, first.stored_count, first.refused_delivery_count) == (0, 96, 1)
-    assert [(each.index, each.datasource) for each in first.refused_deliveries] == [(1, "m9")]
-    assert (second.batch_number, second.stored_count, second.sequence) == (1, 1, 2)
-
-    readings = list(client.list_readings("m1", "load"))
-    assert (len(readings), readings[0].value, readings[0].quality) == (96, Decimal("1.25"), "estimated")
-    assert readings[1].interval == QUARTER
-    [shown, *_] = tallybook("readings", "list", "m1", "load", "--to", "2026-01-01T00:16:00Z", "--superseded")
-    assert (shown["value"], shown["sequence"], shown["superseded"]) == ("0.25", "1", True)
-    assert "the first 3; --limit shows more" in tallybook("readings", "list", "m1", "load", "--limit", 3, text=True)[-1]
-
-    total = calculate(client)
-    assert total[0].value == Decimal("25")
-    [message] = tallybook("billing", "messages")
-    assert message["message_id"] == total.message.message_id
-    assert json.loads(message["document"])["m1"]["determinants"][0]["value"] == "25"
-    assert any("m1" in line for line in tallybook("billing", "messages", text=True))
-    [value] = tallybook("billing", "readings", "m1", "BILLING_ACTIVE_INTERVAL")
-    assert (value["value"], value["quality"], value["message_id"]) == ("25", "estimated", message["message_id"])
-    assert any("estimated" in line for line in tallybook("billing", "readings", "m1", value_channel(), text=True))
+def test_green_button_intervals_and_reads_of_a_register(target, configured, capsys):
+    line = ["readings", "import", str(HOUSE), "--datasource-map", "31=house", *configured, "--server", target]
+    assert run(line) is ExitCode.OK
+    said = capsys.readouterr().out
+    assert "house.xml: GREEN_BUTTON, 6 readings read, 0 skipped" in said
+    assert "6 readings stored" in said
+    assert [str(each.value) for each in stored(target, "hourly")] == ["450.25", "512", "-0.005", "0.001"]
+    assert [(int(each.value), each.interval) for each in stored(target, "dial")] == [
+        (99_812_000, None),
+        (99_930_000, None),
+    ]
 
 
-def value_channel() -> str:
-    return "BILLING_ACTIVE_INTERVAL"
+def test_csv_and_parquet_with_columns_of_their_own(target, configured, tmp_path, capsys):
+    csv, parquet = tmp_path / "load.csv", tmp_path / "load.parquet"
+    csv.write_text("until;kwh\n2030-07-01 00:30;1.5\n2030-07-01 01:00;2.5\n")
+    times = pa.array(["2030-07-01T01:30", "2030-07-01T02:00"]).cast(pa.timestamp("us"))
+    pa.parquet.write_table(pa.table({"until": times, "kwh": pa.array([35, 45])}), parquet)
+    line = ["readings", "import", str(csv), str(parquet), "--column", "end=until", "--column", "value=kwh"]
+    named = ["--datasource", "house", "--channel", "load", "--zone", "Europe/London", "--quality", "estimated"]
+    assert run([*line, *named, *configured, "--server", target]) is ExitCode.OK
+    with tb.Client(target) as client:
+        found = list(client.list_readings("house", "load", datetime(2030, 1, 1, tzinfo=UTC)))
+    # Summer time in London is an hour ahead of UTC
+    assert [each.time.isoformat() for each in found] == [
+        "2030-06-30T23:30:00+00:00",
+        "2030-07-01T00:00:00+00:00",
+        "2030-07-01T00:30:00+00:00",
+        "2030-07-01T01:00:00+00:00",
+    ]
+    assert [(int(each.value * 10), each.quality) for each in found] == [
+        (15, "estimated"),
+        (25, "estimated"),
+        (350, "estimated"),
+        (450, "estimated"),
+    ]
 
 
-def test_messages_are_acknowledged(client: tb.Client, tallybook: Run) -> None:
-    list(client.ingest_readings([[("m1", day(250))]], configuration=configuration("m1")))
-    ids = [calculate(client).message.message_id for _ in range(2)]
-    assert [each.message_id for each in client.billing_messages()] == ids
-    [answer] = tallybook("billing", "acknowledge", ids[0])
-    assert answer == {"acknowledged_count": 1}
-    told = tallybook("billing", "acknowledge", *ids, "msg_1", expected=ExitCode.FAILURE_FOUND, text=True)
-    assert told == ["1 acknowledged, 1 before", "there is no message msg_1"]
-    assert client.acknowledge(ids).already_acknowledged_count == 2
-    assert tallybook("billing", "messages") == []
+def test_reads_of_nem13(target, tmp_path, capsys):
+    configuration = tmp_path / "register.yaml"
+    configuration.write_text("""
+configuration:
+  datasources: [{id: register, channels: [{name: dial, classifier: DIAL}]}]
+  channel_classifiers: [{id: DIAL, unit: kWh, decimal_places: 1, kind: REGISTER}]
+""")
+    (file,) = VECTORS.rglob("NEM13#000000000000016#CNRGYMDP#NEMMCO.zip")
+    line = ["readings", "import", str(file), "--channel-map", "11=dial", "--configuration", str(configuration)]
+    meter = json.loads(_dry(file, capsys)[0])["channels"][0]["datasource"]
+    assert run([*line, "--datasource-map", f"{meter}=register", "--server", target]) is ExitCode.OK
+    assert [int(each.value) for each in stored(target, "dial", "register")] == [38959, 38969, 38972, 38973]
 
 
-def test_a_batch_that_is_wrong_as_a_whole_is_raised_with_its_number(client: tb.Client) -> None:
-    with pytest.raises(tb.InvalidArgumentError) as raised:
-        list(
-            client.ingest_readings(
-                [[("m1", day(1))]], configuration=wire.DeterminantsConfiguration(channel_classifiers=[{"id": "A"}])
-            )
-        )
-    assert raised.value.__notes__ == ["batch 0"]
+def _dry(file: Path, capsys) -> list[str]:
+    capsys.readouterr()
+    assert run(["readings", "import", str(file), "--dry-run", "--json"]) is ExitCode.OK
+    return capsys.readouterr().out.splitlines()
 
 
-<<<<<<<< HEAD:tests/clients/test_cli_readings.py
-def test_a_frame_without_its_datasource_is_refused_before_it_is_sent(client: tb.Client) -> None:
-    with pytest.raises(tb.FrameError, match="no column datasource"):
-        list(client.ingest_readings([pl.DataFrame({"channel": ["load"]})]))
-========
 def test_a_dry_run_reports_and_needs_no_server(tmp_path, capsys):
     file = tmp_path / "load.csv"
     rows = [
@@ -232,4 +239,3 @@ channel_classifiers: [{id: FLAT, unit: kWh, decimal_places: 6, label: END, inter
     said = capsys.readouterr().out
     assert "48 readings stored" in said
     assert "flat/Q1: " in said
->>>>>>>> h-import:tests/clients/test_cli_readings_import.py
