@@ -308,7 +308,7 @@ class Client:
         request = determinants_pb2.AcknowledgeBillingMessagesRequest(message_ids=message_ids)
         response = self._call(self._determinants.AcknowledgeBillingMessages, request)
         return Acknowledgement(
-            response.acknowledged_count, response.already_acknowledged_count, tuple(response.unknown_ids)
+            response.acknowledged_count, response.already_acknowledged_count, tuple(response.unknown_ids), response
         )
 
     # Totals

@@ -123,7 +123,8 @@ def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[
     if not message.quality_codes and count:
         if len(translation) != 1:
             raise field_invalid(f"{path}.quality_codes", "may be left out only where statuses has one entry")
-        return np.full(count, translation[0])
+        # Alike, so that nothing has to be looked at once more.
+        return np.broadcast_to(translation, count)
     codes = np.frombuffer(message.quality_codes, dtype=np.uint8)
     if len(codes) != count:
         raise field_invalid(f"{path}.quality_codes", f"has {len(codes)} codes beside {count} values")
@@ -137,10 +138,12 @@ def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[
 
 def _scaled(values: NDArray[np.int64], places: int, path: str) -> NDArray[np.int64]:
     """Values with so many more decimals."""
+    if places == 0:
+        return values
     factor = 10**places
     if len(values) and (int(values.max()) > _INT64_MAX // factor or int(values.min()) < -(_INT64_MAX // factor)):
         raise field_invalid(path, "a value does not fit 64 bits with the channel's decimals")
-    return values * np.int64(factor) if places else values
+    return values * np.int64(factor)
 
 
 def _times(message: Any, path: str, count: int, classifier: ChannelClassifier) -> Times:
@@ -211,6 +214,9 @@ def readings_of(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64
         raise field_invalid(path, f"has {times.count} timestamps beside {len(values)} values")
     if times.count and not (label_of(times, 0) >= TIME_MIN_US and label_of(times, times.count - 1) < TIME_END_US):
         raise field_invalid(path, "a timestamp is not from 1900-01-01 to 2999-12-31")
+    if codes.size and codes.strides == (0,) and codes[0] != NO_QUALITY:
+        # One status for all of them.
+        return Readings(times, values, np.full(len(codes), codes[0], np.uint8))
     kept = codes != NO_QUALITY
     if kept.all():
         return Readings(times, values, codes.astype(np.uint8))
