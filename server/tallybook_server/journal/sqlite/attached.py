@@ -28,21 +28,31 @@ from tallybook_server.journal.attached import (
 from tallybook_server.journal.sqlite.rows import RowDamageError
 
 SERIES_ID = "SELECT series_id FROM series WHERE datasource = ? AND channel = ?"
-BUCKETS = """
+_BLOCKS_OF_BUCKETS = """
+SELECT directory.bucket, directory.position
+FROM buckets CROSS JOIN block_directory directory
+WHERE directory.bucket = buckets.bucket AND directory.series_id = :series AND directory.position < :end
+ORDER BY directory.bucket, directory.position
+"""
+EVERY_BUCKET = f"""
+WITH RECURSIVE buckets (bucket) AS (
+    SELECT :first UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket < :last
+)
+{_BLOCKS_OF_BUCKETS}
+"""
+"""A channel's blocks in each bucket of a few."""
+BUCKETS_THERE_ARE = f"""
 WITH RECURSIVE buckets (bucket) AS (
     SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
     UNION ALL
     SELECT (SELECT min(d.bucket) FROM block_directory d WHERE d.bucket > buckets.bucket AND d.bucket <= :last)
     FROM buckets WHERE buckets.bucket IS NOT NULL
 )
-SELECT directory.bucket, directory.position
-FROM buckets CROSS JOIN block_directory directory
-WHERE directory.bucket = buckets.bucket AND directory.series_id = :series AND directory.position < :end
-ORDER BY directory.bucket, directory.position
+{_BLOCKS_OF_BUCKETS}
 """
-"""The buckets that there are, found one by one in the directory, and a channel's blocks in each."""
-
-
+"""The same of many: those that there are are found one by one in the directory."""
+FEW_BUCKETS = 128
+"""Eleven years."""
 BODIES_AT_ONCE = 16
 """Blocks that are read with one query: more than a year of a channel."""
 NO_POSITION = -1
@@ -186,7 +196,8 @@ class AttachedReader:
             "series": series_id,
             "end": position_of(upto_sequence + 1, 0),
         }
-        found: Any = self._connection.execute(BUCKETS, bounds).fetchall()
+        query = EVERY_BUCKET if last_bucket - first_bucket < FEW_BUCKETS else BUCKETS_THERE_ARE
+        found: Any = self._connection.execute(query, bounds).fetchall()
         read = self._blocks(datasource, channel, found)
         for bucket, of_bucket in groupby(read, key=itemgetter(0)):
             yield bucket, [block for _, block in of_bucket]
