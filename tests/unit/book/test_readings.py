@@ -23,13 +23,16 @@ from tests.support.metered_book import (
     reason_of,
     wire,
 )
+from tests.support.segments import block
 
 from tallybook_client import readings_stream
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.attached import MessageRow, SeriesName
 from tallybook_server.journal.interface import Journal
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.writer import ROW_BYTES, Parcel
 
 START_US = 1_735_689_600_000_000
 """2025-01-01."""
@@ -391,3 +394,21 @@ def test_more_acknowledgements_than_a_call_takes(book: MeteredBook) -> None:
     assert len(book.page("acknowledge", message_ids=["msg_1"] * most).unknown_ids) == 1
     with pytest.raises(Fault, match=f"at most {most}"):
         book.page("acknowledge", message_ids=["msg_1"] * (most + 1))
+
+
+def test_of_very_many_refused_deliveries_the_first_are_shown(
+    book: MeteredBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED_DELIVERIES_MAX", 2)
+    for count in (2, 3):
+        wrong = [delivery(f"x{number}", DAY[:1]) for number in range(count)]
+        (answer,) = book.ingest(message([delivery("m1", DAY), *wrong], configuration("m1")))
+        assert answer.result.refused_delivery_count == count
+        assert [each.index for each in answer.result.refused_deliveries] == [1, 2]
+
+
+def test_what_waits_is_measured_in_rows_or_in_bytes() -> None:
+    """Many small blocks and one large message wait alike."""
+    small = Parcel([block(SeriesName("m1", "load", 0), 0, b"1")] * 40)
+    large = Parcel(messages=[MessageRow("m1", bytes(40 * ROW_BYTES))])
+    assert (small.row_count, large.row_count) == (40, 40)
