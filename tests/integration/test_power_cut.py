@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.support.power_cut import Recording, any_part, cuts, nothing
-from tests.support.segments import PARTITION_COUNT, body_of, fill, segment
+from tests.support.segments import PARTITION_COUNT, attached, body_of, fill, segment
 from tests.support.watched_files import watched_files
 
 from tallybook_server.journal.interface import Journal, JournalError
@@ -33,14 +33,20 @@ def state_of(journal: Journal) -> State:
     parts = [
         (part.sequence, part.name, journal.snapshot_part(part.sequence, part.name)) for part in journal.snapshot_parts()
     ]
-    return journal.last_sequence, list(journal.read()), journal.catalog_versions(), parts
+    upto = journal.last_sequence
+    summaries = [journal.attached_summary(sequence) for sequence in range(1, upto + 1)]
+    blocks = [list(journal.blocks(f"meter {number}", "load", -9, 9, upto)) for number in range(upto + 1)]
+    values = list(journal.billing_values("meter 0", "BILLING", 0, 10_000, upto))
+    beside = summaries, blocks, values, list(journal.billing_messages(0))
+    return upto, list(journal.read()), journal.catalog_versions(), parts, beside
 
 
 def steps(chance: random.Random) -> Iterator[Step]:
     """Each kind of write a book makes, appends most of all; the last is of more bytes than SQLite keeps in memory."""
     sequence = version = merged_upto = 0
     for number in range(STEP_COUNT):
-        kind = chance.choices(["append", "merge", "catalogue", "snapshot", "drop"], [12, 2, 2, 2, 1])[0]
+        kinds = ["append", "readings", "merge", "catalogue", "snapshot", "drop", "acknowledge"]
+        kind = chance.choices(kinds, [8, 6, 2, 2, 2, 1, 2])[0]
         if kind == "merge" and sequence - merged_upto >= 2:
             first, merged_upto = merged_upto + 1, sequence
             yield merge(first, sequence)
@@ -51,6 +57,11 @@ def steps(chance: random.Random) -> Iterator[Step]:
             yield put_snapshot_part(sequence, body_of(-number, chance.choice([10, 100_000])))
         elif kind == "drop":
             yield drop_snapshots(sequence)
+        elif kind == "acknowledge":
+            yield acknowledge_the_first
+        elif kind == "readings":
+            sequence += 1
+            yield append_readings(sequence, version, chance.choices([100, 3_000, 50_000], [8, 8, 2])[0])
         else:
             sequence += 1
             yield append(sequence, version, chance.choices([100, 3_000, 50_000, 200_000], [8, 8, 4, 1])[0])
@@ -60,6 +71,18 @@ def steps(chance: random.Random) -> Iterator[Step]:
 def append(sequence: int, version: int, size_bytes: int) -> Step:
     appended = segment(sequence, body_of(sequence, size_bytes), catalog_version=version)
     return lambda journal: journal.append(sequence - 1, appended)
+
+
+def append_readings(sequence: int, version: int, size_bytes: int) -> Step:
+    """Readings, values of BILLING channels and a message, beside a few events."""
+    appended, beside = segment(sequence, catalog_version=version), attached(sequence, size_bytes)
+    return lambda journal: journal.append(sequence - 1, appended, beside)
+
+
+def acknowledge_the_first(journal: Journal) -> object:
+    """Of the messages in the outbox, if there are any."""
+    waiting = next(iter(list(journal.billing_messages(0))), None)
+    return journal.acknowledge([] if waiting is None else [waiting.message_id])
 
 
 def merge(first: int, last: int) -> Step:

@@ -7,6 +7,14 @@ import zlib
 from dataclasses import replace
 from typing import Any
 
+from tallybook_server.journal.attached import (
+    Attached,
+    BillingValueRow,
+    MessageRow,
+    ReadingBlock,
+    SeriesName,
+    block_crc32,
+)
 from tallybook_server.journal.interface import Journal, Segment, SegmentHeader
 
 PARTITION_COUNT = 4
@@ -47,3 +55,27 @@ def fill(journal: Journal, count: int, size_bytes: int = 100) -> list[Segment]:
     for appended in segments:
         journal.append(appended.first_sequence - 1, appended)
     return segments
+
+
+def attached(sequence: int, size_bytes: int = 100) -> Attached:
+    """What a commit stores beside its segment: blocks of two meters and three buckets, two values and a message."""
+    series = [SeriesName(f"meter {number}", "load", number % PARTITION_COUNT) for number in (1, sequence)]
+    billing = SeriesName("meter 0", "BILLING", 0)
+    return Attached(
+        5_000 + sequence,
+        [
+            block(name, bucket, body_of(100 * sequence + 10 * index + bucket, size_bytes))
+            for index, name in enumerate(series)
+            for bucket in (-1, 0, 2)
+        ],
+        [
+            BillingValueRow(billing, 1_000 + end, 500 * (sequence % 2), 0, body_of(sequence + end, 50))
+            for end in (0, sequence)
+        ],
+        [MessageRow("meter 0", body_of(-sequence, size_bytes))],
+    )
+
+
+def block(series: SeriesName, bucket: int, body: bytes) -> ReadingBlock:
+    """A block with its checksum."""
+    return ReadingBlock(series, bucket, len(body), body, block_crc32(series.datasource, series.channel, bucket, body))

@@ -1,0 +1,171 @@
+"""Laws of stored readings: of each timestamp the last delivery counts, every one is kept, and pages show each once.
+
+The other side is a dict: timestamp -> what was delivered for it, in order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.metered_book import QUARTER_US, MeteredBook, Row, delivery, message
+
+from tallybook_engine.determinants.blocks import BUCKET_US, Delivered, bucket_count, decode_block, encode_blocks
+from tallybook_engine.determinants.deliveries import Wanted, overlaid
+from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes, labels_between
+from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.journal.sqlite import SqliteJournal
+
+START_US = 63 * BUCKET_US
+"""Timestamps lie around the edges of buckets."""
+INT64 = st.integers(-(2**63), 2**63 - 1)
+STATUSES = ("measured", "estimated", "questionable")
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[Row]:
+    """Some rows on a grid of quarter hours over three buckets, most of them near one another."""
+    first = draw(st.integers(-100, 6_200))
+    places = draw(st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True))
+    stride = draw(st.sampled_from([1, 1, 75]))
+    return [
+        Row(
+            START_US + (first + place * stride) * QUARTER_US,
+            draw(st.integers(-1_000, 10**12)),
+            draw(st.sampled_from(STATUSES)),
+        )
+        for place in sorted(places)
+    ]
+
+
+Kept = dict[int, list[tuple[int, Row]]]
+"""Timestamp -> (sequence, row) of each delivery, in order."""
+
+
+def shown(page: Any) -> list[tuple[int, str, str, int, bool]]:
+    return [(each.time.ToMicroseconds(), each.value, each.quality, each.sequence, each.superseded) for each in page]
+
+
+def expected(kept: Kept, start_us: int, end_us: int, sequence: int, *, every: bool) -> list[Any]:
+    found = []
+    for time_us in sorted(kept):
+        there = [each for each in kept[time_us] if each[0] <= sequence]
+        for place, (at, row) in enumerate(there):
+            is_last = place == len(there) - 1
+            if start_us <= time_us < end_us and (every or is_last):
+                value = f"{row.value / 1000:.3f}".rstrip("0").rstrip(".") if row.value else "0"
+                found.append((time_us, value, row.status, at, not is_last))
+    return found
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_the_last_delivery_of_a_timestamp_counts_and_every_one_is_kept(data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.sqlite"
+        in_memory = data.draw(st.booleans())
+        book = MeteredBook(MemoryJournal() if in_memory else SqliteJournal.open(path))
+        kept: Kept = {}
+        for each in data.draw(st.lists(st.lists(deliveries(), min_size=1, max_size=3), min_size=1, max_size=5)):
+            result = book.deliver(*(delivery("m1", rows) for rows in each), delivery("m2", each[0]))
+            for rows in each:
+                for row in rows:
+                    kept.setdefault(row.time_us, []).append((result.sequence, row))
+            if not in_memory and data.draw(st.booleans()):
+                book.restart(SqliteJournal.open(path))
+        last = book.book.committed_sequence()
+        bounds = sorted(data.draw(st.tuples(*[st.sampled_from([*kept, START_US - 1, START_US + 99 * BUCKET_US])] * 2)))
+        sequence, every = data.draw(st.integers(1, last)), data.draw(st.booleans())
+        wanted: dict[str, Any] = {"datasource": "m1", "channel": "load", "include_superseded": every}
+        wanted["start_time"], wanted["end_time"] = (
+            {"seconds": at // 10**6, "nanos": at % 10**6 * 1000} for at in bounds
+        )
+        page_size = data.draw(st.sampled_from([1, 3, 1_000]))
+
+        found = book.all_of("readings", "readings", as_of_sequence=sequence, page_size=page_size, **wanted)
+
+        assert shown(found) == expected(kept, *bounds, sequence, every=every)
+        book.close()
+
+
+def test_pages_never_skip_or_repeat_what_was_stored_before_page_one() -> None:
+    """Whatever is delivered between two pages, the list stands on the sequence of its first page."""
+    book = MeteredBook(MemoryJournal())
+    rows = [Row(START_US + place * QUARTER_US, place) for place in range(10)]
+    book.deliver(delivery("m1", rows))
+    wanted = {"datasource": "m1", "channel": "load", "page_size": 4}
+    first = book.list("readings", **wanted)
+    book.deliver(delivery("m1", [Row(row.time_us - QUARTER_US, 99) for row in rows]))
+    second = book.list("readings", page_token=first.next_page_token, **wanted)
+    third = book.list("readings", page_token=second.next_page_token, **wanted)
+    assert [each.value for page in (first, second, third) for each in page.readings] == [
+        "0",
+        *(f"0.00{place}" for place in range(1, 10)),
+    ]
+    assert third.next_page_token == ""
+    book.close()
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> Readings:
+    """Any columns that are readings."""
+    count = draw(st.integers(1, 60))
+    first = START_US + draw(st.integers(-(2**40), 2**40))
+    values = np.array(draw(st.lists(st.one_of(INT64, st.integers(0, 300)), min_size=count, max_size=count)), np.int64)
+    quality = np.array(draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)), np.uint8)
+    if draw(st.booleans()):
+        quality = np.sort(quality)
+    length = draw(st.sampled_from([1, QUARTER_US, 366 * 86_400_000_000]))
+    if draw(st.booleans()):
+        return Readings(RegularTimes(first, length, count), values, quality)
+    steps = draw(st.lists(st.integers(1, 2**34), min_size=count, max_size=count))
+    labels = first + np.cumsum(np.array(steps, np.int64))
+    if draw(st.booleans()):
+        return Readings(ListedTimes(labels, length), values, quality)
+    lengths = np.array(draw(st.lists(st.integers(1, 2**44), min_size=count, max_size=count)), np.int64)
+    return Readings(ListedTimes(labels, lengths), values, quality)
+
+
+def columns(found: Readings) -> tuple[list[int], ...]:
+    lengths = found.times.interval_us
+    return (
+        labels_between(found.times, 0, found.times.count).tolist(),
+        np.broadcast_to(np.asarray(lengths), found.times.count).tolist(),
+        found.values.tolist(),
+        found.quality.tolist(),
+    )
+
+
+@given(readings())
+def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> None:
+    blocks = list(encode_blocks(Delivered(delivered, STATUSES, "kWh", 7)))
+    assert len(blocks) == bucket_count(delivered.times)
+    opened = [decode_block(body) for _, _, body in blocks]
+    for (bucket, count, _), each in zip(blocks, opened, strict=True):
+        labels = labels_between(each.readings.times, 0, count)
+        assert (labels // BUCKET_US == bucket).all()
+        assert (each.statuses, each.unit, each.decimal_places) == (STATUSES, "kWh", 7)
+    joined = overlaid([each.readings for each in opened], Wanted("load", -(2**60), 2**60))
+    assert columns(joined) == columns(delivered)
+    if isinstance(delivered.times, RegularTimes) and delivered.times.count > 1:
+        assert joined.times == delivered.times
+
+
+def test_a_month_of_quarter_hours_takes_two_bytes_a_reading() -> None:
+    values = np.random.default_rng(1).integers(0, 60_000, 2_976)
+    delivered = Readings(RegularTimes(START_US, QUARTER_US, 2_976), values, np.zeros(2_976, np.uint8))
+    [(_, _, body)] = encode_blocks(Delivered(delivered, STATUSES, "kWh", 3))
+    assert len(body) < 2 * 2_976 + 100
+
+
+def test_messages_sent_at_once_are_stored_in_their_order() -> None:
+    book = MeteredBook(MemoryJournal())
+    answers = book.ingest(*(message([delivery("m1", [Row(START_US, place)])]) for place in range(20)))
+    assert [answer.result.stored_count for answer in answers] == [1] * 20
+    (current,) = book.all_of("readings", "readings", datasource="m1", channel="load")
+    assert current.value == "0.019"
+    book.close()

@@ -1,0 +1,393 @@
+"""Readings in a book: refused deliveries, commits that fail, restarts, calculations that are stored or are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from tests.support.faulty_journal import FaultyJournal, Outcome
+from tests.support.metered_book import (
+    NOW_US,
+    QUARTER_US,
+    MeteredBook,
+    Row,
+    configuration,
+    delivery,
+    message,
+    reason_of,
+    wire,
+)
+
+from tallybook_client import readings_stream
+from tallybook_server import limits
+from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.interface import Journal
+from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.journal.sqlite import SqliteJournal
+
+START_US = 1_735_689_600_000_000
+"""2025-01-01."""
+DAY = [Row(START_US + QUARTER_US * (place + 1), 100 + place) for place in range(96)]
+Open = Callable[[Journal], MeteredBook]
+
+
+@pytest.fixture
+def open_on() -> Iterator[Open]:
+    opened: list[MeteredBook] = []
+
+    def on(journal: Journal) -> MeteredBook:
+        opened.append(MeteredBook(journal))
+        return opened[-1]
+
+    yield on
+    for book in opened:
+        book.close()
+
+
+@pytest.fixture
+def book(open_on: Open) -> MeteredBook:
+    return open_on(MemoryJournal())
+
+
+def listed(book: MeteredBook, datasource: str = "m1", **fields: Any) -> list[Any]:
+    return book.all_of("readings", "readings", datasource=datasource, channel="load", **fields)
+
+
+def billing(datasource: str = "m1", **fields: Any) -> Any:
+    request = wire.BillingRequest(
+        datasource=datasource,
+        start_time={"seconds": START_US // 10**6},
+        end_time={"seconds": START_US // 10**6 + 86_400},
+        time_zone="UTC",
+        channels=[{"channel": "load", "kind": "INTERVAL"}, {"channel": "load", "kind": "PMAX"}],
+    )
+    configured = fields.pop("configuration", configuration(datasource))
+    return wire.CalculateDeterminantsRequest(billing_request=request, configuration=configured, **fields)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "words"),
+    [
+        (delivery("m9", DAY), "datasource", 'no datasource "m9"'),
+        (delivery("", DAY), "datasource", "1 to 255 bytes"),
+        (delivery("m1", DAY, channel="gas"), "deliveries.deliveries[1].readings.channel", 'no channel "gas"'),
+        (delivery("m1", DAY, unit="MWh"), "deliveries.deliveries[1].readings.unit", '"kWh"'),
+        (delivery("m1", DAY, decimal_places=4), "deliveries.deliveries[1].readings.decimal_places", "kept with 3"),
+        (delivery("m1", [*DAY[:2], DAY[1]]), "deliveries.deliveries[1].readings.listed_times", "stands twice"),
+        (delivery("m1", DAY[:2][::-1]), "deliveries.deliveries[1].readings.listed_times", "not sorted"),
+        (delivery("m1", [Row(START_US, 1, "guessed")]), "deliveries.deliveries[1].readings.statuses[0]", '"guessed"'),
+        (delivery("m1", [Row(-(2**55), 1)]), "deliveries.deliveries[1].readings", "1900-01-01"),
+    ],
+)
+def test_a_wrong_delivery_is_named_and_the_others_are_stored(
+    book: MeteredBook, wrong: Any, field: str, words: str
+) -> None:
+    (answer,) = book.ingest(message([delivery("m1", DAY[:5]), wrong, delivery("m2", DAY)], configuration("m1", "m2")))
+
+    result = answer.result
+    assert (result.stored_count, result.refused_delivery_count) == (5 + 96, 1)
+    (refused,) = result.refused_deliveries
+    assert (refused.index, refused.datasource, refused.channel) == (1, wrong.datasource, wrong.readings.channel)
+    assert (refused.fault.reason, refused.fault.field) == ("FIELD_INVALID", field)
+    assert words in refused.fault.message
+    assert len(listed(book)) == 5
+    assert len(listed(book, "m2")) == 96
+
+
+def test_a_message_of_refused_deliveries_takes_no_sequence(book: MeteredBook) -> None:
+    (answer,) = book.ingest(message([delivery("m9", DAY)], configuration("m1")))
+    assert (answer.result.sequence, answer.result.refused_delivery_count) == (0, 1)
+    assert book.journal.last_sequence == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (wire.IngestReadingsRequest(), "FIELD_INVALID"),
+        (wire.IngestReadingsRequest(arrow=b"no stream"), "ARROW_MALFORMED"),
+        (message([], wire.DeterminantsConfiguration(channel_classifiers=[{"id": "A"}])), "FIELD_INVALID"),
+    ],
+)
+def test_a_wrong_message_is_answered_with_a_status_and_the_stream_goes_on(
+    book: MeteredBook, wrong: Any, reason: str
+) -> None:
+    first, second, third = book.ingest(message([delivery("m1", DAY)]), wrong, message([delivery("m1", DAY[:1])]))
+    assert (first.result.stored_count, third.result.stored_count) == (96, 1)
+    assert reason_of(second.status) == reason
+
+
+def test_what_has_no_quality_is_left_out_and_counted(book: MeteredBook) -> None:
+    rows = [DAY[0], DAY[1]._replace(status=""), DAY[2]]
+    result = book.deliver(delivery("m1", rows))
+    assert (result.stored_count, result.ignored_count) == (2, 1)
+    assert [each.time.ToMicroseconds() for each in listed(book)] == [DAY[0].time_us, DAY[2].time_us]
+
+
+def test_too_many_readings_and_too_many_stretches(book: MeteredBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "READINGS_IN_BATCH_MAX", 100)
+    monkeypatch.setattr(limits, "BLOCKS_IN_BATCH_MAX", 3)
+    months = [Row(START_US + 40 * place * 86_400_000_000, 1) for place in range(4)]
+    fits, readings, blocks = book.ingest(
+        message([delivery("m1", DAY), delivery("m2", DAY[:4])]),
+        message([delivery("m1", DAY), delivery("m2", DAY[:5])]),
+        message([delivery("m1", months)]),
+    )
+    assert fits.result.stored_count == 100
+    assert reason_of(readings.status) == reason_of(blocks.status) == "TOO_MANY_READINGS"
+    (answer,) = book.ingest(message([delivery("m1", months[:3])]))
+    assert answer.result.stored_count == 3
+
+
+# Arrow
+
+
+def frame(**columns: Any) -> pl.DataFrame:
+    found = {
+        "datasource": ["m1", "m2", "m1", "m2"],
+        "channel": ["load"] * 4,
+        "time": pl.Series([START_US, START_US, START_US + QUARTER_US, START_US + QUARTER_US]).cast(
+            pl.Datetime("us", "UTC")
+        ),
+        "value": pl.Series(["1.5", "2.25", "0.001", "-3"]).cast(pl.Decimal(38, 3)),
+        "quality": ["measured", "estimated", "measured", None],
+    }
+    return pl.DataFrame({**found, **columns})
+
+
+def arrow(of: pl.DataFrame) -> Any:
+    configured = configuration("m1", "m2", interval={"seconds": 900})
+    return wire.IngestReadingsRequest(configuration=configured, arrow=readings_stream(of, with_datasource=True))
+
+
+def test_an_arrow_stream_holds_channels_of_many_datasources(book: MeteredBook) -> None:
+    (answer,) = book.ingest(arrow(frame()))
+    assert (answer.result.stored_count, answer.result.ignored_count) == (3, 1)
+    assert [(each.value, each.quality) for each in listed(book)] == [("1.5", "measured"), ("0.001", "measured")]
+    assert [(each.value, each.quality) for each in listed(book, "m2")] == [("2.25", "estimated")]
+
+
+def test_a_wrong_channel_of_an_arrow_stream_is_refused_alone(book: MeteredBook) -> None:
+    fine = pl.Series(["1.5", "2.0001", "0.001", "-3"]).cast(pl.Decimal(38, 4))
+    (answer,) = book.ingest(arrow(frame(value=fine)))
+    (refused,) = answer.result.refused_deliveries
+    assert (refused.index, refused.datasource, refused.channel) == (1, "m2", "load")
+    assert "more than the channel's 3 decimals" in refused.fault.message
+    assert len(listed(book)) == 2
+
+
+def test_floats_are_refused_and_so_nan_cannot_be_sent(book: MeteredBook) -> None:
+    message = arrow(frame())
+    table = pa.ipc.open_stream(message.arrow).read_all()
+    column = table.column_names.index("value")
+    floats = table.set_column(column, "value", pa.array([1.5, float("nan"), 0.0, 1.0]))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, floats.schema) as writer:
+        writer.write_table(floats)
+    message.arrow = sink.getvalue().to_pybytes()
+    (answer,) = book.ingest(message)
+    assert reason_of(answer.status) == "ARROW_COLUMN_TYPE"
+    assert "not exact" in answer.status.message
+
+
+# Commits
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [(Outcome.FAILED, "COMMIT_FAILED"), (Outcome.FULL, "DISK_FULL"), (Outcome.UNKNOWN_LOST, "COMMIT_FAILED")],
+)
+def test_a_failed_commit_stores_nothing_and_its_callers_send_again(
+    open_on: Open, outcome: Outcome, reason: str
+) -> None:
+    book = open_on(FaultyJournal(MemoryJournal(), [outcome, outcome]))
+    (failed,) = book.ingest(message([delivery("m1", DAY)]))
+    assert reason_of(failed.status) == reason
+    assert listed(book) == []
+    answer = book.calculate(billing(store=True, readings=[delivery("m1", DAY).readings]))
+    assert reason_of(answer.status) == reason
+    assert book.list("billing_messages").messages == []
+
+    assert book.deliver(delivery("m1", DAY)).sequence == 1
+    assert len(listed(book)) == 96
+
+
+def test_a_commit_that_was_written_without_being_confirmed_counts(open_on: Open) -> None:
+    book = open_on(FaultyJournal(MemoryJournal(), [Outcome.UNKNOWN_WRITTEN]))
+    assert book.deliver(delivery("m1", DAY)).sequence == 1
+    assert book.deliver(delivery("m1", DAY[:1])).sequence == 2
+    assert len(listed(book, include_superseded=True)) == 97
+
+
+def test_who_was_taken_over_stores_no_more(tmp_path: Path, open_on: Open) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal.open(path)) as own:
+        first = open_on(own)
+        first.deliver(delivery("m1", DAY))
+        second = open_on(SqliteJournal.open(path))
+        second.deliver(delivery("m1", DAY[:1]))
+        (refused,) = first.ingest(message([delivery("m1", DAY[:2])]))
+        assert reason_of(refused.status) == "COMMIT_FAILED"
+        with pytest.raises(Fault) as fault:
+            first.list("acknowledge", message_ids=["msg_0000000001000000"])
+        assert fault.value.code is ErrorCode.COMMIT_FAILED
+        assert len(listed(second, include_superseded=True)) == 97
+
+
+def test_a_book_of_readings_opens_again_merged_or_not(tmp_path: Path, open_on: Open) -> None:
+    path = tmp_path / "journal.sqlite"
+    book = open_on(SqliteJournal.open(path))
+    for row in DAY:
+        book.now_us += 1_000_000
+        book.deliver(delivery("m1", [row]))
+    before = listed(book)
+    assert [each.receipt_time.ToMicroseconds() for each in before] == [NOW_US + 10**6 * place for place in range(1, 97)]
+
+    book.book.tidy()
+    assert len(book.journal.headers()) < len(DAY)
+    assert listed(book) == before
+    book.now_us = NOW_US
+    book.restart(SqliteJournal.open(path))
+
+    assert listed(book) == before
+    assert book.deliver(delivery("m1", DAY[:1])).sequence == len(DAY) + 1
+    # The clock that went back is not believed.
+    assert listed(book)[0].receipt_time == before[-1].receipt_time
+
+
+def test_nothing_of_another_book_is_seen(open_on: Open) -> None:
+    mine, others = open_on(MemoryJournal()), open_on(MemoryJournal())
+    mine.deliver(delivery("m1", DAY))
+    stored = mine.calculate(billing(store=True)).result
+    assert listed(others) == []
+    assert others.list("billing_messages").messages == []
+    assert others.list("acknowledge", message_ids=[stored.message_id]).unknown_ids == [stored.message_id]
+    assert len(mine.list("billing_messages").messages) == 1
+
+
+# Calculations
+
+
+def values(book: MeteredBook, channel: str, **fields: Any) -> list[Any]:
+    return book.all_of("billing_readings", "readings", datasource="m1", billing_channel=channel, **fields)
+
+
+def test_a_stored_calculation_is_a_value_a_channel_and_one_message(book: MeteredBook) -> None:
+    book.deliver(delivery("m1", DAY))
+    result = book.calculate(billing(store=True)).result
+
+    assert (result.readings_sequence, result.stored_sequence) == (1, 2)
+    (value,) = values(book, "BILLING_ACTIVE_INTERVAL")
+    assert (
+        Decimal(value.value) == Decimal(result.determinants[0].value) == sum(Decimal(row.value) for row in DAY) / 1000
+    )
+    assert (value.unit, value.quality, value.sequence) == ("kWh", "measured", 2)
+    assert value.message_id == result.message_id
+    assert value.annotations["period_start"] == "2025-01-01T00:00:00Z"
+    (peak,) = values(book, "BILLING_ACTIVE_PMAX")
+    assert peak.annotations["pmax_start"] == "2025-01-01T23:45:00Z"
+    (sent,) = book.list("billing_messages").messages
+    assert (sent.message_id, sent.datasource) == (result.message_id, "m1")
+    assert '"BILLING_ACTIVE_PMAX"' in sent.document
+
+
+def test_the_last_calculation_of_a_period_counts_and_the_first_stays(book: MeteredBook) -> None:
+    for number in range(3):
+        book.deliver(delivery("m1", [row._replace(value=number) for row in DAY]))
+        book.calculate(billing(store=True))
+    assert [each.value for each in values(book, "BILLING_ACTIVE_INTERVAL")] == ["0.192"]
+    every = values(book, "BILLING_ACTIVE_INTERVAL", include_superseded=True, page_size=1)
+    assert [(each.value, each.superseded) for each in every] == [("0", True), ("0.096", True), ("0.192", False)]
+    as_of = values(book, "BILLING_ACTIVE_INTERVAL", as_of_sequence=2)
+    assert [each.value for each in as_of] == ["0"]
+    again = book.calculate(billing(as_of_sequence=3)).result
+    assert (again.determinants[0].value, again.readings_sequence, again.stored_sequence) == ("0.096", 3, 0)
+
+
+@pytest.mark.parametrize("rows", [[], [*DAY[:5], DAY[5]._replace(status="questionable")]])
+def test_a_cancelled_calculation_stores_nothing(book: MeteredBook, rows: list[Row]) -> None:
+    book.deliver(delivery("m1", rows or [Row(START_US, 1)]))
+    answer = book.calculate(billing(store=True))
+    (cause, *_) = answer.cancellation.causes
+    assert cause.channel == "load"
+    assert book.journal.last_sequence == 1
+    assert book.list("billing_messages").messages == []
+    assert values(book, "BILLING_ACTIVE_INTERVAL") == []
+
+
+def test_a_channel_that_is_configured_anew_does_not_misread_what_is_stored(book: MeteredBook) -> None:
+    book.deliver(delivery("m1", DAY))
+    for changed in ({"unit": "MWh"}, {"decimal_places": 2}):
+        answer = book.calculate(billing(configuration=configuration("m1", **changed)))
+        assert reason_of(answer.status) == "STORED_READINGS_DO_NOT_FIT"
+    finer = book.calculate(billing(configuration=configuration("m1", decimal_places=6))).result
+    assert finer.determinants[0].value == book.calculate(billing()).result.determinants[0].value
+
+
+def test_a_sequence_that_is_not_there_and_one_beside_readings_are_refused(book: MeteredBook) -> None:
+    book.deliver(delivery("m1", DAY))
+    assert reason_of(book.calculate(billing(as_of_sequence=2)).status) == "SEQUENCE_NOT_COMMITTED"
+    beside = billing(as_of_sequence=1, readings=[delivery("m1", DAY).readings])
+    assert reason_of(book.calculate(beside).status) == "FIELD_INVALID"
+    with pytest.raises(Fault) as fault:
+        listed(book, as_of_sequence=2)
+    assert fault.value.code is ErrorCode.SEQUENCE_NOT_COMMITTED
+
+
+def test_limits_of_what_a_calculation_takes(book: MeteredBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        book.deliver(delivery("m1", DAY))
+    monkeypatch.setattr(limits, "READINGS_IN_REQUEST_MAX", 96)
+    monkeypatch.setattr(limits, "SUPERSEDED_READINGS_MAX", 192)
+    assert book.calculate(billing()).result.determinants
+    monkeypatch.setattr(limits, "READINGS_IN_REQUEST_MAX", 95)
+    assert reason_of(book.calculate(billing()).status) == "TOO_MANY_READINGS"
+    monkeypatch.setattr(limits, "READINGS_IN_REQUEST_MAX", 96)
+    monkeypatch.setattr(limits, "SUPERSEDED_READINGS_MAX", 191)
+    assert reason_of(book.calculate(billing()).status) == "TOO_MANY_READINGS"
+
+
+# The outbox
+
+
+def test_the_outbox_is_read_page_by_page_and_survives_a_restart(tmp_path: Path, open_on: Open) -> None:
+    path = tmp_path / "journal.sqlite"
+    book = open_on(SqliteJournal.open(path))
+    readings = [delivery("m1", DAY).readings]
+    ids = [book.calculate(billing(store=True, readings=readings)).result.message_id for _ in range(5)]
+    assert [each.message_id for each in book.all_of("billing_messages", "messages", page_size=2)] == ids
+    assert book.list("acknowledge", message_ids=[ids[0], ids[2], ids[0]]).acknowledged_count == 2
+    book.restart(SqliteJournal.open(path))
+    answer = book.list("acknowledge", message_ids=[ids[0], "msg_1", "msg_ffffffffffffffff"])
+    assert answer.already_acknowledged_count == 1
+    assert list(answer.unknown_ids) == ["msg_1", "msg_ffffffffffffffff"]
+    left = [ids[1], ids[3], ids[4]]
+    assert [each.message_id for each in book.all_of("billing_messages", "messages", page_size=1)] == left
+
+
+def test_a_page_of_the_outbox_ends_where_its_documents_are_large(
+    book: MeteredBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = [delivery("m1", DAY).readings]
+    for _ in range(3):
+        book.calculate(billing(store=True, readings=readings))
+    (first, *_) = book.list("billing_messages").messages
+    monkeypatch.setattr(limits, "MESSAGES_BYTES_MAX", 2 * len(first.document))
+    assert len(book.list("billing_messages").messages) == 2
+    monkeypatch.setattr(limits, "MESSAGES_BYTES_MAX", 1)
+    assert len(book.all_of("billing_messages", "messages")) == 3
+
+
+def test_more_acknowledgements_than_a_call_takes(book: MeteredBook) -> None:
+    most = limits.ACKNOWLEDGED_MESSAGES_MAX
+    assert len(book.list("acknowledge", message_ids=["msg_1"] * most).unknown_ids) == 1
+    with pytest.raises(Fault, match=f"at most {most}"):
+        book.list("acknowledge", message_ids=["msg_1"] * (most + 1))

@@ -1,0 +1,184 @@
+"""What commits store beside their segments: the same tests for both journals, and what damage to a file is called."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.support.segments import PARTITION_COUNT, attached, segment
+
+from tallybook_server.journal.attached import Attached, StoredBlock, position_of
+from tallybook_server.journal.interface import DamagedJournal, Fenced, Journal, SequenceConflict
+from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.journal.sqlite import file as journal_file
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    opened: Journal = (
+        MemoryJournal(PARTITION_COUNT)
+        if request.param == "memory"
+        else SqliteJournal.open(tmp_path / "journal.sqlite", partition_count=PARTITION_COUNT)
+    )
+    yield opened
+    opened.close()
+
+
+def append(journal: Journal, sequence: int, beside: Attached | None) -> None:
+    journal.append(sequence - 1, segment(sequence), beside)
+
+
+def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(journal: Journal) -> None:
+    journal.claim()
+    stored = {sequence: attached(sequence) for sequence in (1, 2, 4)}
+    for sequence in range(1, 5):
+        append(journal, sequence, stored.get(sequence))
+
+    for upto in range(5):
+        expected = sorted(
+            (block.bucket, StoredBlock(position_of(sequence, row), block.body))
+            for sequence, each in stored.items()
+            for row, block in enumerate(each.blocks)
+            if sequence <= upto and block.series[:2] == ("meter 1", "load") and -1 <= block.bucket <= 1
+        )
+        found = journal.blocks("meter 1", "load", -1, 1, upto)
+        assert [(bucket, each) for bucket, blocks in found for each in blocks] == expected
+    assert list(journal.blocks("meter 9", "load", -9, 9, 4)) == []
+    assert list(journal.blocks("meter 1", "other", -9, 9, 4)) == []
+
+
+def test_a_commit_is_counted_and_its_receipt_is_known(journal: Journal) -> None:
+    journal.claim()
+    append(journal, 1, attached(1))
+    append(journal, 2, None)
+    assert journal.attached_summary(1) == attached(1).summary()
+    assert journal.attached_summary(2) is None
+    assert journal.receipt_times([1]) == {1: attached(1).receipt_time_us}
+
+
+def test_values_come_by_end_start_and_position(journal: Journal) -> None:
+    journal.claim()
+    for sequence in (1, 2):
+        append(journal, sequence, attached(sequence))
+    found = list(journal.billing_values("meter 0", "BILLING", 0, 10_000, 2))
+    assert found == sorted(found)
+    assert {each.position >> 24 for each in found} == {1, 2}
+    assert list(journal.billing_values("meter 0", "BILLING", 0, 10_000, 1)) == [
+        each for each in found if each.position >> 24 == 1
+    ]
+    assert list(journal.billing_values("meter 0", "BILLING", 10_000, 20_000, 2)) == []
+
+
+def test_messages_stay_until_they_are_acknowledged(journal: Journal) -> None:
+    journal.claim()
+    for sequence in (1, 2):
+        append(journal, sequence, attached(sequence))
+    every = list(journal.billing_messages(0))
+    first, second = (each.message_id for each in every)
+    assert [each.document for each in every] == [attached(1).messages[0].document, attached(2).messages[0].document]
+    assert list(journal.billing_messages(first)) == every[1:]
+
+    assert journal.acknowledge([second, 77, second]) == ([second], [], [77])
+    assert list(journal.billing_messages(0)) == every[:1]
+    assert journal.acknowledge([first, second]) == ([first], [second], [])
+    assert list(journal.billing_messages(0)) == []
+
+
+def test_a_refused_append_stores_nothing_beside_it_either(journal: Journal) -> None:
+    journal.claim()
+    append(journal, 1, attached(1))
+    with pytest.raises(SequenceConflict):
+        append(journal, 3, attached(3))
+    assert journal.attached_summary(3) is None
+    assert len(list(journal.billing_messages(0))) == 1
+    # What the refused commit named is named anew.
+    append(journal, 2, attached(3))
+    blocks = [each for _, found in journal.blocks("meter 3", "load", -9, 9, 2) for each in found]
+    assert blocks
+
+
+def test_who_has_no_claim_acknowledges_nothing(journal: Journal) -> None:
+    with pytest.raises(Fenced):
+        journal.acknowledge([1])
+
+
+def test_of_two_servers_on_a_file_only_the_later_stores_and_acknowledges(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with (
+        closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as first,
+        closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as second,
+    ):
+        first.claim()
+        append(first, 1, attached(1))
+        second.claim()
+        with pytest.raises(Fenced):
+            append(first, 2, attached(2))
+        with pytest.raises(Fenced):
+            first.acknowledge([position_of(1, 0)])
+        append(second, 2, attached(2))
+        assert second.acknowledge([position_of(1, 0)]).now == [position_of(1, 0)]
+        assert len(list(second.billing_messages(0))) == 1
+
+
+def test_a_journal_of_format_1_is_read_and_gets_its_tables_when_it_is_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    SqliteJournal.open(path, partition_count=PARTITION_COUNT).close()
+    tables = ("attached", "series", "block_directory", "block_bodies", "billing_values", "billing_messages", "outbox")
+    with closing(sqlite3.connect(path)) as connection:
+        for table in tables:
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    with closing(SqliteJournal.open(path, read_only=True)) as journal:
+        assert list(journal.blocks("meter 1", "load", -9, 9, 9)) == []
+        assert list(journal.billing_values("meter 1", "load", -9, 9, 9)) == []
+        assert list(journal.billing_messages(0)) == []
+        assert journal.attached_summary(1) is None
+    with closing(SqliteJournal.open(path)) as journal:
+        journal.claim()
+        append(journal, 1, attached(1))
+        assert len(list(journal.billing_messages(0))) == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (journal_file.FORMAT_VERSION,)
+
+
+def read_everything(journal: Journal) -> None:
+    for number in range(8):
+        list(journal.blocks(f"meter {number}", "load", -9, 9, 9))
+        list(journal.billing_values(f"meter {number}", "BILLING", 0, 10_000, 9))
+    list(journal.billing_messages(0))
+    journal.receipt_times([1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            "UPDATE block_bodies SET body = zeroblob(length(body))",
+            "the block that sequence 1 stored fails its checksum",
+        ),
+        ("DELETE FROM block_bodies", "the block that sequence 1 stored is missing"),
+        ("UPDATE block_directory SET bucket = bucket + 1", "fails its checksum"),
+        ("UPDATE series SET datasource = 'meter 7' WHERE datasource = 'meter 1'", "fails its checksum"),
+        ("UPDATE billing_values SET body = zeroblob(3)", "the value that sequence 1 stored fails its checksum"),
+        ("UPDATE billing_messages SET document = zeroblob(3)", "is missing or fails its checksum"),
+        ("DELETE FROM billing_messages", "is missing or fails its checksum"),
+        ("UPDATE attached SET receipt_time_us = 7", "fails its checksum"),
+        ("DELETE FROM attached", "the row of sequence 1 is missing"),
+    ],
+)
+def test_damage_is_named_and_never_answered(tmp_path: Path, damage: str, words: str) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as journal:
+        journal.claim()
+        append(journal, 1, attached(1))
+        read_everything(journal)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    with closing(SqliteJournal.open(path)) as journal, pytest.raises(DamagedJournal, match=words):
+        read_everything(journal)
