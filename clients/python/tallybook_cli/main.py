@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "quote": "Price a quantity by a plan file, without a server.",
     "determinants": "Compute billing determinants of a meter's readings.",
     "holidays": "Write a country's public holidays down as a catalogue file.",
+    "readings": "List stored readings of meters.",
+    "billing": "Read the outbox of billing messages, and stored determinants.",
     "events": "List stored events.",
     "usage": "Show running totals.",
     "charges": "Show charge lines.",
