@@ -64,7 +64,7 @@ def command(
     REQUEST is YAML or JSON of the contract's CalculateDeterminantsRequest: the billing request and its configuration.
     Readings are files of NEM12, NEM13 or Green Button, also packed, whose channels bear the names that the file gives
     them (docs/readings.md); or CSV or Parquet files with the columns time and value, and channel and quality where
-    wanted. Nothing is stored.
+    wanted. Without files they are those of the server's book. Nothing is stored, unless REQUEST says so.
 
     \b
     Example:
