@@ -10,9 +10,9 @@ import numpy as np
 
 from tallybook_engine.determinants.blocks import Delivered, bucket_of, decode_block
 from tallybook_engine.determinants.deliveries import (
+    Fitting,
     StoredReadingsFault,
     Wanted,
-    fitted,
     last_of_each,
     overlaid,
     wanted_readings,
@@ -56,19 +56,8 @@ def load_readings(
     found: dict[str, Readings] = {}
     left, raw_left = limits.READINGS_IN_REQUEST_MAX, limits.SUPERSEDED_READINGS_MAX
     for wanted in wanted_readings(request, configuration):
-        classifier = configuration.classifiers[wanted.channel]
-        deliveries = []
-        for block in _blocks(journal, request.datasource, wanted, sequence):
-            delivered = decode_block(block.body)
-            raw_left -= delivered.readings.times.count
-            if raw_left < 0:
-                raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
-            try:
-                deliveries.append(fitted(delivered, classifier, configuration.quality))
-            except StoredReadingsFault as fault:
-                raise _does_not_fit(request.datasource, wanted.channel, fault) from None
-        readings = overlaid(deliveries, wanted)
-        left -= readings.times.count
+        readings, raw_count = load_channel(journal, request.datasource, wanted, configuration, sequence, raw_left)
+        left, raw_left = left - readings.times.count, raw_left - raw_count
         if left < 0:
             raise _too_many(limits.READINGS_IN_REQUEST_MAX, "readings")
         if readings.times.count:
@@ -76,11 +65,30 @@ def load_readings(
     return found
 
 
-def _blocks(journal: Journal, datasource: str, wanted: Wanted, sequence: int) -> Iterator[StoredBlock]:
-    """Blocks around the wanted time, oldest delivery first within each bucket."""
+def load_channel(
+    journal: Journal,
+    datasource: str,
+    wanted: Wanted,
+    configuration: BillingConfiguration,
+    sequence: int,
+    raw_max: int = limits.SUPERSEDED_READINGS_MAX,
+) -> tuple[Readings, int]:
+    """(the current readings of one channel as of a sequence, how many deliveries of readings it took). Raises Fault."""
+    fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
+    deliveries = []
+    raw_count = 0
     for _, blocks in journal.blocks(datasource, wanted.channel, *buckets, sequence):
-        yield from blocks
+        for block in blocks:
+            delivered = decode_block(block.body)
+            raw_count += delivered.readings.times.count
+            if raw_count > raw_max:
+                raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
+            try:
+                deliveries.append(fitting.fitted(delivered))
+            except StoredReadingsFault as fault:
+                raise _does_not_fit(datasource, wanted.channel, fault) from None
+    return overlaid(deliveries, wanted), raw_count
 
 
 def list_readings(

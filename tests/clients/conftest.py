@@ -62,6 +62,8 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
     def StreamingApplyCatalog(self, request_iterator, context):  # noqa: N802
         return self._answer(list(request_iterator), context)
 
+    IngestReadings = StreamingIngestEvents
+
     def ReprocessEvents(self, request, context):  # noqa: N802
         self.requests.append(ingest_pb2.ReprocessEventsRequest.FromString(request.SerializeToString()))
         for answer in self.answers.pop(0):

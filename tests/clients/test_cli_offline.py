@@ -51,10 +51,22 @@ def test_every_command_has_help_with_an_example(command, capsys):
     assert f"  tallybook {command} " in out
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("keys",)])
+GROUPS = {"keys": [], "readings": ["list", "import"], "billing": ["messages", "acknowledge", "readings"]}
+"""Commands of commands, with those that are asked for `--json` here."""
+
+
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS if name not in GROUPS])
 def test_every_command_speaks_json(command, capsys):
-    run([command, "--help"])
+    run([*command, "--help"])
     assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[group, name] for group, names in GROUPS.items() for name in names])
+def test_every_command_of_a_group_speaks_json_and_has_an_example(command, capsys):
+    run([*command, "--help"])
+    out = capsys.readouterr().out
+    assert "--json" in out
+    assert f"  tallybook {' '.join(command)}" in out
 
 
 def test_the_bare_command_is_its_help(capsys):

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tallybook.v1 import ingest_pb2
+from tallybook.v1 import determinants_pb2, ingest_pb2
 from tallybook_client import (
     WINDOW_BATCHES,
     Client,
@@ -279,3 +279,25 @@ def test_exceptional_rows_are_rows_of_the_frame(client, service):
     assert report.refused_count == 2
     assert report.unmatched_counts == {"NO_CUSTOMER": 2}
     assert report.costs.rows.dtype == np.int64
+
+
+def test_readings_are_sent_again_after_a_break_too(client, service, waits):
+    # Given a server that breaks the first stream after one answer
+    def break_once(requests, context, attempt):
+        for count, request in enumerate(requests):
+            if attempt == 1 and count:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
+            result = determinants_pb2.ReadingsBatchResult(sequence=attempt, stored_count=1)
+            yield determinants_pb2.IngestReadingsResponse(batch_number=request.batch_number, result=result)
+
+    service.on_stream = break_once
+    readings = determinants_pb2.ChannelReadings(channel="load")
+
+    answers = list(client.ingest_readings([[("m1", readings)]] * 5))
+
+    assert [(answer.batch_number, answer.sequence) for answer in answers] == [
+        (0, 1),
+        *((each, 2) for each in range(1, 5)),
+    ]
+    assert [request.batch_number for request in service.streams[1]] == [1, 2, 3, 4]
+    assert len(waits) == 1

@@ -15,8 +15,10 @@ HASHES = {
     "streaming": {"8b2cb19d8539b879", "9cc0ce3b5bb51613"},
     "unary": {"621b4b307c6896ed"},
     "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
+    "readings": {"8b375caf0b4cfe1f", "abf01b212aab4cdb", "e92b45de97acd321", "ef318693236f9320"},
 }
-"""Streams with one charge an event and with four; books opened from batches and from single events."""
+"""Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
+determinants of a month over gRPC, and the whole rule over a journal."""
 
 
 @pytest.mark.parametrize("name", HASHES)

@@ -46,10 +46,13 @@ def test_a_vector(channel: grpc.Channel, case: EnergyCase):
     assert outcome == run(case)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
-def test_a_vector_whose_readings_were_stored(channel: grpc.Channel, case: EnergyCase):
+@pytest.mark.parametrize(
+    ("number", "case"), [pytest.param(number, case, id=case.id) for number, case in enumerate(CASES)]
+)
+def test_a_vector_whose_readings_were_stored(channel: grpc.Channel, number: int, case: EnergyCase):
     """Each case under a datasource of its own, half of it delivered twice, and its answer stored."""
-    case = replace(case, request=replace(case.request, datasource=case.id))
+    datasource = f"{number} {case.id}"
+    case = replace(case, request=replace(case.request, datasource=datasource))
     request = request_message(case)
     readings, request.store = list(request.readings), True
     del request.readings[:]
@@ -64,7 +67,7 @@ def test_a_vector_whose_readings_were_stored(channel: grpc.Channel, case: Energy
     determinants = () if isinstance(outcome, Cancellation) else outcome.determinants
     stored = [
         stub.ListBillingReadings(
-            determinants_pb2.ListBillingReadingsRequest(datasource=case.id, billing_channel=name)
+            determinants_pb2.ListBillingReadingsRequest(datasource=datasource, billing_channel=name)
         ).readings
         for name in {each.billing_channel for each in determinants}
     ]

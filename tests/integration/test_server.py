@@ -23,6 +23,7 @@ from tallybook.v1 import ingest_pb2 as wire
 from tallybook.v1 import ingest_pb2_grpc
 from tallybook_server.app import SERVICES, App, StartError
 from tallybook_server.book import Book
+from tallybook_server.journal.attached import Attached
 from tallybook_server.journal.interface import Journal, Segment
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.keys import ApiKeys
@@ -141,9 +142,9 @@ class WatchedJournal(HeldJournal):
         super().__init__(journal)
         self.begun = threading.Event()
 
-    def append(self, expected_sequence: int, segment: Segment) -> None:
+    def append(self, expected_sequence: int, segment: Segment, attached: Attached | None = None) -> None:
         self.begun.set()
-        super().append(expected_sequence, segment)
+        super().append(expected_sequence, segment, attached)
 
 
 def test_the_end_of_a_call_is_not_the_end_of_its_commit():

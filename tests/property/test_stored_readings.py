@@ -88,7 +88,7 @@ def test_the_last_delivery_of_a_timestamp_counts_and_every_one_is_kept(data: st.
 
         found = book.all_of("readings", "readings", as_of_sequence=sequence, page_size=page_size, **wanted)
 
-        assert shown(found) == expected(kept, *bounds, sequence, every=every)
+        assert shown(found) == expected(kept, bounds[0], bounds[1], sequence, every=every)
         book.close()
 
 
@@ -98,10 +98,10 @@ def test_pages_never_skip_or_repeat_what_was_stored_before_page_one() -> None:
     rows = [Row(START_US + place * QUARTER_US, place) for place in range(10)]
     book.deliver(delivery("m1", rows))
     wanted = {"datasource": "m1", "channel": "load", "page_size": 4}
-    first = book.list("readings", **wanted)
+    first = book.page("readings", **wanted)
     book.deliver(delivery("m1", [Row(row.time_us - QUARTER_US, 99) for row in rows]))
-    second = book.list("readings", page_token=first.next_page_token, **wanted)
-    third = book.list("readings", page_token=second.next_page_token, **wanted)
+    second = book.page("readings", page_token=first.next_page_token, **wanted)
+    third = book.page("readings", page_token=second.next_page_token, **wanted)
     assert [each.value for page in (first, second, third) for each in page.readings] == [
         "0",
         *(f"0.00{place}" for place in range(1, 10)),

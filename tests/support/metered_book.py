@@ -118,7 +118,7 @@ class MeteredBook:
         assert answer.WhichOneof("outcome") == "result", answer
         return answer.result
 
-    def list(self, method: str, **fields: Any) -> Any:
+    def page(self, method: str, **fields: Any) -> Any:
         """A page."""
         request = getattr(wire, f"{REQUESTS[method]}Request")(**fields)
         return getattr(stored_lists, method)(self.book, request)
@@ -128,7 +128,7 @@ class MeteredBook:
         found: list[Any] = []
         token = ""
         while True:
-            page = self.list(method, page_token=token, **fields)
+            page = self.page(method, page_token=token, **fields)
             found += getattr(page, field)
             token = page.next_page_token
             if not token:

@@ -45,7 +45,7 @@ def readings_of(
     """
     if not request.configuration.datasources:
         raise CommandError("readings in files need the datasource's configuration: in the request, or --catalog FILE")
-    datasource, asked = offline.datasource_of(request), offline.asked_channels(request)
+    asked, datasource = offline.asked_channels(request), offline.datasource_of(request)
     configuration = offline.configuration_of(request)
     frames: list[pl.DataFrame] = []
     reports: list[Report] = []

@@ -309,7 +309,7 @@ class Client:
         request = determinants_pb2.AcknowledgeBillingMessagesRequest(message_ids=message_ids)
         response = self._call(self._determinants.AcknowledgeBillingMessages, request)
         return Acknowledgement(
-            response.acknowledged_count, response.already_acknowledged_count, tuple(response.unknown_ids)
+            response.acknowledged_count, response.already_acknowledged_count, tuple(response.unknown_ids), response
         )
 
     # Totals
@@ -345,7 +345,9 @@ class Client:
         return self.calculate_determinants(determinants_request(billing_request, configuration, readings))
 
     def calculate_determinants(self, request: determinants_pb2.CalculateDeterminantsRequest) -> Determinants:
-        """The same for a request that is already a message."""
+        """The same for a request that is already a message; without readings those of the book are taken, and with
+        `store` the determinants are kept: the answer's message has `stored_sequence` and `message_id`.
+        """
         return Determinants.read(self._call(self._determinants.CalculateDeterminants, request).result)
 
     def stream_determinants(
@@ -353,8 +355,8 @@ class Client:
     ) -> Iterator[DeterminantsAnswer]:
         """Any number of billing requests, as `determinants_request` makes them; yields the answer to each, in order.
 
-        What is wrong with one is its answer. Requests are taken as the server keeps up. A broken connection raises;
-        nothing is stored, so the requests that are not answered may be sent again.
+        What is wrong with one is its answer. Requests are taken as the server keeps up. A broken connection raises; the
+        requests that are not answered may be sent again, and one with `store` may then be stored twice.
         """
         numbered = (
             determinants_pb2.StreamingCalculateDeterminantsRequest(request_number=number, request=request)

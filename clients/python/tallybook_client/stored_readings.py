@@ -83,6 +83,7 @@ class StoredReading:
     receipt_time: datetime
     superseded: bool
     """Whether a later delivery of the same timestamp has replaced it."""
+    message: determinants_pb2.StoredReading = field(repr=False, compare=False)
 
     @classmethod
     def read(cls, message: determinants_pb2.StoredReading) -> StoredReading:
@@ -96,6 +97,7 @@ class StoredReading:
             message.sequence,
             to_datetime(message.receipt_time),
             message.superseded,
+            message,
         )
 
 
@@ -115,6 +117,7 @@ class BillingReading:
     message_id: str
     superseded: bool
     """Whether a later calculation of the same period has replaced it."""
+    message: determinants_pb2.BillingReading = field(repr=False, compare=False)
 
     @classmethod
     def read(cls, message: determinants_pb2.BillingReading) -> BillingReading:
@@ -130,6 +133,7 @@ class BillingReading:
             message.sequence,
             message.message_id,
             message.superseded,
+            message,
         )
 
 
@@ -143,6 +147,7 @@ class BillingMessage:
     """JSON, exactly as it was stored: one object, keyed by datasource."""
     sequence: int
     storage_time: datetime
+    message: determinants_pb2.BillingMessage = field(repr=False, compare=False)
 
     @classmethod
     def read(cls, message: determinants_pb2.BillingMessage) -> BillingMessage:
@@ -153,6 +158,7 @@ class BillingMessage:
             message.document,
             message.sequence,
             to_datetime(message.storage_time),
+            message,
         )
 
 
@@ -163,6 +169,7 @@ class Acknowledgement:
     acknowledged_count: int
     already_acknowledged_count: int
     unknown_ids: tuple[str, ...]
+    message: determinants_pb2.AcknowledgeBillingMessagesResponse = field(repr=False, compare=False)
 
 
 def readings_requests(

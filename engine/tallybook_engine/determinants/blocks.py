@@ -24,14 +24,13 @@ from tallybook_engine.determinants.readings import (
     RegularTimes,
     Times,
     label_of,
-    row_positions,
 )
 
 FORMAT_VERSION = 1
 BUCKET_US = 32 * DAY_US
 """Blocks are cut where timestamps pass a multiple of this since the epoch."""
 
-_HEADER = struct.Struct("<BBBBBBHHIqqqq")
+_HEADER = struct.Struct("<BBBBBBHIIqqqq")
 _LENGTH = struct.Struct("<H")
 _MASK = 2**64 - 1
 _WIDTHS: dict[int, Any] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
@@ -72,14 +71,13 @@ def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
     """(bucket, number of readings, body) of each block of a delivery, in order of time."""
     readings = delivered.readings
     times = readings.times
-    names = _names(delivered.statuses)
+    status_names = _names(delivered.statuses)
     unit = delivered.unit.encode()
     for bucket, first, end in _stretches(times):
         first_label, label_base, label_width, labels = _label_column(times, first, end)
         length_base, length_width, lengths = _length_column(times, first, end)
         value_base, value_width, values = _narrowed(readings.values[first:end])
         code_kind, codes = _codes(readings.quality[first:end])
-        status_count, status_names = names
         header = _HEADER.pack(
             FORMAT_VERSION,
             delivered.decimal_places,
@@ -87,8 +85,8 @@ def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
             label_width,
             length_width,
             code_kind,
-            status_count,
             len(unit),
+            len(status_names),
             end - first,
             value_base,
             first_label,
@@ -107,8 +105,8 @@ def decode_block(body: bytes) -> Delivered:
         label_width,
         length_width,
         code_kind,
-        status_count,
         unit_bytes,
+        names_bytes,
         count,
         value_base,
         first_label,
@@ -120,7 +118,8 @@ def decode_block(body: bytes) -> Delivered:
     at = _HEADER.size
     unit = body[at : at + unit_bytes].decode()
     at += unit_bytes
-    statuses, at = _read_names(body, at, status_count)
+    statuses = _read_names(body[at : at + names_bytes])
+    at += names_bytes
     values = _widened(body, at, value_width, count, value_base)
     at += value_width * count
     step_count = max(0, count - 1)
@@ -149,7 +148,8 @@ def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:
         yield first, 0, times.count
         return
     if isinstance(times, RegularTimes) and last - first < times.count:
-        edges = row_positions(times, np.arange(first + 1, last + 1, dtype=np.int64) * BUCKET_US).tolist()
+        # Mostly one or two: quicker one by one than as an array.
+        edges = [-((times.first_us - edge * BUCKET_US) // times.interval_us) for edge in range(first + 1, last + 1)]
         buckets = list(range(first, last + 1))
     else:
         labels = _all_labels(times)
@@ -186,7 +186,7 @@ def _narrowed(column: NDArray[np.int64]) -> tuple[int, int, bytes]:
     """(smallest value, bytes a value, what each has above it)."""
     if len(column) == 0:
         return 0, 0, b""
-    base, most = int(column.min()), int(column.max())
+    base, most = int(np.minimum.reduce(column)), int(np.maximum.reduce(column))
     span = most - base
     if span == 0:
         return base, 0, b""
@@ -208,9 +208,10 @@ def _lengths(body: bytes, at: int, width: int, count: int, base: int) -> int | N
 
 
 def _codes(codes: NDArray[np.uint8]) -> tuple[int, bytes]:
-    first = codes[0]
-    if (codes == first).all():
-        return _ONE_STATUS, bytes((int(first),))
+    first = codes[:1].tobytes()
+    # Memory against memory: a comparison, and no array made of it.
+    if codes.tobytes() == first * len(codes):
+        return _ONE_STATUS, first
     ends = np.append(np.flatnonzero(codes[1:] != codes[:-1]) + 1, len(codes))
     if len(ends) * _RUN_BYTES >= len(codes):
         return _STATUS_EACH, codes.tobytes()
@@ -230,16 +231,18 @@ def _read_codes(body: bytes, at: int, kind: int, count: int) -> NDArray[np.uint8
 
 
 @lru_cache(maxsize=1_024)
-def _names(statuses: Sequence[str]) -> tuple[int, bytes]:
+def _names(statuses: Sequence[str]) -> bytes:
     encoded = [name.encode() for name in statuses]
-    return len(encoded), b"".join(_LENGTH.pack(len(name)) + name for name in encoded)
+    return b"".join(_LENGTH.pack(len(name)) + name for name in encoded)
 
 
-def _read_names(body: bytes, at: int, count: int) -> tuple[tuple[str, ...], int]:
+@lru_cache(maxsize=1_024)
+def _read_names(encoded: bytes) -> tuple[str, ...]:
     names = []
-    for _ in range(count):
-        (length,) = _LENGTH.unpack_from(body, at)
+    at = 0
+    while at < len(encoded):
+        (length,) = _LENGTH.unpack_from(encoded, at)
         at += _LENGTH.size
-        names.append(body[at : at + length].decode())
+        names.append(encoded[at : at + length].decode())
         at += length
-    return tuple(names), at
+    return tuple(names)

@@ -59,48 +59,60 @@ def wanted_readings(request: BillingRequest, configuration: BillingConfiguration
     return wanted
 
 
-def fitted(delivered: Delivered, classifier: ChannelClassifier, table: QualityTable) -> Readings:
-    """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others."""
-    if delivered.unit != classifier.unit:
-        raise StoredReadingsFault(
-            f"its readings are stored in {delivered.unit!r}, and its classifier {classifier.id!r} says "
-            f"{classifier.unit!r}: deliver them anew, or let the classifier be"
-        )
-    places = classifier.decimal_places - delivered.decimal_places
-    if places < 0:
-        raise StoredReadingsFault(
-            f"its readings are stored with {delivered.decimal_places} decimals, and its classifier {classifier.id!r} "
-            f"has {classifier.decimal_places}: give it as many"
-        )
-    readings = delivered.readings
-    values = readings.values
-    if places:
-        bound = _INT64_MAX // 10**places
-        if len(values) and (int(values.max()) > bound or int(values.min()) < -bound):
-            raise StoredReadingsFault("a value does not fit 64 bits with the classifier's decimals")
-        values = values * np.int64(10**places)
-    codes = _translated(readings.quality, delivered.statuses, table)
-    return Readings(readings.times, values, codes)
+class Fitting:
+    """How deliveries of one channel become its readings under what is configured of it now."""
+
+    def __init__(self, classifier: ChannelClassifier, table: QualityTable) -> None:
+        self._classifier = classifier
+        self._names = tuple(status.name for status in table.statuses)
+
+    def fitted(self, delivered: Delivered) -> Readings:
+        """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others."""
+        classifier = self._classifier
+        if delivered.unit != classifier.unit:
+            raise StoredReadingsFault(
+                f"its readings are stored in {delivered.unit!r}, and its classifier {classifier.id!r} says "
+                f"{classifier.unit!r}: deliver them anew, or let the classifier be"
+            )
+        places = classifier.decimal_places - delivered.decimal_places
+        if places < 0:
+            raise StoredReadingsFault(
+                f"its readings are stored with {delivered.decimal_places} decimals, and its classifier "
+                f"{classifier.id!r} has {classifier.decimal_places}: give it as many"
+            )
+        is_of_table = self._names[: len(delivered.statuses)] == delivered.statuses
+        if places == 0 and is_of_table:
+            return delivered.readings
+        readings = delivered.readings
+        codes = readings.quality if is_of_table else self._translated(readings.quality, delivered.statuses)
+        return Readings(readings.times, _scaled(readings.values, places), codes)
+
+    def _translated(self, codes: NDArray[np.uint8], statuses: Sequence[str]) -> NDArray[np.uint8]:
+        places = {name: code for code, name in enumerate(self._names)}
+        for code in np.unique(codes).tolist():
+            if statuses[code] not in places:
+                raise StoredReadingsFault(
+                    f"the quality table has no status {statuses[code]!r}, which a stored reading has"
+                )
+        return np.array([places.get(name, 0) for name in statuses], np.uint8)[codes]
 
 
-def _translated(codes: NDArray[np.uint8], statuses: Sequence[str], table: QualityTable) -> NDArray[np.uint8]:
-    names = [status.name for status in table.statuses]
-    if names[: len(statuses)] == list(statuses):
-        return codes
-    places = {name: code for code, name in enumerate(names)}
-    used = np.unique(codes).tolist()
-    for code in used:
-        if statuses[code] not in places:
-            raise StoredReadingsFault(f"the quality table has no status {statuses[code]!r}, which a stored reading has")
-    translation = np.array([places.get(name, 0) for name in statuses], np.uint8)
-    return translation[codes]
+def _scaled(values: NDArray[np.int64], places: int) -> NDArray[np.int64]:
+    bound = _INT64_MAX // 10**places
+    if len(values) and (int(values.max()) > bound or int(values.min()) < -bound):
+        raise StoredReadingsFault("a value does not fit 64 bits with the classifier's decimals")
+    return values * np.int64(10**places)
 
 
 def overlaid(deliveries: Iterable[Readings], wanted: Wanted) -> Readings:
-    """Deliveries of one channel, oldest first, as its readings between two timestamps."""
+    """Deliveries of one channel, oldest first and none empty, as its readings between two timestamps."""
     pieces = []
     for each in deliveries:
-        first, end = rows_between(each.times, wanted.first_us, wanted.last_us + 1)
+        times = each.times
+        if wanted.first_us <= label_of(times, 0) and label_of(times, times.count - 1) <= wanted.last_us:
+            pieces.append(each)
+            continue
+        first, end = rows_between(times, wanted.first_us, wanted.last_us + 1)
         if first < end:
             pieces.append(each if end - first == each.times.count else rows_of(each, first, end))
     if not pieces:

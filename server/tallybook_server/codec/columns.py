@@ -62,10 +62,10 @@ def check_packed(message: Any, path: str) -> None:
             raise field_invalid(f"{path}.{columns[unknown.field_number]}", "is not packed, as the contract has it")
 
 
-def integers(chunks: Sequence[bytes], path: str) -> NDArray[np.int64]:
-    """int64[n] of a packed column."""
-    # Arrays that may be written to are those that kernels are compiled for; one copy of a column is nothing.
-    data = bytearray().join(chunks)
+def integers(chunks: Sequence[bytes], path: str, *, writable: bool = True) -> NDArray[np.int64]:
+    """int64[n] of a packed column; one that is not `writable` is where it lies, if it can be."""
+    # Arrays that may be written to are those that kernels are compiled for.
+    data = chunks[0] if len(chunks) == 1 and not writable else bytearray().join(chunks)
     if len(data) % _LITTLE_ENDIAN.itemsize:
         raise field_invalid(path, "ends within a number")
     return np.frombuffer(data, dtype=_LITTLE_ENDIAN).astype(np.int64, copy=False)

@@ -176,7 +176,7 @@ def _delivery_of(message: Any, path: str) -> _Delivery:
 
     def read(classifier: ChannelClassifier, table: QualityTable) -> Readings:
         check_packed(channel, path)
-        values = integers(channel.values, f"{path}.values")
+        values = integers(channel.values, f"{path}.values", writable=False)
         return columns.read_channel(channel, path, values, classifier, table)
 
     count = sum(len(chunk) for chunk in channel.values) // 8

@@ -54,6 +54,8 @@ NEEDED_COLUMNS = ("channel", "time", "value", "quality")
 INTERVAL_COLUMN = "interval"
 COLUMNS = (*NEEDED_COLUMNS, INTERVAL_COLUMN)
 
+Codes = NDArray[np.int64] | NDArray[np.uint8]
+
 _INT64_MAX = 2**63 - 1
 
 
@@ -112,8 +114,8 @@ def read_channel(
     return readings_of(_times(message, path, len(values), classifier), scaled, codes, path)
 
 
-def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[np.int64]:
-    """int64[n] codes of the quality table, or NO_QUALITY."""
+def _codes(message: Any, path: str, count: int, table: QualityTable) -> Codes:
+    """uint8[n] codes of the quality table, or int64[n] where some are NO_QUALITY."""
     check_count(message.statuses, MAX_STATUSES, f"{path}.statuses")
     known = {status.name: code for code, status in enumerate(table.statuses)} | {"": NO_QUALITY}
     for index, name in enumerate(message.statuses):
@@ -123,7 +125,8 @@ def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[
     if not message.quality_codes and count:
         if len(translation) != 1:
             raise field_invalid(f"{path}.quality_codes", "may be left out only where statuses has one entry")
-        return np.full(count, translation[0])
+        code = int(translation[0])
+        return np.full(count, code, np.int64) if code == NO_QUALITY else np.full(count, code, np.uint8)
     codes = np.frombuffer(message.quality_codes, dtype=np.uint8)
     if len(codes) != count:
         raise field_invalid(f"{path}.quality_codes", f"has {len(codes)} codes beside {count} values")
@@ -132,15 +135,17 @@ def _codes(message: Any, path: str, count: int, table: QualityTable) -> NDArray[
         raise field_invalid(
             f"{path}.quality_codes", f"row {row} has code {codes[row]}; statuses has {len(translation)} entries"
         )
-    return translation[codes]
+    return (translation if NO_QUALITY in translation else translation.astype(np.uint8))[codes]
 
 
 def _scaled(values: NDArray[np.int64], places: int, path: str) -> NDArray[np.int64]:
     """Values with so many more decimals."""
+    if places == 0:
+        return values
     factor = 10**places
     if len(values) and (int(values.max()) > _INT64_MAX // factor or int(values.min()) < -(_INT64_MAX // factor)):
         raise field_invalid(path, "a value does not fit 64 bits with the channel's decimals")
-    return values * np.int64(factor) if places else values
+    return values * np.int64(factor)
 
 
 def _times(message: Any, path: str, count: int, classifier: ChannelClassifier) -> Times:
@@ -205,12 +210,15 @@ def _check_length(classifier: ChannelClassifier, length_us: int, path: str) -> N
         raise field_invalid(path, f"is {length_us} us where the classifier has intervals of {expected} us")
 
 
-def readings_of(times: Times, values: NDArray[np.int64], codes: NDArray[np.int64], path: str) -> Readings:
+def readings_of(times: Times, values: NDArray[np.int64], codes: Codes, path: str) -> Readings:
     """Readings without those of which no quality is known."""
     if times.count != len(values):
         raise field_invalid(path, f"has {times.count} timestamps beside {len(values)} values")
     if times.count and not (label_of(times, 0) >= TIME_MIN_US and label_of(times, times.count - 1) < TIME_END_US):
         raise field_invalid(path, "a timestamp is not from 1900-01-01 to 2999-12-31")
+    if codes.dtype == np.uint8:
+        # Each has a status.
+        return Readings(times, values, codes.view(np.uint8))
     kept = codes != NO_QUALITY
     if kept.all():
         return Readings(times, values, codes.astype(np.uint8))

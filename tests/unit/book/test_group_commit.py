@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from tests.support.faulty_journal import Outcome
 from tests.support.held_journal import HeldJournal
 from tests.support.ledger_view import difference, fold_view
+from tests.support.segments import block
 from tests.support.small_catalogue import catalogue, per_unit, used
 
 from tallybook_engine.ledger.outcomes import Status
 from tallybook_server import commits, writer
-from tallybook_server.errors import Fault
+from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.attached import MessageRow, SeriesName
 from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.writer import Parcel
 
 
 def statuses(answer) -> list[str]:
@@ -81,4 +87,67 @@ def test_a_commit_that_cannot_be_encoded_fails_in_its_turn(open_book, monkeypatc
     monkeypatch.setattr(writer, "segment_of", encode_but_the_second)
     answers = book.ingest_held(journal, [used("a")], [used("b"), used("c")], [used("d")])
     assert [statuses(each)[0] for each in answers] == ["STORED", "COMMIT_FAILED", "COMMIT_FAILED"]
+
+
+METER = SeriesName("meter 1", "load", 0)
+
+
+def parcel(number: int) -> Parcel:
+    """A block of readings and a message."""
+    return Parcel([block(METER, 0, b"%d" % number)], [], [MessageRow("meter 1", b"{}")])
+
+
+def mixed(book, journal: HeldJournal, first: str = "a") -> list[Any]:
+    """An event whose commit waits on its way; behind it an event, a parcel, an event and another parcel."""
+
+    async def send_all() -> list[Any]:
+        with journal.held():
+            sent = [asyncio.ensure_future(book._send([used(first)], True))]
+            while book._staged_count() < 1 or book.book._writer._appending is None:
+                await asyncio.sleep(0)
+            for work in (
+                book._send([used("b")], True),
+                book.book.store(parcel(1)),
+                book._send([used("c")], True),
+                book.book.store(parcel(2)),
+            ):
+                sent.append(asyncio.ensure_future(work))
+                await asyncio.sleep(0)
+            while book._staged_count() < len(sent):
+                await asyncio.sleep(0)
+        return list(await asyncio.gather(*sent, return_exceptions=True))
+
+    return book.run(send_all())
+
+
+def test_events_readings_and_messages_share_a_commit(open_book):
+    journal = HeldJournal(MemoryJournal())
+    book = open_book(catalogue(per_unit("1")), journal)
+    first, *behind = mixed(book, journal)
+    assert first.sequence == 1
+    assert [each.sequence for each in behind] == [2] * 4
+    assert journal.last_sequence == 2
+    assert journal.segment_of(2).header.record_count == 2
+    [(_, blocks)] = list(journal.blocks("meter 1", "load", 0, 0, 2))
+    assert [(each.position, each.body) for each in blocks] == [(2 << 24, b"1"), (2 << 24 | 1, b"2")]
+    assert [each.message_id for each in journal.billing_messages(0)] == [2 << 24, 2 << 24 | 1]
+    assert [each.message_ids for each in behind[1::2]] == [(2 << 24,), (2 << 24 | 1,)]
+    assert difference(book.view(), fold_view(journal, from_snapshot=False)) == []
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_failed_commit_takes_all_of_it_back_and_what_was_on_top(open_book, failing):
+    journal = HeldJournal(MemoryJournal(), [*[Outcome.COMMITTED] * failing, Outcome.FAILED])
+    book = open_book(catalogue(per_unit("1")), journal)
+    before = book.view()
+    answers = mixed(book, journal)
+    failed = answers[failing:]
+    assert [each.code for each in failed if isinstance(each, Fault)] == [ErrorCode.COMMIT_FAILED] * len(failed)
+    assert journal.last_sequence == failing
+    assert list(journal.blocks("meter 1", "load", 0, 0, 9)) == []
+    assert list(journal.billing_messages(0)) == []
+    if failing == 0:
+        assert difference(before, book.view()) == []
+    # And all of it may be sent again.
+    assert [each.sequence for each in mixed(book, journal, "again")[1:]] == [journal.last_sequence] * 4
     assert difference(book.view(), fold_view(journal, from_snapshot=False)) == []

@@ -23,13 +23,16 @@ from tests.support.metered_book import (
     reason_of,
     wire,
 )
+from tests.support.segments import block
 
 from tallybook_client import readings_stream
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.journal.attached import MessageRow, SeriesName
 from tallybook_server.journal.interface import Journal
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.writer import ROW_BYTES, Parcel
 
 START_US = 1_735_689_600_000_000
 """2025-01-01."""
@@ -214,7 +217,7 @@ def test_a_failed_commit_stores_nothing_and_its_callers_send_again(
     assert listed(book) == []
     answer = book.calculate(billing(store=True, readings=[delivery("m1", DAY).readings]))
     assert reason_of(answer.status) == reason
-    assert book.list("billing_messages").messages == []
+    assert book.page("billing_messages").messages == []
 
     assert book.deliver(delivery("m1", DAY)).sequence == 1
     assert len(listed(book)) == 96
@@ -237,7 +240,7 @@ def test_who_was_taken_over_stores_no_more(tmp_path: Path, open_on: Open) -> Non
         (refused,) = first.ingest(message([delivery("m1", DAY[:2])]))
         assert reason_of(refused.status) == "COMMIT_FAILED"
         with pytest.raises(Fault) as fault:
-            first.list("acknowledge", message_ids=["msg_0000000001000000"])
+            first.page("acknowledge", message_ids=["msg_0000000001000000"])
         assert fault.value.code is ErrorCode.COMMIT_FAILED
         assert len(listed(second, include_superseded=True)) == 97
 
@@ -268,9 +271,9 @@ def test_nothing_of_another_book_is_seen(open_on: Open) -> None:
     mine.deliver(delivery("m1", DAY))
     stored = mine.calculate(billing(store=True)).result
     assert listed(others) == []
-    assert others.list("billing_messages").messages == []
-    assert others.list("acknowledge", message_ids=[stored.message_id]).unknown_ids == [stored.message_id]
-    assert len(mine.list("billing_messages").messages) == 1
+    assert others.page("billing_messages").messages == []
+    assert others.page("acknowledge", message_ids=[stored.message_id]).unknown_ids == [stored.message_id]
+    assert len(mine.page("billing_messages").messages) == 1
 
 
 # Calculations
@@ -294,7 +297,7 @@ def test_a_stored_calculation_is_a_value_a_channel_and_one_message(book: Metered
     assert value.annotations["period_start"] == "2025-01-01T00:00:00Z"
     (peak,) = values(book, "BILLING_ACTIVE_PMAX")
     assert peak.annotations["pmax_start"] == "2025-01-01T23:45:00Z"
-    (sent,) = book.list("billing_messages").messages
+    (sent,) = book.page("billing_messages").messages
     assert (sent.message_id, sent.datasource) == (result.message_id, "m1")
     assert '"BILLING_ACTIVE_PMAX"' in sent.document
 
@@ -319,7 +322,7 @@ def test_a_cancelled_calculation_stores_nothing(book: MeteredBook, rows: list[Ro
     (cause, *_) = answer.cancellation.causes
     assert cause.channel == "load"
     assert book.journal.last_sequence == 1
-    assert book.list("billing_messages").messages == []
+    assert book.page("billing_messages").messages == []
     assert values(book, "BILLING_ACTIVE_INTERVAL") == []
 
 
@@ -364,9 +367,9 @@ def test_the_outbox_is_read_page_by_page_and_survives_a_restart(tmp_path: Path, 
     readings = [delivery("m1", DAY).readings]
     ids = [book.calculate(billing(store=True, readings=readings)).result.message_id for _ in range(5)]
     assert [each.message_id for each in book.all_of("billing_messages", "messages", page_size=2)] == ids
-    assert book.list("acknowledge", message_ids=[ids[0], ids[2], ids[0]]).acknowledged_count == 2
+    assert book.page("acknowledge", message_ids=[ids[0], ids[2], ids[0]]).acknowledged_count == 2
     book.restart(SqliteJournal.open(path))
-    answer = book.list("acknowledge", message_ids=[ids[0], "msg_1", "msg_ffffffffffffffff"])
+    answer = book.page("acknowledge", message_ids=[ids[0], "msg_1", "msg_ffffffffffffffff"])
     assert answer.already_acknowledged_count == 1
     assert list(answer.unknown_ids) == ["msg_1", "msg_ffffffffffffffff"]
     left = [ids[1], ids[3], ids[4]]
@@ -379,15 +382,33 @@ def test_a_page_of_the_outbox_ends_where_its_documents_are_large(
     readings = [delivery("m1", DAY).readings]
     for _ in range(3):
         book.calculate(billing(store=True, readings=readings))
-    (first, *_) = book.list("billing_messages").messages
+    (first, *_) = book.page("billing_messages").messages
     monkeypatch.setattr(limits, "MESSAGES_BYTES_MAX", 2 * len(first.document))
-    assert len(book.list("billing_messages").messages) == 2
+    assert len(book.page("billing_messages").messages) == 2
     monkeypatch.setattr(limits, "MESSAGES_BYTES_MAX", 1)
     assert len(book.all_of("billing_messages", "messages")) == 3
 
 
 def test_more_acknowledgements_than_a_call_takes(book: MeteredBook) -> None:
     most = limits.ACKNOWLEDGED_MESSAGES_MAX
-    assert len(book.list("acknowledge", message_ids=["msg_1"] * most).unknown_ids) == 1
+    assert len(book.page("acknowledge", message_ids=["msg_1"] * most).unknown_ids) == 1
     with pytest.raises(Fault, match=f"at most {most}"):
-        book.list("acknowledge", message_ids=["msg_1"] * (most + 1))
+        book.page("acknowledge", message_ids=["msg_1"] * (most + 1))
+
+
+def test_of_very_many_refused_deliveries_the_first_are_shown(
+    book: MeteredBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED_DELIVERIES_MAX", 2)
+    for count in (2, 3):
+        wrong = [delivery(f"x{number}", DAY[:1]) for number in range(count)]
+        (answer,) = book.ingest(message([delivery("m1", DAY), *wrong], configuration("m1")))
+        assert answer.result.refused_delivery_count == count
+        assert [each.index for each in answer.result.refused_deliveries] == [1, 2]
+
+
+def test_what_waits_is_measured_in_rows_or_in_bytes() -> None:
+    """Many small blocks and one large message wait alike."""
+    small = Parcel([block(SeriesName("m1", "load", 0), 0, b"1")] * 40)
+    large = Parcel(messages=[MessageRow("m1", bytes(40 * ROW_BYTES))])
+    assert (small.row_count, large.row_count) == (40, 40)

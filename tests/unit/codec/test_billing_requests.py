@@ -35,7 +35,8 @@ def refused(change: Change) -> tuple[str, str]:
 
 def test_the_small_request_is_good():
     asked = read(small_request())
-    outcome = calculate(*asked)
+    assert asked.readings is not None
+    outcome = calculate(asked.request, asked.readings, asked.configuration)
     assert isinstance(outcome, Result)
     assert [each.value for each in outcome.determinants[:3]] == [1_005 * 10**9, 495 * 10**9, 510 * 10**9]
     assert asked.configuration.register_tolerance_us == 60_000_000

@@ -32,7 +32,9 @@ def append(journal: Journal, sequence: int, beside: Attached | None) -> None:
     journal.append(sequence - 1, segment(sequence), beside)
 
 
-def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(journal: Journal) -> None:
+@pytest.mark.parametrize("bounds", [(-1, 1), (-1_000, 1)])
+def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(journal: Journal, bounds: tuple[int, int]) -> None:
+    """Whether few buckets are looked into or many are looked for."""
     journal.claim()
     stored = {sequence: attached(sequence) for sequence in (1, 2, 4)}
     for sequence in range(1, 5):
@@ -43,12 +45,12 @@ def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(journal: Journa
             (block.bucket, StoredBlock(position_of(sequence, row), block.body))
             for sequence, each in stored.items()
             for row, block in enumerate(each.blocks)
-            if sequence <= upto and block.series[:2] == ("meter 1", "load") and -1 <= block.bucket <= 1
+            if sequence <= upto and block.series[:2] == ("meter 1", "load") and bounds[0] <= block.bucket <= bounds[1]
         )
-        found = journal.blocks("meter 1", "load", -1, 1, upto)
+        found = journal.blocks("meter 1", "load", *bounds, upto)
         assert [(bucket, each) for bucket, blocks in found for each in blocks] == expected
-    assert list(journal.blocks("meter 9", "load", -9, 9, 4)) == []
-    assert list(journal.blocks("meter 1", "other", -9, 9, 4)) == []
+    assert list(journal.blocks("meter 9", "load", -999, 999, 4)) == []
+    assert list(journal.blocks("meter 1", "other", -999, 999, 4)) == []
 
 
 def test_a_commit_is_counted_and_its_receipt_is_known(journal: Journal) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import apsw
@@ -26,19 +28,35 @@ from tallybook_server.journal.attached import (
 from tallybook_server.journal.sqlite.rows import RowDamageError
 
 SERIES_ID = "SELECT series_id FROM series WHERE datasource = ? AND channel = ?"
-BUCKETS = """
+_BLOCKS_OF_BUCKETS = """
+SELECT directory.bucket, directory.position
+FROM buckets CROSS JOIN block_directory directory
+WHERE directory.bucket = buckets.bucket AND directory.series_id = :series AND directory.position < :end
+ORDER BY directory.bucket, directory.position
+"""
+EVERY_BUCKET = f"""
+WITH RECURSIVE buckets (bucket) AS (
+    SELECT :first UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket < :last
+)
+{_BLOCKS_OF_BUCKETS}
+"""
+"""A channel's blocks in each bucket of a few."""
+BUCKETS_THERE_ARE = f"""
 WITH RECURSIVE buckets (bucket) AS (
     SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
     UNION ALL
     SELECT (SELECT min(d.bucket) FROM block_directory d WHERE d.bucket > buckets.bucket AND d.bucket <= :last)
     FROM buckets WHERE buckets.bucket IS NOT NULL
 )
-SELECT directory.bucket, directory.position
-FROM buckets CROSS JOIN block_directory directory
-WHERE directory.bucket = buckets.bucket AND directory.series_id = :series AND directory.position < :end
-ORDER BY directory.bucket, directory.position
+{_BLOCKS_OF_BUCKETS}
 """
-"""The buckets that there are, found one by one in the directory, and a channel's blocks in each."""
+"""The same of many: those that there are are found one by one in the directory."""
+FEW_BUCKETS = 128
+"""Eleven years."""
+BODIES_AT_ONCE = 16
+"""Blocks that are read with one query: more than a year of a channel."""
+NO_POSITION = -1
+BODIES = f"SELECT position, crc32, body FROM block_bodies WHERE position IN ({', '.join('?' * BODIES_AT_ONCE)})"
 
 
 class SeriesIds:
@@ -178,21 +196,35 @@ class AttachedReader:
             "series": series_id,
             "end": position_of(upto_sequence + 1, 0),
         }
-        of_bucket: dict[int, list[int]] = {}
-        found: Any = self._connection.execute(BUCKETS, bounds).fetchall()
-        for bucket, position in found:
-            of_bucket.setdefault(bucket, []).append(position)
-        for bucket, positions in of_bucket.items():
-            yield bucket, [self._block(datasource, channel, bucket, position) for position in positions]
+        query = EVERY_BUCKET if last_bucket - first_bucket < FEW_BUCKETS else BUCKETS_THERE_ARE
+        found: Any = self._connection.execute(query, bounds).fetchall()
+        read = self._blocks(datasource, channel, found)
+        for bucket, of_bucket in groupby(read, key=itemgetter(0)):
+            yield bucket, [block for _, block in of_bucket]
 
-    def _block(self, datasource: str, channel: str, bucket: int, position: int) -> StoredBlock:
-        query = "SELECT crc32, body FROM block_bodies WHERE position = ?"
-        row: Any = self._connection.execute(query, (position,)).fetchone()
-        if row is None:
+    def _blocks(self, datasource: str, channel: str, found: list[tuple[int, int]]) -> Iterator[tuple[int, StoredBlock]]:
+        """(bucket, block) of each (bucket, position)."""
+        for start in range(0, len(found), BODIES_AT_ONCE):
+            some = found[start : start + BODIES_AT_ONCE]
+            bodies = self._bodies([position for _, position in some])
+            for bucket, position in some:
+                yield bucket, self._block(datasource, channel, bucket, position, bodies.get(position))
+
+    def _bodies(self, positions: list[int]) -> dict[int, tuple[int, bytes]]:
+        """(checksum, body) of blocks, by position."""
+        padded = positions + [NO_POSITION] * (BODIES_AT_ONCE - len(positions))
+        rows: Any = self._connection.execute(BODIES, padded).fetchall()
+        return {position: (crc32, body) for position, crc32, body in rows}
+
+    def _block(
+        self, datasource: str, channel: str, bucket: int, position: int, stored: tuple[int, bytes] | None
+    ) -> StoredBlock:
+        if stored is None:
             raise RowDamageError(f"the block that sequence {sequence_of(position)} stored is missing")
-        if block_crc32(datasource, channel, bucket, row[1]) != row[0]:
+        crc32, body = stored
+        if block_crc32(datasource, channel, bucket, body) != crc32:
             raise RowDamageError(f"the block that sequence {sequence_of(position)} stored fails its checksum")
-        return StoredBlock(position, row[1])
+        return StoredBlock(position, body)
 
     def values(
         self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int

@@ -221,3 +221,21 @@ def test_the_first_use_on_a_machine_says_why_it_takes_longer(tmp_path, capsys, m
     (tmp_path / "numbers._parse-1.py311.nbi").touch()
     assert run(["readings", "import", str(NEM12), "--dry-run"]) is ExitCode.OK
     assert capsys.readouterr().err == ""
+
+
+def test_what_the_catalogue_has_configured_need_not_be_said(target, tmp_path, capsys):
+    catalogue = tmp_path / "catalog.yaml"
+    catalogue.write_text("""
+datasources: [{id: flat, channels: [{name: load, classifier: FLAT}]}]
+channel_classifiers: [{id: FLAT, unit: kWh, decimal_places: 6, label: END, interval: 1800s}]
+""")
+    assert run(["apply", str(catalogue), "--server", target]) is ExitCode.OK
+    line = ["readings", "import", str(NEM12), "--datasource-map", "VABD000163=flat", "--channel-map", "E1=load"]
+    assert run([*line, "--only", "load", "--server", target]) is ExitCode.OK
+    assert len(stored(target, "load", "flat")) == 48
+    # What it does not have is refused, delivery by delivery
+    capsys.readouterr()
+    assert run([*line, "--server", target]) is ExitCode.FAILURE_FOUND
+    said = capsys.readouterr().out
+    assert "48 readings stored" in said
+    assert "flat/Q1: " in said
