@@ -38,7 +38,7 @@ setup: .venv/.project ## Install everything into .venv (instant when nothing cha
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## A year of real flights becomes exact money, over real gRPC
+demo: setup ## Real flights and real meters become exact money, over real gRPC
 	$(BIN)/python -m tallybook_cli.demo
 
 kernels: setup ## Compile every kernel, once: the tests' processes then load them

@@ -256,6 +256,86 @@ def test_no_load_to_draw(request_file, tmp_path, capsys):
     assert "there is no load to draw" in capsys.readouterr().err
 
 
+# --- What the book has ----------------------------------------------------------------------------------------------
+
+ENERGY = Path(__file__).parents[2] / "examples/energy"
+LONDON = str(ENERGY / "london.yaml")
+A_DAY = ("--from", "2013-03-01", "--to", "2013-03-02")
+
+
+@pytest.fixture(scope="module")
+def book():
+    """A server with the example's catalogue and two months of its home's readings."""
+    with live_server() as target:
+        assert run(["apply", str(ENERGY / "catalog.yaml"), "--server", target]) is ExitCode.OK
+        file = [str(EXAMPLE / "load.csv"), "--datasource", "london", "--channel", "load"]
+        words = ["--unit", "kWh", "--label", "BEGIN", "--interval", "1800"]
+        assert run(["readings", "import", *file, *words, "--server", target]) is ExitCode.OK
+        yield target
+
+
+def test_without_files_the_book_s_readings_count_and_nothing_is_stored(book, capsys):
+    assert run(["determinants", LONDON, *A_DAY, "--server", book, "--json"]) is ExitCode.OK
+    found = answer(capsys)
+    assert found["determinants"][0]["counts"]["present_count"] == "48"
+    assert "message_id" not in found
+    with tb.Client(book) as client:
+        assert list(client.billing_messages()) == []
+
+
+def test_the_picture_of_the_book_s_readings_is_that_of_the_file(book, tmp_path, capsys):
+    pictures = [tmp_path / "book.png", tmp_path / "file.png", tmp_path / "offline.png"]
+    server = ["--server", book]
+    for options, picture in zip(
+        (
+            [*server],
+            [str(EXAMPLE / "load.csv"), "--catalog", str(ENERGY / "catalog.yaml"), *server],
+            [str(EXAMPLE / "load.csv"), "--catalog", str(ENERGY / "catalog.yaml"), "--offline"],
+        ),
+        pictures,
+        strict=True,
+    ):
+        assert run(["determinants", LONDON, *A_DAY, *options, "--picture", str(picture)]) is ExitCode.OK
+    assert len({picture.read_bytes() for picture in pictures}) == 1
+
+
+def test_stored_determinants_are_charged(book, capsys):
+    assert run(["determinants", LONDON, *A_DAY, "--store", "--server", book]) is ExitCode.OK
+    assert ", with the billing message msg_" in capsys.readouterr().out.splitlines()[-1]
+    assert run(["charges", "--customer", "household", "--server", book, "--json"]) is ExitCode.OK
+    charged = [json.loads(line)["product_id"] for line in capsys.readouterr().out.splitlines()]
+    assert charged == ["day", "demand", "night", "peak", "weekend"]
+
+
+@pytest.mark.parametrize("said", ["option", "file"])
+def test_only_a_server_stores(request_file, load, capsys, said):
+    if said == "file":
+        document = json.loads(Path(request_file).read_text()) | {"store": True}
+        Path(request_file).write_text(json.dumps(document))
+    options = ["--store"] if said == "option" else []
+    assert run(["determinants", request_file, load, *GOOD, "--offline", *options]) is ExitCode.USAGE
+    assert "only a server stores" in capsys.readouterr().err
+
+
+def test_dates_need_a_time_zone(capsys):
+    assert run(["determinants", LONDON, *A_DAY, "--offline"]) is ExitCode.USAGE
+    assert "give the billing request a time_zone" in capsys.readouterr().err
+
+
+def test_what_is_configured_of_a_datasource(book):
+    with tb.Client(book) as client:
+        found = client.datasource_configuration("london", ["time_of_use"])
+        assert [each.id for each in found.channel_classifiers] == ["HOME"]
+        assert [each.id for each in found.timeslice_groups] == ["time_of_use"]
+        assert [each.id for each in found.holiday_calendars] == ["england"]
+        # What is given goes before it
+        found.channel_classifiers[0].decimal_places = 9
+        again = client.datasource_configuration("london", given=found)
+        assert again == found
+        with pytest.raises(tb.NotFoundError, match="nobody"):
+            client.datasource_configuration("nobody")
+
+
 # --- Files of meters ------------------------------------------------------------------------------------------------
 
 NEM12_FILE = Path(__file__).parents[1] / "vectors/energy/nem12/unzipped/Example_NEM12_actual_interval.csv"

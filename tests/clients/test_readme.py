@@ -53,9 +53,11 @@ def test_the_commands_of_the_readme_work(folder, address, monkeypatch, capsys):
     for command in commands():
         assert run(command) is ExitCode.OK, (command, capsys.readouterr().err)
         shown[command[0]] = capsys.readouterr().out
-    assert list(shown) == ["quote", "determinants", "apply", "predict", "ingest", "charges", "explain"]
+    assert list(shown) == ["quote", "determinants", "apply", "predict", "ingest", "charges", "explain", "readings"]
     assert "-19,955.50 USD" in shown["quote"]
     assert "three_highest_days" in shown["determinants"]
+    assert "stored at sequence" in shown["determinants"]
+    assert "2,926 readings stored" in shown["readings"]
     assert "0.07 EUR without tax, 0.01 tax (NL), 0.08 EUR in all" in shown["predict"]
     assert "2 stored, 0 duplicates" in shown["ingest"]
     assert "0.28 without tax, 0.06 tax, 0.34 EUR" in shown["charges"]

@@ -1,21 +1,35 @@
 """The demo, with a sample of its flights: twice, as its own process with a server process of its own."""
 
+import csv
+import gzip
+import json
 import math
 import re
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from tests.support.live_server import SETTINGS, live_server
+
+import tallybook_client as tb
+from tallybook.v1 import catalog_pb2
+from tallybook_server.catalog_file import read_message_file
 
 ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests/vectors/energy"
 EVERY = 150
 EVENT_COUNT = 2_183
+METER_LINE_COUNT = 20
+"""Charge lines of the home: four slices and its demand, in four months."""
 
 
 def demo(out: Path, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -54,13 +68,14 @@ def test_both_runs_show_the_same_charges(runs):
     _, (first, charges_first, second, charges_second) = runs
     assert_frame_equal(charges_first, charges_second)
     for words in (r"\nall .*\n", r"\ntotal .*\n", r"\nthe costs that .*\n", r"\nequation holds: .*\n"):
-        [line] = re.findall(words, first.stdout)
-        assert re.findall(words, second.stdout) == [line]
+        lines = re.findall(words, first.stdout)
+        assert lines
+        assert re.findall(words, second.stdout) == lines
 
 
 def test_the_equation_holds_and_the_answers_add_up(runs):
     _, (first, charges, *_) = runs
-    assert f"equation holds: {charges.height:,} lines, difference 0" in first.stdout
+    assert f"equation holds: {charges.height + METER_LINE_COUNT:,} lines, difference 0" in first.stdout
     assert "the same, to the cent" in first.stdout
     total = charges["amount_including_tax"].sum()
     assert f"total {total:,.2f} USD" in first.stdout
@@ -91,8 +106,9 @@ def test_the_charges_are_those_of_the_flights(runs, flown):
 
 def test_the_files_are_written(runs):
     out, (first, *_) = runs
-    for name in ("cumulative-cost.png", "catalog.json", "charges.parquet"):
-        assert (out / name).stat().st_size > 10_000
+    names = ("cumulative-cost.png", "catalog.json", "charges.parquet")
+    for name in (*names, "london-load.png", "billing-message.json", "meters.yaml"):
+        assert (out / name).stat().st_size > 3_000
         assert str(out / name) in first.stdout.replace("\n", "")
     assert (out / "data" / "default.sqlite").exists()
 
@@ -157,3 +173,161 @@ def en_route(miles: int) -> Fraction:
 
 def capacity(seats: int) -> Fraction:
     return Fraction("0.31" if seats <= 500_000 else "0.27") * seats
+
+
+# --- Its second part: meters ----------------------------------------------------------------------------------------
+
+MONTHS = ("January", "February", "March", "April")
+HOLIDAYS = (date(2013, 1, 1), date(2013, 3, 29), date(2013, 4, 1))
+PRICES = {
+    "NIGHT": Fraction("0.089"),
+    "DAY": Fraction("0.168"),
+    "PEAK": Fraction("0.315"),
+    "WEEKEND": Fraction("0.1425"),
+}
+
+
+def vectors(file: str) -> dict:
+    found: dict = json.loads((VECTORS / file).read_text())
+    return found
+
+
+def row_of(stdout: str, name: str) -> list[str]:
+    """The words of the one line that begins with a name."""
+    [line] = re.findall(rf"^{re.escape(name)} .*$", stdout, re.MULTILINE)
+    return line.split()
+
+
+def test_every_file_of_readings_is_told(runs):
+    _, (first, _, second, _) = runs
+    for run in (first, second):
+        assert "CSV, 22,521 readings read, 15 skipped" in run.stdout
+        assert "\n22,521 readings stored" in run.stdout
+        assert "\n1,632 readings stored" in run.stdout
+
+
+def test_the_bill_of_the_home_is_what_a_plain_script_computes(runs):
+    # Given the readings, in local time, by the slices and prices of the catalogue
+    london = ZoneInfo("Europe/London")
+    energy: defaultdict[tuple[int, str], Fraction] = defaultdict(Fraction)
+    hours: defaultdict[datetime, Fraction] = defaultdict(Fraction)
+    with gzip.open(VECTORS / "real/uk-electricity-hdd-only-hourly-sample-1.csv.gz", "rt") as file:
+        kwh_at = {datetime.fromisoformat(row["start"]): Fraction(row["value"]) for row in csv.DictReader(file)}
+    for start, kwh in kwh_at.items():
+        local = start.replace(tzinfo=UTC).astimezone(london)
+        if (local.year, local.month) <= (2013, 4) and local.year == 2013:
+            energy[local.month, slice_of(local)] += kwh
+            hours[start.replace(minute=0)] += kwh
+    totals: defaultdict[str, int] = defaultdict(int)
+    _, (first, *_) = runs
+    for month, name in enumerate(MONTHS, 1):
+        days: defaultdict[date, Fraction] = defaultdict(Fraction)
+        for start, kwh in hours.items():
+            local = start.replace(tzinfo=UTC).astimezone(london)
+            if local.month == month:
+                days[local.date()] = max(days[local.date()], kwh)
+        demand = Fraction(sum(sorted(days.values())[-3:], Fraction(0)), 3)
+        charged = [to_cents(energy[month, each] * price) for each, price in PRICES.items()]
+        for_demand = to_cents(
+            Fraction("2.4") * min(demand, Fraction(3)) + Fraction("6.1") * max(demand - 3, Fraction(0))
+        )
+        tax = sum(to_cents(Fraction(cents, 100) * Fraction("0.05")) for cents in (*charged, for_demand))
+        bill = {"energy": sum(charged), "demand": for_demand, "tax": tax, "bill": sum(charged) + for_demand + tax}
+        # Then the month's row says the same, to the penny
+        assert row_of(first.stdout, f"{name} 2013")[-4:] == [f"{cents / 100:,.2f}" for cents in bill.values()]
+        assert row_of(first.stdout, f"{name} 2013")[-5] == f"{float(demand):.3f}"
+        for key, cents in bill.items():
+            totals[key] += cents
+    last = re.findall(r"^all .*$", first.stdout, re.MULTILINE)[-1].split()
+    assert last[-4:] == [f"{cents / 100:,.2f}" for cents in totals.values()]
+
+
+def slice_of(local: datetime) -> str:
+    if not 7 <= local.hour < 23:
+        return "NIGHT"
+    if local.date() in HOLIDAYS or local.weekday() >= 5:
+        return "WEEKEND"
+    return "PEAK" if 16 <= local.hour < 19 else "DAY"
+
+
+def test_the_billing_message_agrees_with_the_cases(runs):
+    out, _ = runs
+    document = json.loads((out / "billing-message.json").read_text())
+    months = [each for each in document["london"]["determinants"] if each["is_month"]]
+    found = {
+        (each["start_time"], each["end_time"], each["kind"]): float(each["value"])
+        for each in months
+        if each["kind"] in ("INTERVAL", "PMAX")
+    }
+    expected = {}
+    for case in vectors("real/uk-electricity-hdd-only-hourly-sample-1.json")["expected"]:
+        period = (case["start"].replace("+00:00", "Z"), case["end"].replace("+00:00", "Z"))
+        expected[*period, "INTERVAL"] = case["sums"]["TOTAL"]
+        expected[*period, "PMAX"] = case["pmax"]["kw"]
+    assert len(found) == 2 * len(MONTHS)
+    assert found == pytest.approx({key: expected[key] for key in found}, abs=1e-6)
+
+
+def test_the_connection_points_agree_with_the_cases(runs):
+    _, (first, *_) = runs
+    cases = {(each["nmi"], each["suffix"], each["file"]): each for each in vectors("nem12/nem12.json")["cases"]}
+    for (nmi, suffix), file in {
+        ("NEM1202022", "E1"): "nem12/NEM12#000000000000002#CNRGYMDP#NEMMCO.zip",
+        ("NEM1206104", "B1"): "nem12/NEM12#SCENARIO605033001#ENERGEXM#NEMMCO.zip",
+    }.items():
+        line = " ".join(row_of(first.stdout, f"{nmi}:"))
+        case = cases[nmi, suffix, file]
+        for month in case["by_month"].values():
+            assert f"{Decimal(month['sum']):,f}" in line
+        assert f"{Decimal(case['sum']):,f} kWh" in line
+        assert f"Pmax {Decimal(case['max']) * 2:,f} kW" in line
+
+
+def test_substituted_readings_cancel(runs):
+    _, (first, *_) = runs
+    line = " ".join(row_of(first.stdout, "NEM1208150:"))
+    assert line.endswith("cancelled, nothing stored: readings that may not be billed: 74 substituted (NOT_BILLABLE)")
+
+
+def test_a_second_run_bills_nothing_twice(runs):
+    _, (first, _, second, _) = runs
+    for name in (*(f"{each} 2013" for each in MONTHS), "NEM1202022:", "NEM1206104:", "NEM1208150:"):
+        assert row_of(second.stdout, name) == row_of(first.stdout, name)
+    assert "20 of them are usage of household: 20 new, 0 known already" in first.stdout
+    assert "20 of them are usage of household: 0 new, 20 known already" in second.stdout
+
+
+def test_what_the_book_holds_after_two_runs(runs):
+    out, _ = runs
+    with live_server(replace(SETTINGS, data_directory=out / "data")) as target, tb.Client(target) as client:
+        # Readings twice, the later one in place of an equal one
+        day = (datetime(2013, 2, 22, tzinfo=UTC), datetime(2013, 2, 23, tzinfo=UTC))
+        readings = list(client.list_readings("london", "load", *day, include_superseded=True))
+        assert len(readings) == 2 * 48
+        kept, replaced = (
+            {each.time: each.value for each in readings if each.superseded is superseded}
+            for superseded in (False, True)
+        )
+        assert kept == replaced
+        # Each month's maximum in its BILLING channel, calculated twice
+        stored = list(client.list_billing_readings("london", "BILLING_HOME_PMAX_MONTH", include_superseded=True))
+        assert [each.superseded for each in stored].count(False) == 4
+        assert len(stored) == 8
+        assert {each.unit for each in stored} == {"kW"}
+        # And an outbox that was read
+        assert list(client.billing_messages()) == []
+
+
+def test_the_catalogue_of_the_meters_can_be_applied_again(runs):
+    out, _ = runs
+    written, example = (
+        read_message_file(file.name, file.read_bytes(), catalog_pb2.Catalog)
+        for file in (out / "meters.yaml", ROOT / "examples/energy/catalog.yaml")
+    )
+    assert written.faults == example.faults == ()
+    for field in example.message.DESCRIPTOR.fields:
+        ids = [{each.id for each in getattr(found.message, field.name)} for found in (written, example)]
+        assert ids[0] == ids[1]
+    with live_server(replace(SETTINGS, data_directory=out / "data")) as target, tb.Client(target) as client:
+        version = client.get_catalog().version
+        assert client.apply_catalog(written.message).version == version

@@ -1,7 +1,8 @@
-"""`make demo`: a year of real flights becomes exact money, over real gRPC.
+"""`make demo`: a year of real flights, then real meters, become exact money, over real gRPC.
 
-Starts a server of its own, applies the catalogue, streams the flights, and shows what they cost. A second run finds
-every event stored already, so it stores nothing and shows the same charges.
+Starts a server of its own, applies the catalogue, streams the flights, and shows what they cost; then imports readings,
+stores their determinants, and shows what a meter costs. A second run finds every event stored already, so it stores no
+event and shows the same charges.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from google.protobuf.json_format import MessageToJson
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2
+from tallybook_cli.demo_bill import meter_steps, print_meters
 from tallybook_cli.demo_charges import print_charges
+from tallybook_cli.demo_meters import run_meters, write_meter_files
 from tallybook_cli.errors import CommandError, report
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.output import console
@@ -29,7 +32,7 @@ from tallybook_cli.server_process import serving
 from tallybook_cli.target import Target
 from tallybook_cli.tier_crossings import crossings
 from tallybook_server.catalog_file import read_message_file
-from tallybook_server.verify import VerifyReport, verify
+from tallybook_server.verify import verify
 
 EXAMPLE = Path("examples/flights")
 BOOK = "default"
@@ -52,11 +55,10 @@ COLUMNS = tb.ColumnMap(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the server answered."""
+    """What the server answered to the flights."""
 
     report: tb.IngestReport
     seconds: float
-    catalog: tb.CatalogVersion
     charges: tb.Charges
 
 
@@ -64,7 +66,7 @@ class Outcome:
 @click.option("--out", default=Path("out/demo"), show_default=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Only every so many flights.")
 def demo(out: Path, every: int) -> None:
-    """A year of flights out of New York becomes exact money."""
+    """A year of flights out of New York, and a home in London, become exact money."""
     out.mkdir(parents=True, exist_ok=True)
     flights = flown_flights(EXAMPLE / "flights.parquet", every)
     say = console().print
@@ -74,10 +76,21 @@ def demo(out: Path, every: int) -> None:
         say(f"server at {address}, a process of its own")
         with Target(address).connect() as client:
             outcome = run(client, flights)
+            print_outcome(outcome)
+            say("\n[bold]meters[/bold]: a home in London, and connection points of Australia's market")
+            metered = run_meters(client, address)
+            print_meters(metered)
+            catalog = client.get_catalog().catalog
     # Read back from the disk, after the server has gone.
     verified = verify(out / "data", BOOK, False, None)
-    files = write_files(out, flights, outcome)
-    print_outcome(flights, outcome, verified, files)
+    say(f"equation holds: {verified.line_count:,} lines, difference {verified.difference_count:,}")
+    for line in verified.differences:
+        say(f"  {line}", markup=False)
+    files = [*write_files(out, flights, outcome, catalog), *write_meter_files(out, metered)]
+    say(f"written: {', '.join(map(str, files))}", soft_wrap=True)
+    say("\nnext:")
+    for command, why in [*next_steps(flights, outcome.report.costs), *meter_steps(metered)]:
+        say(f"  {command}\n      {why}", markup=False)
     if verified.difference_count or outcome.report.refused_count:
         raise CommandError("the demo found a failure; see above", ExitCode.FAILURE_FOUND)
 
@@ -92,8 +105,8 @@ def flown_flights(file: Path, every: int) -> pl.DataFrame:
 def run(client: tb.Client, flights: pl.DataFrame) -> Outcome:
     """Apply the catalogue, stream the flights with their costs asked for, read the charges."""
     file = EXAMPLE / "catalog.yaml"
-    client.apply_catalog(read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog).message)
-    catalog = client.get_catalog()
+    example = read_message_file(str(file), file.read_bytes(), catalog_pb2.Catalog).message
+    client.apply_catalog(example)
     started = time.monotonic()
     with progress_bar(quiet=False) as bar:
         task = bar.add_task("flights", total=flights.height)
@@ -106,32 +119,32 @@ def run(client: tb.Client, flights: pl.DataFrame) -> Outcome:
         )
     seconds = time.monotonic() - started
     charges = tb.Charges()
-    for customer in catalog.catalog.customers:
+    for customer in example.customers:
         charges.extend(client.charges(tb.Span(customer_id=customer.id)))
-    return Outcome(report, seconds, catalog, charges)
+    return Outcome(report, seconds, charges)
 
 
-def write_files(out: Path, flights: pl.DataFrame, outcome: Outcome) -> list[Path]:
+def write_files(out: Path, flights: pl.DataFrame, outcome: Outcome, catalog: catalog_pb2.Catalog) -> list[Path]:
     """The picture, the catalogue and the charges."""
-    picture, catalog, charges = out / "cumulative-cost.png", out / "catalog.json", out / "charges.parquet"
-    draw(airline_costs(flights, outcome), flights.height, picture)
-    catalog.write_text(MessageToJson(outcome.catalog.catalog, preserving_proto_field_name=True) + "\n")
+    picture, document, charges = out / "cumulative-cost.png", out / "catalog.json", out / "charges.parquet"
+    draw(airline_costs(flights, outcome, catalog), flights.height, picture)
+    document.write_text(MessageToJson(catalog, preserving_proto_field_name=True) + "\n")
     outcome.charges.frame().write_parquet(charges)
-    return [picture, catalog, charges]
+    return [picture, document, charges]
 
 
-def airline_costs(flights: pl.DataFrame, outcome: Outcome) -> list[AirlineCost]:
+def airline_costs(flights: pl.DataFrame, outcome: Outcome, catalog: catalog_pb2.Catalog) -> list[AirlineCost]:
     """Costs and tier crossings of each airline, for the picture."""
     costs = outcome.report.costs
     cost_of_row = np.zeros(flights.height, dtype=np.int64)
     np.add.at(cost_of_row, costs.rows, costs.amount_excluding_tax + costs.tax_amount)
-    plans = {plan.id: plan for plan in outcome.catalog.catalog.plans}
+    plans = {plan.id: plan for plan in catalog.plans}
     seats_threshold = int(plans["capacity_2013"].volume.tiers[0].up_to)
     en_route = plans["en_route_2013"]
     miles_threshold = int(en_route.graduated.tiers[0].up_to) + int(en_route.included_quantity.quantity)
     months = sorted({np.datetime64(each.start_time.replace(tzinfo=None), "us") for each in outcome.charges})
     found = []
-    for customer in outcome.catalog.catalog.customers:
+    for customer in catalog.customers:
         rows = np.flatnonzero((flights["carrier"] == customer.id).to_numpy())
         if not len(rows):
             continue
@@ -151,8 +164,8 @@ def airline_costs(flights: pl.DataFrame, outcome: Outcome) -> list[AirlineCost]:
     return found
 
 
-def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyReport, files: list[Path]) -> None:
-    """The last lines of the demo."""
+def print_outcome(outcome: Outcome) -> None:
+    """What the flights came to."""
     say = console().print
     report = outcome.report
     print_charges(outcome.charges)
@@ -168,13 +181,6 @@ def print_outcome(flights: pl.DataFrame, outcome: Outcome, verified: VerifyRepor
     answered = cost_total(report.costs)
     same = "the same, to the cent" if answered == total else "not the same: the book holds other events too"
     say(f"the costs that the events were answered add up to {answered:,f} USD: {same}")
-    say(f"equation holds: {verified.line_count:,} lines, difference {verified.difference_count:,}")
-    for line in verified.differences:
-        say(f"  {line}", markup=False)
-    say(f"written: {', '.join(map(str, files))}")
-    say("\nnext:")
-    for command, why in next_steps(flights, report.costs):
-        say(f"  {command}\n      {why}", markup=False)
 
 
 def cost_total(costs: tb.Costs) -> Decimal:
@@ -192,7 +198,10 @@ def next_steps(flights: pl.DataFrame, costs: tb.Costs) -> list[tuple[str, str]]:
     )
     reference = f"{carrier}{flight}-{instant:%Y-%m-%dT%H:%M:%SZ}-{origin}"
     return [
-        ("make demo", "again: every event is a duplicate, the charges are the same"),
+        (
+            "make demo",
+            "again: every event is a duplicate, every reading is replaced by an equal one, the charges are the same",
+        ),
         ("source .venv/bin/activate; tallybook serve --data out/demo/data &", "this book, for the commands below"),
         (
             f"tallybook explain --customer {carrier} --reference {reference}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -31,10 +32,15 @@ _PANELS_MAX = 12
 _PANEL_INCHES = 2.6
 _HEADROOM = 0.24
 """Room above the load for the words at its maximum, of the load's range."""
+_SHADE = 0.22
+"""Opacity of a slice's hours behind the load."""
+_DECIMALS_SHOWN = 3
+_HOUR_US = 3_600_000_000
 
 
 def draw(load: SlicedLoad, result: tb.Determinants, file: Path) -> None:
-    """Draw the load; maxima are the result's."""
+    """Draw the load, as power where its maxima are power; maxima are the result's."""
+    load = _as_power(load, result)
     panels = _panels(result)
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": _MUTED}):
         height = 1.5 + _PANEL_INCHES * len(panels)
@@ -58,8 +64,16 @@ def _panels(result: tb.Determinants) -> Sequence[tuple[datetime, datetime]]:
     return months if 0 < len(months) <= _PANELS_MAX else [(result.start_time, result.end_time)]
 
 
+def _as_power(load: SlicedLoad, result: tb.Determinants) -> SlicedLoad:
+    """The load in the unit of its maxima, so that a mark is as high as its words say."""
+    for each in result:
+        if each.kind is tb.Kind.PMAX and each.channel == load.channel and each.unit != load.unit:
+            return replace(load, unit=each.unit, values=load.values * (_HOUR_US / load.lengths_us))
+    return load
+
+
 def _title(load: SlicedLoad, result: tb.Determinants) -> str:
-    return f"{result.datasource}: {load.channel}, {load.unit} an interval"
+    return f"{result.datasource}: {load.channel}"
 
 
 def _subtitle(load: SlicedLoad, result: tb.Determinants) -> str:
@@ -68,9 +82,9 @@ def _subtitle(load: SlicedLoad, result: tb.Determinants) -> str:
     for each in result:
         if each.channel == load.channel and not each.is_month and each.value is not None:
             if each.kind is tb.Kind.INTERVAL:
-                words.insert(0, f"total {number(each.value)} {each.unit}")
+                words.insert(0, f"total {_short(each.value)} {each.unit}")
             elif each.kind is tb.Kind.TIMESLICE and each.value:
-                words.append(f"{each.slice} {number(each.value)}")
+                words.append(f"{each.slice} {_short(each.value)}")
     return "  ·  ".join([*words, f"times in {result.time_zone}"])
 
 
@@ -83,13 +97,20 @@ def _panel(axes: Axes, load: SlicedLoad, result: tb.Determinants, start: datetim
     values = np.repeat(load.values[first:last], 2)
     slice_of = np.repeat(load.slice_of[first:last], 2)
     for index in range(max(1, len(load.slices))):
-        held = np.where(slice_of == index, values, np.nan)
-        axes.fill_between(times, held, color=_colour(load, index), linewidth=0, alpha=0.9, zorder=2)
-    axes.plot(times, values, color=_INK, linewidth=0.45, zorder=3)
+        held, colour = slice_of == index, _colour(load, index)
+        if load.slices:
+            # The slice's hours stand out behind the load, also where there is next to none.
+            whole = axes.get_xaxis_transform()
+            axes.fill_between(
+                times, np.where(held, 1.0, np.nan), color=colour, linewidth=0, alpha=_SHADE, transform=whole, zorder=1
+            )
+        axes.fill_between(times, np.where(held, values, np.nan), color=colour, linewidth=0, zorder=2)
+    axes.plot(times, values, color=_INK, linewidth=0.35, alpha=0.8, zorder=3)
     for peak, words in _peaks(load, result, start, end, zone):
         _mark(axes, load, peak, words, is_late=peak.start_time - start > (end - start) * 0.8)
     axes.set_xlim(*_instants(np.array([_us(start), _us(end)])))
-    least, most = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    # All panels have one scale, so that months compare.
+    least, most = float(load.values.min(initial=0.0)), float(load.values.max(initial=0.0))
     axes.set_ylim(least, most + _HEADROOM * ((most - least) or 1.0))
     locator = AutoDateLocator(tz=zone, minticks=6, maxticks=16)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
@@ -112,7 +133,7 @@ def _peaks(
         own = (each.start_time, each.end_time) == (start, end)
         if each.kind is tb.Kind.PMAX and each.channel == load.channel and own and each.peaks:
             (peak,) = each.peaks
-            words = f"{number(each.value or Decimal(0))} {each.unit}, {peak.start_time.astimezone(zone):%-d %b %H:%M}"
+            words = f"{_short(each.value or Decimal(0))} {each.unit}, {peak.start_time.astimezone(zone):%-d %b %H:%M}"
             found[peak] = f"Pmax {words}"
     return list(found.items())
 
@@ -160,6 +181,11 @@ def _legend(figure: Figure, load: SlicedLoad, height: float) -> None:
 
 def _colour(load: SlicedLoad, index: int) -> str:
     return _UNCOVERED if load.slices and index == len(load.slices) - 1 else _COLOURS[index % len(_COLOURS)]
+
+
+def _short(value: Decimal) -> str:
+    """A number for the eye; exact ones are in the determinants."""
+    return number(round(value, _DECIMALS_SHOWN))
 
 
 def _us(instant: datetime) -> int:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import click
+import yaml
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.box import SIMPLE_HEAD
@@ -34,6 +35,12 @@ def print_json(value: Message | Mapping[str, Any]) -> None:
 def fields_of(message: Message) -> dict[str, Any]:
     """A message as JSON has it, with the contract's own field names."""
     return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def yaml_text(message: Message) -> str:
+    """A message as a file of it, which can be read again."""
+    text: str = yaml.safe_dump(fields_of(message), sort_keys=False, allow_unicode=True, width=120)
+    return text
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import click
 import numpy as np
@@ -17,7 +19,16 @@ from tallybook_server.readings_files.model import ReadFile, ReadingsFileFault, R
 from tallybook_server.readings_files.read import is_first_use, read_readings
 
 FIRST_USE = "the first file that is read on a machine compiles the readers of numbers, which takes some seconds"
-NUMBER = pl.Decimal(38, 12)
+SCHEMA: Mapping[str, Any] = MappingProxyType(
+    {
+        "channel": pl.String,
+        "time": pl.Datetime("us", "UTC"),
+        "value": pl.Decimal(38, 12),
+        "quality": pl.String,
+        "interval": pl.Duration("us"),
+    }
+)
+"""Columns of a frame of readings."""
 
 
 def readings_of(
@@ -56,7 +67,7 @@ def readings_of(
         file = read_file(path, options)
         frames += map(_frame_of, offline.columns_of(file, datasource, configuration, channel if separator else ""))
         reports.append(file.report)
-    return pl.concat([_NONE, *frames]).sort("channel", "time", maintain_order=True), reports
+    return pl.concat([pl.DataFrame(schema=dict(SCHEMA)), *frames]).sort("channel", "time", maintain_order=True), reports
 
 
 def read_file(path: Path, options: ReadOptions) -> ReadFile:
@@ -79,20 +90,9 @@ def _frame_of(columns: offline.FileColumns) -> pl.DataFrame:
         {
             "channel": [columns.channel] * len(limbs),
             "time": pl.Series(columns.times_us).cast(pl.Datetime("us", "UTC")),
-            "value": pl.Series(exact).cast(NUMBER),
+            "value": pl.Series(exact).cast(SCHEMA["value"]),
             "quality": columns.statuses,
             "interval": pl.Series(intervals_us, dtype=pl.Int64).cast(pl.Duration("us")),
         },
-        schema=_NONE.schema,
+        schema=dict(SCHEMA),
     )
-
-
-_NONE = pl.DataFrame(
-    schema={
-        "channel": pl.String,
-        "time": pl.Datetime("us", "UTC"),
-        "value": NUMBER,
-        "quality": pl.String,
-        "interval": pl.Duration("us"),
-    }
-)

@@ -27,6 +27,7 @@ from tallybook_client.determinants import Determinants, DeterminantsAnswer
 from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
+from tallybook_client.metering import completed
 from tallybook_client.numbers import to_timestamp
 from tallybook_client.readings import readings_stream
 from tallybook_client.report import IngestReport, OnProgress
@@ -402,6 +403,26 @@ class Client:
             found.version = page.version
             found.catalog.MergeFrom(page.catalog)
         return found
+
+    def datasource_configuration(
+        self,
+        datasource: str,
+        timeslice_groups: Iterable[str] = (),
+        given: determinants_pb2.DeterminantsConfiguration | None = None,
+    ) -> determinants_pb2.DeterminantsConfiguration:
+        """What is configured of one datasource: itself, its classifiers, holiday calendar and quality table, and the
+        timeslice groups that are named here or by a reading type.
+
+        `given` goes before what the current catalogue has, as in a billing request. NotFoundError names what neither
+        has.
+        """
+        own = determinants_pb2.DeterminantsConfiguration() if given is None else given
+        return completed(
+            lambda method, request: self._call(getattr(self._catalog, method), request),
+            datasource,
+            timeslice_groups,
+            own,
+        )
 
     def list_customers(self) -> Iterator[catalog_pb2.Customer]:
         """Customers of the current version, page by page."""

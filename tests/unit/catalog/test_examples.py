@@ -25,7 +25,7 @@ def example(name: str) -> Catalog:
 
 
 def test_there_are_examples():
-    assert {path.parent.name for path in FILES} >= {"cards", "flights"}
+    assert {path.parent.name for path in FILES} >= {"cards", "energy", "flights"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
@@ -68,3 +68,11 @@ def test_flights_show_a_volume_tier_a_matrix_and_a_plan_without_a_price():
     assert [rule.match for rule in terminal.rules] == [(("origin", each),) for each in ("EWR", "JFK", "LGA")]
     assert isinstance(briefing, Price)
     assert isinstance(briefing.model, NoPrice)
+
+
+def test_the_home_pays_for_its_slices_and_its_demand():
+    catalog = example("energy")
+    sources = [each.determinant for each in catalog.products.values() if each.determinant]
+    assert [each.slice for each in sources if each.slice] == ["NIGHT", "DAY", "PEAK", "WEEKEND"]
+    assert [each.demand for each in sources if each.demand] == ["three_highest_days"]
+    assert [each.id for each in catalog.datasources.values() if each.customer] == ["london"]

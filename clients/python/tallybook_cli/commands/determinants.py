@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,7 @@ from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
 from tallybook_cli.reading_files import readings_of
+from tallybook_cli.stored_load import with_book
 from tallybook_cli.target import Target
 from tallybook_server import offline_determinants as offline
 from tallybook_server.readings_files.model import Report
@@ -42,6 +44,9 @@ REPORT_LINES_SHOWN = 20
 @click.option("--report", "on_invalid_report", is_flag=True, help="Compute also where readings may not be billed.")
 @click.option("--quality", metavar="STATUS", help="Status of the readings of files without a column quality.")
 @click.option("--utc", is_flag=True, help="Times without a zone are UTC.")
+@click.option(
+    "--store", is_flag=True, help="Store them, with a billing message; they are usage of the customer who pays."
+)
 @click.option("--offline", "is_offline", is_flag=True, help="Compute here: no server, no key.")
 @click.option(
     "--picture",
@@ -62,6 +67,7 @@ def command(
     on_invalid_report: bool,
     quality: str | None,
     utc: bool,
+    store: bool,
     is_offline: bool,
     picture: Path | None,
     as_json: bool,
@@ -72,12 +78,14 @@ def command(
     Or it is a CIM GetMeterReadings message, JSON, whose reading types the channel classifiers name.
     Readings are files of NEM12, NEM13, Green Button, CSV or Parquet, also packed (docs/readings.md). Channels bear the
     names that the file gives them; CHANNEL=FILE names the one of a file that gives none. What CSV and Parquet leave
-    unsaid (unit, kind, label, interval), the channel's classifier says. What is skipped is told. Nothing is stored.
+    unsaid (unit, kind, label, interval), the channel's classifier says. What is skipped is told. Without files, the
+    readings are those that the book has. Nothing is stored without --store.
 
     \b
     Example:
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline
       tallybook determinants examples/meter/request.yaml examples/meter/load.csv --offline --picture load.png
+      tallybook determinants examples/energy/london.yaml --store
       tallybook determinants cim_request.json load.csv --catalog catalog.yaml --offline
       tallybook determinants request.yaml load=load.parquet read=reads.csv --from 2026-01-01 --to 2026-04-01 --by-month
     """
@@ -85,12 +93,18 @@ def command(
         request = offline.read_request_file(str(request_file), request_file.read_bytes())
         if catalog_file is not None:
             offline.add_configuration(request, str(catalog_file), catalog_file.read_bytes())
-        _choose(request.billing_request, start, end, by_month, on_invalid_report)
+        if start is not None or end is not None:
+            _place(request.billing_request, _zone(request, is_offline, target), start, end)
+        if by_month:
+            request.billing_request.split_by_month = True
+        if on_invalid_report:
+            request.billing_request.on_invalid = determinants_pb2.BillingRequest.REPORT
         if reading_files:
             readings, reports = readings_of(request, reading_files, quality, "UTC" if utc else None)
             request.arrow = tb.readings_stream(readings)
             for report in reports:
                 _tell(report)
+        request.store = request.store or store
         message = _computed(request, is_offline, target)
     except offline.RequestFileError as error:
         raise CommandError("\n  ".join(error.faults)) from None
@@ -101,31 +115,48 @@ def command(
     else:
         _print(tb.Determinants.read(message))
     if picture is not None:
-        _draw(request, tb.Determinants.read(message), picture)
+        _draw(request, tb.Determinants.read(message), picture, is_offline, target)
     return ExitCode.OK
 
 
-def _draw(request: determinants_pb2.CalculateDeterminantsRequest, result: tb.Determinants, picture: Path) -> None:
+def _draw(
+    request: determinants_pb2.CalculateDeterminantsRequest,
+    result: tb.Determinants,
+    picture: Path,
+    is_offline: bool,
+    target: Target,
+) -> None:
     # Matplotlib takes long to import, and is wanted here only.
     from tallybook_cli.load_picture import draw
 
+    if not is_offline:
+        with target.connect() as client:
+            request = with_book(client, request, result)
     load = offline.sliced_load(request)
     if load is None or not len(load.values):
         raise CommandError("there is no load to draw: no channel of intervals is asked for")
     draw(load, result, picture)
 
 
-def _choose(
-    billing: determinants_pb2.BillingRequest, start: str | None, end: str | None, by_month: bool, reports: bool
-) -> None:
-    """What the options say in place of the file."""
+def _place(billing: determinants_pb2.BillingRequest, zone: str, start: str | None, end: str | None) -> None:
+    """The period that the options say, in place of the file's."""
     for option, text, field in (("--from", start, billing.start_time), ("--to", end, billing.end_time)):
         if text is not None:
-            field.CopyFrom(_midnight(billing.time_zone, option, text))
-    if by_month:
-        billing.split_by_month = True
-    if reports:
-        billing.on_invalid = determinants_pb2.BillingRequest.REPORT
+            field.CopyFrom(_midnight(zone, option, text))
+
+
+def _zone(request: determinants_pb2.CalculateDeterminantsRequest, is_offline: bool, target: Target) -> str:
+    """The time zone that is asked for, or else the datasource's, as the request or the book has it."""
+    billing, configuration = request.billing_request, request.configuration
+    if billing.time_zone:
+        return billing.time_zone
+    if billing.datasource and not is_offline:
+        with target.connect() as client:
+            configuration = client.datasource_configuration(billing.datasource, given=configuration)
+    zone = next((each.time_zone for each in configuration.datasources if each.id == billing.datasource), "")
+    if not zone:
+        raise CommandError("--from and --to are local dates: give the billing request a time_zone")
+    return zone
 
 
 def _midnight(zone: str, option: str, text: str) -> Timestamp:
@@ -150,6 +181,8 @@ def _computed(
     request: determinants_pb2.CalculateDeterminantsRequest, is_offline: bool, target: Target
 ) -> determinants_pb2.DeterminantsResult:
     if is_offline:
+        if request.store:
+            raise CommandError("only a server stores: leave --offline out, or --store and the request's `store`")
         try:
             return offline.determinants(request, time.time_ns() // 1_000)
         except offline.DeterminantsError as error:
@@ -193,5 +226,10 @@ def _print(result: tb.Determinants) -> None:
         )
     columns = ["channel", "determinant", "from", "to", "value>", "unit", "quality", "present>", "missing>", "at"]
     print_table(f"{result.datasource}  times in {result.time_zone}", columns, rows)
+    say = partial(console().print, markup=False, soft_wrap=True)
     for remark in result.remarks:
-        console().print(f"  {remark.reason} {remark.channel}: {remark.detail}", markup=False)
+        say(f"  {remark.reason} {remark.channel}: {remark.detail}")
+    if result.message.message_id:
+        say(
+            f"stored at sequence {result.message.stored_sequence}, with the billing message {result.message.message_id}"
+        )

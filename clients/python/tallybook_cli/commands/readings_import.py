@@ -144,7 +144,6 @@ def command(
         channel_defaults=configuration.channel_defaults(names, datasource),
         columns=pairs(columns, "--column"),
     )
-    begun = time.monotonic()
     found: list[ReadFile] = []
     with progress_bar(as_json) as progress:
         task = progress.add_task("files", total=len(files))
@@ -156,6 +155,7 @@ def command(
         _tell_file(file, of_file, as_json)
     stored = _Stored()
     if not dry_run:
+        begun = time.monotonic()
         _send(target, [each for of_file in named for each in of_file], configuration, stored, quiet=as_json)
         _tell_stored(stored, time.monotonic() - begun, as_json)
     is_whole = not stored.refused_count and not any(file.report.skipped_count for file in found)
