@@ -49,17 +49,16 @@ def rounding_addend(model: Package) -> int:
 
 @inlined_kernel
 def package_price(row: np.void, lo: Limb, hi: Limb) -> Triple:
-    """Exact price (scale 24), or the limit itself where it lies beyond, which a cap can still bring back."""
+    """Exact price (scale 24), or where it lies beyond the limit no less than that, which a cap can still bring back."""
     addend, size, amount = row["package_addend"], row["package_size"], row["package_amount"]
     lo, hi = add128(lo, hi, addend[0], addend[1])
     if (hi | size[1] | size[2] | amount[1]) == ZERO:
-        # As nearly always: words of each, whose product with scale 12 is seen to fit by its upper word.
+        # As nearly always: a word of packages, a word each, and three hold the product whatever it is.
         cost_lo, cost_hi = umul64(lo // size[0], amount[0])
-        if cost_hi < _LIMIT[1]:
-            lo, carried = umul64(cost_lo, _UNIT[0])
-            mid, hi = umul64(cost_hi, _UNIT[0])
-            mid, hi = add128(mid, hi, carried, ZERO)
-            return lo, mid, hi
+        lo, carried = umul64(cost_lo, _UNIT[0])
+        mid, hi = umul64(cost_hi, _UNIT[0])
+        mid, hi = add128(mid, hi, carried, ZERO)
+        return lo, mid, hi
     lo, mid, hi = widen(lo, hi)
     count_lo, count_hi, _, _, _, _ = divide192(lo, mid, hi, size[0], size[1], size[2], size[3], size[4], size[5])
     lo, mid, hi = mul128(count_lo, count_hi, amount[0], amount[1])
