@@ -57,7 +57,7 @@ def test_the_commands_of_the_readme_work(folder, address, monkeypatch, capsys):
     assert "-19,955.50 USD" in shown["quote"]
     assert "three_highest_days" in shown["determinants"]
     assert "stored at sequence" in shown["determinants"]
-    assert "2,926 readings stored" in shown["readings"]
+    assert "2,928 readings stored" in shown["readings"]
     assert "0.07 EUR without tax, 0.01 tax (NL), 0.08 EUR in all" in shown["predict"]
     assert "2 stored, 0 duplicates" in shown["ingest"]
     assert "0.28 without tax, 0.06 tax, 0.34 EUR" in shown["charges"]

@@ -92,6 +92,10 @@ def meter_steps(metered: Metered) -> Sequence[tuple[str, str]]:
     charges = f"tallybook charges --customer {metered.charges[0].customer_id} --at 2013-02-15 --lines"
     return [
         (f"tallybook determinants {EXAMPLE}/{metered.home.datasource}.yaml", "every determinant, out of the book"),
+        (
+            f"tallybook billing readings {metered.home.datasource} BILLING_HOME_PMAX_MONTH --superseded",
+            "a BILLING channel: each month's maximum, every time it was stored",
+        ),
         (charges, "February of the home, tier by tier"),
         (f"tallybook determinants {EXAMPLE}/{refused}.yaml --report", "what was cancelled, computed all the same"),
     ]
