@@ -320,7 +320,10 @@ class Book:
 
     def committed_sequence(self, as_of_sequence: int = 0) -> int:
         """The last committed sequence, or an earlier one that is asked for. SEQUENCE_NOT_COMMITTED for a later one."""
-        last = self._journal.last_sequence
+        try:
+            last = self._journal.last_sequence
+        except OutcomeUnknown as unknown:
+            raise Fault(ErrorCode.COMMIT_UNKNOWN, str(unknown)) from unknown
         if as_of_sequence > last:
             raise Fault(ErrorCode.SEQUENCE_NOT_COMMITTED, f"the book ends at sequence {last}, before {as_of_sequence}")
         return as_of_sequence or last

@@ -230,6 +230,16 @@ def test_a_commit_that_was_written_without_being_confirmed_counts(open_on: Open)
     assert len(listed(book, include_superseded=True)) == 97
 
 
+def test_nothing_is_read_while_the_journals_end_is_not_known(open_on: Open) -> None:
+    book = open_on(FaultyJournal(MemoryJournal(), [Outcome.UNKNOWN_WRITTEN], unsettled_answers=2))
+    (answer,) = book.ingest(message([delivery("m1", DAY)]))
+    assert reason_of(answer.status) == "COMMIT_UNKNOWN"
+    with pytest.raises(Fault) as fault:
+        listed(book)
+    assert fault.value.code is ErrorCode.COMMIT_UNKNOWN
+    assert len(listed(book)) == 96
+
+
 def test_who_was_taken_over_stores_no_more(tmp_path: Path, open_on: Open) -> None:
     path = tmp_path / "journal.sqlite"
     with closing(SqliteJournal.open(path)) as own:

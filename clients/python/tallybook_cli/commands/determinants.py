@@ -72,7 +72,8 @@ def command(
     Or it is a CIM GetMeterReadings message, JSON, whose reading types the channel classifiers name.
     Readings are files of NEM12, NEM13, Green Button, CSV or Parquet, also packed (docs/readings.md). Channels bear the
     names that the file gives them; CHANNEL=FILE names the one of a file that gives none. What CSV and Parquet leave
-    unsaid (unit, kind, label, interval), the channel's classifier says. What is skipped is told. Nothing is stored.
+    unsaid (unit, kind, label, interval), the channel's classifier says. What is skipped is told.
+    Without files the readings are those of the server's book. Nothing is stored, unless REQUEST says so.
 
     \b
     Example:
