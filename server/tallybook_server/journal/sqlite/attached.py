@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
@@ -55,6 +55,8 @@ FEW_BUCKETS = 128
 """Eleven years."""
 BODIES_AT_ONCE = 16
 """Blocks that are read with one query: more than a year of a channel."""
+ROWS_AT_ONCE = 100
+"""Blocks that are written with one statement."""
 NO_POSITION = -1
 BODIES = f"SELECT position, crc32, body FROM block_bodies WHERE position IN ({', '.join('?' * BODIES_AT_ONCE)})"
 
@@ -112,16 +114,17 @@ def insert_attached(connection: apsw.Connection, sequence: int, attached: Attach
     connection.execute("INSERT INTO attached VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _row_crc32(row)))
     first = position_of(sequence, 0)
     blocks = attached.blocks
-    connection.executemany(
-        "INSERT INTO block_bodies VALUES (?, ?, ?)",
-        ((position, block.crc32, block.body) for position, block in enumerate(blocks, first)),
+    _insert_rows(
+        connection,
+        "block_bodies",
+        [(position, block.crc32, block.body) for position, block in enumerate(blocks, first)],
     )
     # Sorted, neighbours in the directory are written together.
     entries = sorted(
         (block.bucket, named.id_of(connection, block.series), position, block.reading_count)
         for position, block in enumerate(blocks, first)
     )
-    connection.executemany("INSERT INTO block_directory VALUES (?, ?, ?, ?)", entries)
+    _insert_rows(connection, "block_directory", entries)
     connection.executemany(
         "INSERT INTO billing_values VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -141,6 +144,14 @@ def insert_attached(connection: apsw.Connection, sequence: int, attached: Attach
         values = (message_id, message.datasource, zlib.crc32(message.document), message.document)
         connection.execute("INSERT INTO billing_messages VALUES (?, ?, ?, ?)", values)
         connection.execute("INSERT INTO outbox VALUES (?)", (message_id,))
+
+
+def _insert_rows(connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Many to a statement: each statement gives the interpreter lock away, and waits for it where others decode."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
+        row = f"({', '.join('?' * len(some[0]))})"
+        connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(some))}", list(chain(*some)))
 
 
 def acknowledge(connection: apsw.Connection, message_ids: Sequence[int]) -> Acknowledged:
