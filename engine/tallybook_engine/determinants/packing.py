@@ -76,7 +76,7 @@ def _little_endian(body: NDArray[np.uint8], at: np.uint64, width: np.uint64) -> 
 @kernel
 def widen(body: NDArray[np.uint8], at: int, width: int, base: int, column: NDArray[np.int64]) -> None:
     """Fills a column with what lies from `at` on, so many bytes a value, above its smallest."""
-    start, least = np.uint64(at), np.uint64(base)
+    start, least = np.uint64(at), np.uint64(np.int64(base))
     # A width that is a constant in its loop is what makes loops over whole registers of them.
     if width == 0:
         for row in range(len(column)):
