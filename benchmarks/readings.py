@@ -10,7 +10,8 @@ a month of 500 meters, as columns of the contract, and every answer comes after 
 - `one channel-month`: from a journal of as many meters as the line says, one month of one of them: found, checked,
   unpacked and laid over one another. Each read is of another meter.
 - `whole rule from the journal`: a year of each meter is read from the journal into a matrix, and five slices, total,
-  maximum, quality and months are computed of it; one thread reads while another computes.
+  maximum, quality and months are computed of it, 20 meters at a time; one thread reads while another computes, and
+  their matrices are used over and over.
 - `one meter's month over rpc`: CalculateDeterminants of stored readings, interval, timeslices and maximum, one call
   after the other.
 
@@ -31,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -69,6 +70,8 @@ WINDOW = 15
 THREADS = 2
 MATRIX_METERS = 20
 """Meters whose readings are read, and then computed while the next ones are read."""
+MATRICES = 3
+"""One that is being read, one that is being computed and one between."""
 wire: Any = determinants_pb2
 
 
@@ -302,22 +305,34 @@ def read_and_computed(
 ) -> Iterator[list[NDArray[Any]]]:
     """Totals of some meters after the other: one thread computes while another reads the next ones."""
     laid_out = period_frame(ZONE, START_US, END_US, GROUP, HOLIDAYS)
+    spare: SimpleQueue[Columns] = SimpleQueue()
+    for _ in range(MATRICES):
+        shape = MATRIX_METERS, interval_count
+        spare.put(Columns(np.empty(shape, np.int64), np.empty(shape, np.uint8)))
 
-    def computed(matrix: MeterMatrix) -> list[NDArray[Any]]:
+    def computed(matrix: MeterMatrix, columns: Columns) -> list[NDArray[Any]]:
         totals = matrix_totals(laid_out, matrix, Label.END, DEFAULT_QUALITY)
+        spare.put(columns)
         return [*totals, *whole_period(totals)]
 
-    on_their_way = [
-        executor.submit(computed, read_matrix(journal, names[start : start + MATRIX_METERS], interval_count))
-        for start in range(0, len(names), MATRIX_METERS)
-    ]
+    on_their_way = []
+    for start in range(0, len(names), MATRIX_METERS):
+        columns = spare.get()
+        matrix = read_matrix(journal, names[start : start + MATRIX_METERS], columns)
+        on_their_way.append(executor.submit(computed, matrix, columns))
     return (each.result() for each in on_their_way)
 
 
-def read_matrix(journal: SqliteJournal, names: Sequence[str], interval_count: int) -> MeterMatrix:
-    """A year of each meter as a row."""
-    values: NDArray[np.int64] = np.empty((len(names), interval_count), np.int64)
-    quality: NDArray[np.uint8] = np.empty((len(names), interval_count), np.uint8)
+class Columns(NamedTuple):
+    """Memory of a matrix, which is used over and over."""
+
+    values: NDArray[np.int64]
+    quality: NDArray[np.uint8]
+
+
+def read_matrix(journal: SqliteJournal, names: Sequence[str], columns: Columns) -> MeterMatrix:
+    """A year of each meter as a row of `columns`, which have as many or more."""
+    values, quality = columns.values[: len(names)], columns.quality[: len(names)]
     wanted = Wanted("load", START_US + QUARTER_US, END_US)
     sequence = journal.last_sequence
     times = None

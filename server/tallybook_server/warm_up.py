@@ -38,6 +38,7 @@ from tallybook_engine.catalog.model import (
 from tallybook_engine.demand.coincident_peak import CoincidentPeak
 from tallybook_engine.demand.reactive import ExcessReactive
 from tallybook_engine.demand.rolling import RollingDemand
+from tallybook_engine.determinants.blocks import Delivered, decode_block, encode_blocks
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.configuration import (
     ChannelClassifier,
@@ -82,7 +83,7 @@ def warm_up() -> None:
 
 
 def _warm_up_determinants() -> None:
-    """A day of one meter, by everything that a billing request can ask of it."""
+    """A day of one meter, by everything that a billing request can ask of it, and as it is stored."""
     hour_us, start_us = 3_600_000_000, FIRST_SECOND * 1_000_000
     classifiers = {name: ChannelClassifier(name, unit, 3) for name, unit in (("energy", "kWh"), ("power", "kW"))}
     group = TimesliceGroup("group", (TimesliceInterval("slice", Days.DAILY, 0, 720),))
@@ -103,6 +104,9 @@ def _warm_up_determinants() -> None:
         on_invalid=OnInvalid.REPORT,
     )
     calculate(request, dict.fromkeys(classifiers, readings), configuration)
+    statuses = tuple(status.name for status in configuration.quality.statuses)
+    for _, _, body in encode_blocks(Delivered(readings, statuses, "kWh", 3)):
+        decode_block(body)
 
 
 async def _warm_up() -> None:

@@ -12,12 +12,20 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.calendar.local_time import DAY_US
+from tallybook_engine.determinants.packing import (
+    ONE_STATUS,
+    RUN_END_BYTES,
+    STATUS_EACH,
+    STATUS_RUNS,
+    narrowed,
+    unpack,
+    widen,
+)
 from tallybook_engine.determinants.readings import (
     ListedTimes,
     Readings,
@@ -32,10 +40,7 @@ BUCKET_US = 32 * DAY_US
 
 _HEADER = struct.Struct("<BBBBBBHIIqqqq")
 _LENGTH = struct.Struct("<H")
-_MASK = 2**64 - 1
-_WIDTHS: dict[int, Any] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
-_ONE_STATUS, _STATUS_EACH, _STATUS_RUNS = range(3)
-_RUN_BYTES = 5
+_RUN_BYTES = RUN_END_BYTES + 1
 """Of a run of one status: where it ends, and which."""
 
 
@@ -76,7 +81,7 @@ def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
     for bucket, first, end in _stretches(times):
         first_label, label_base, label_width, labels = _label_column(times, first, end)
         length_base, length_width, lengths = _length_column(times, first, end)
-        value_base, value_width, values = _narrowed(readings.values[first:end])
+        value_base, value_width, values = narrowed(readings.values[first:end])
         code_kind, codes = _codes(readings.quality[first:end])
         header = _HEADER.pack(
             FORMAT_VERSION,
@@ -120,23 +125,26 @@ def decode_block(body: bytes) -> Delivered:
     at += unit_bytes
     statuses = _read_names(body[at : at + names_bytes])
     at += names_bytes
-    values = _widened(body, at, value_width, count, value_base)
-    at += value_width * count
-    step_count = max(0, count - 1)
-    is_even = label_width == 0 and length_width == 0 and (label_base == length_base or count == 1)
+    labels_at = at + value_width * count
+    lengths_at = labels_at + label_width * (count - 1)
+    codes_at = lengths_at + length_width * count
+    # Kernels look at no bounds.
+    if codes_at + _codes_length(body, codes_at, code_kind, count) != len(body):
+        raise ValueError("a block of another length than its header says")
+    data = np.frombuffer(body, np.uint8)
     times: Times
-    if is_even:
+    if label_width == 0 and length_width == 0 and (label_base == length_base or count == 1):
         times = RegularTimes(first_label, length_base, count)
     else:
         labels = np.empty(count, np.int64)
         labels[0] = first_label
-        np.cumsum(_widened(body, at, label_width, step_count, label_base), out=labels[1:])
+        np.cumsum(_widened(data, labels_at, label_width, count - 1, label_base), out=labels[1:])
         labels[1:] += first_label
-        at += label_width * step_count
-        times = ListedTimes(labels, _lengths(body, at, length_width, count, length_base))
-        at += length_width * count
-    quality = _read_codes(body, at, code_kind, count)
-    return Delivered(Readings(times, values, quality), statuses, unit, decimal_places)
+        lengths = length_base if length_width == 0 else _widened(data, lengths_at, length_width, count, length_base)
+        times = ListedTimes(labels, lengths)
+    values, codes = np.empty(count, np.int64), np.empty(count, np.uint8)
+    unpack(data, at, value_width, value_base, codes_at, code_kind, values, codes)
+    return Delivered(Readings(times, values, codes), statuses, unit, decimal_places)
 
 
 def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:
@@ -173,61 +181,40 @@ def _label_column(times: Times, first: int, end: int) -> tuple[int, int, int, by
     if isinstance(times, RegularTimes):
         return label_of(times, first), times.interval_us, 0, b""
     labels = times.labels_us[first:end]
-    return (int(labels[0]), *_narrowed(np.diff(labels)))
+    return (int(labels[0]), *narrowed(np.diff(labels)))
 
 
 def _length_column(times: Times, first: int, end: int) -> tuple[int, int, bytes]:
     if isinstance(times.interval_us, np.ndarray):
-        return _narrowed(times.interval_us[first:end])
+        return narrowed(times.interval_us[first:end])
     return times.interval_us, 0, b""
 
 
-def _narrowed(column: NDArray[np.int64]) -> tuple[int, int, bytes]:
-    """(smallest value, bytes a value, what each has above it)."""
-    if len(column) == 0:
-        return 0, 0, b""
-    base, most = int(np.minimum.reduce(column)), int(np.maximum.reduce(column))
-    span = most - base
-    if span == 0:
-        return base, 0, b""
-    width = 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4 if span < 1 << 32 else 8
-    above = column.view(np.uint64) - np.uint64(base & _MASK)
-    return base, width, above.astype(_WIDTHS[width], copy=False).tobytes()
-
-
-def _widened(body: bytes, at: int, width: int, count: int, base: int) -> NDArray[np.int64]:
-    if width == 0:
-        return np.full(count, base, np.int64)
-    column = np.frombuffer(body, _WIDTHS[width], count, at).astype(np.int64)
-    column += base
+def _widened(data: NDArray[np.uint8], at: int, width: int, count: int, base: int) -> NDArray[np.int64]:
+    column = np.empty(count, np.int64)
+    widen(data, at, width, base, column)
     return column
-
-
-def _lengths(body: bytes, at: int, width: int, count: int, base: int) -> int | NDArray[np.int64]:
-    return base if width == 0 else _widened(body, at, width, count, base)
 
 
 def _codes(codes: NDArray[np.uint8]) -> tuple[int, bytes]:
     first = codes[:1].tobytes()
     # Memory against memory: a comparison, and no array made of it.
     if codes.tobytes() == first * len(codes):
-        return _ONE_STATUS, first
+        return ONE_STATUS, first
     ends = np.append(np.flatnonzero(codes[1:] != codes[:-1]) + 1, len(codes))
     if len(ends) * _RUN_BYTES >= len(codes):
-        return _STATUS_EACH, codes.tobytes()
+        return STATUS_EACH, codes.tobytes()
     head = np.array([len(ends)], "<u4").tobytes()
-    return _STATUS_RUNS, head + ends.astype("<u4").tobytes() + codes[ends - 1].tobytes()
+    return STATUS_RUNS, head + ends.astype("<u4").tobytes() + codes[ends - 1].tobytes()
 
 
-def _read_codes(body: bytes, at: int, kind: int, count: int) -> NDArray[np.uint8]:
-    if kind == _ONE_STATUS:
-        return np.full(count, body[at], np.uint8)
-    if kind == _STATUS_EACH:
-        return np.frombuffer(body, np.uint8, count, at).copy()
-    run_count = int(np.frombuffer(body, "<u4", 1, at)[0])
-    ends = np.frombuffer(body, "<u4", run_count, at + 4).astype(np.int64)
-    codes = np.frombuffer(body, np.uint8, run_count, at + 4 + 4 * run_count)
-    return np.repeat(codes, np.diff(ends, prepend=0))
+def _codes_length(body: bytes, at: int, kind: int, count: int) -> int:
+    if kind == ONE_STATUS:
+        return 1
+    if kind == STATUS_EACH:
+        return count
+    run_count = int.from_bytes(body[at : at + RUN_END_BYTES], "little")
+    return RUN_END_BYTES + _RUN_BYTES * run_count
 
 
 @lru_cache(maxsize=1_024)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +65,18 @@ class _Delivery(NamedTuple):
 
 def read_batch(message: Any, metering: Catalog, partitions_of: PartitionsOf) -> Batch:
     """An `IngestReadingsEnvelope`. Fault where it is wrong as a whole."""
-    deliveries = list(_arrow(message.arrow) if message.WhichOneof("payload") == "arrow" else _columns(message))
-    partitions = _partitions(deliveries, partitions_of)
+    deliveries: Iterable[_Delivery]
+    match message.WhichOneof("payload"):
+        case "arrow":
+            deliveries = list(_arrow(message.arrow))
+            names = [each.datasource for each in deliveries]
+        case "deliveries":
+            # One after the other: columns that are all taken out of the message first are out of the cache again.
+            deliveries = _columns(message)
+            names = [each.datasource for each in message.deliveries.deliveries]
+        case _:
+            raise field_invalid("payload", "give deliveries or arrow")
+    partitions = _partitions(names, partitions_of)
     configurations = _Configurations(metering)
     batch = Batch()
     for index, delivery in enumerate(deliveries):
@@ -134,9 +145,9 @@ class _Configurations:
         return self._statuses[id(table)]
 
 
-def _partitions(deliveries: Sequence[_Delivery], partitions_of: PartitionsOf) -> dict[str, int]:
-    names = list(dict.fromkeys(each.datasource for each in deliveries))
-    return dict(zip(names, partitions_of(names), strict=True))
+def _partitions(names: Sequence[str], partitions_of: PartitionsOf) -> dict[str, int]:
+    distinct = list(dict.fromkeys(names))
+    return dict(zip(distinct, partitions_of(distinct), strict=True))
 
 
 def _refused(index: int, delivery: _Delivery, fault: Fault) -> wire.RefusedDelivery:
@@ -162,25 +173,24 @@ def check_count(count: int) -> None:
 
 
 def _columns(message: Any) -> Iterator[_Delivery]:
-    if message.WhichOneof("payload") is None:
-        raise field_invalid("payload", "give deliveries or arrow")
     count = 0
     for index, each in enumerate(message.deliveries.deliveries):
-        count += sum(len(chunk) for chunk in each.readings.values) // 8
+        # Each look at the column copies it.
+        chunks = list(each.readings.values)
+        reading_count = sum(len(chunk) for chunk in chunks) // 8
+        count += reading_count
         check_count(count)
-        yield _delivery_of(each, f"deliveries.deliveries[{index}].readings")
+        path = f"deliveries.deliveries[{index}].readings"
+        read = partial(_read_columns, each.readings, chunks, path)
+        yield _Delivery(each.datasource, each.readings.channel, path, reading_count, read)
 
 
-def _delivery_of(message: Any, path: str) -> _Delivery:
-    channel = message.readings
-
-    def read(classifier: ChannelClassifier, table: QualityTable) -> Readings:
-        check_packed(channel, path)
-        values = integers(channel.values, f"{path}.values", writable=False)
-        return columns.read_channel(channel, path, values, classifier, table)
-
-    count = sum(len(chunk) for chunk in channel.values) // 8
-    return _Delivery(message.datasource, channel.channel, path, count, read)
+def _read_columns(
+    channel: Any, chunks: Sequence[bytes], path: str, classifier: ChannelClassifier, table: QualityTable
+) -> Readings:
+    check_packed(channel, path)
+    values = integers(chunks, f"{path}.values", writable=False)
+    return columns.read_channel(channel, path, values, classifier, table)
 
 
 # Arrow

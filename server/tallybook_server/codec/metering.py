@@ -84,7 +84,10 @@ def read_metering(configuration: Any, book: Catalog | None = None) -> Catalog:
     faults = Faults()
     objects = read_metering_objects(configuration, faults)
     # Who pays is the catalogue's to say.
-    objects["datasources"] = tuple(replace(each, customer=None, contract_id=None) for each in objects["datasources"])
+    objects["datasources"] = tuple(
+        each if each.customer is None and each.contract_id is None else replace(each, customer=None, contract_id=None)
+        for each in objects["datasources"]
+    )
     base = book or Catalog()
     own = {kind: {each.id: each for each in objects[kind]} for kind in METERING_KINDS if objects[kind]}
     # The book may have a hundred thousand datasources: none is copied.

@@ -126,7 +126,10 @@ def _codes(message: Any, path: str, count: int, table: QualityTable) -> Codes:
         if len(translation) != 1:
             raise field_invalid(f"{path}.quality_codes", "may be left out only where statuses has one entry")
         code = int(translation[0])
-        return np.full(count, code, np.int64) if code == NO_QUALITY else np.full(count, code, np.uint8)
+        if code == NO_QUALITY:
+            return np.full(count, code, np.int64)
+        # Quicker than np.full, which gives the interpreter lock away.
+        return np.frombuffer(bytearray([code]) * count, np.uint8)
     codes = np.frombuffer(message.quality_codes, dtype=np.uint8)
     if len(codes) != count:
         raise field_invalid(f"{path}.quality_codes", f"has {len(codes)} codes beside {count} values")

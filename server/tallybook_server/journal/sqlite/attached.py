@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any
 
@@ -28,6 +28,8 @@ from tallybook_server.journal.attached import (
 from tallybook_server.journal.sqlite.rows import RowDamageError
 
 SERIES_ID = "SELECT series_id FROM series WHERE datasource = ? AND channel = ?"
+SERIES_IDS = "SELECT datasource, channel, series_id FROM series WHERE (datasource, channel) IN"
+LAST_SERIES_ID = "SELECT ifnull(max(series_id), 0) FROM series"
 _BLOCKS_OF_BUCKETS = """
 SELECT directory.bucket, directory.position
 FROM buckets CROSS JOIN block_directory directory
@@ -55,6 +57,8 @@ FEW_BUCKETS = 128
 """Eleven years."""
 BODIES_AT_ONCE = 16
 """Blocks that are read with one query: more than a year of a channel."""
+ROWS_AT_ONCE = 100
+"""Rows that are written, and names that are looked up, with one statement."""
 NO_POSITION = -1
 BODIES = f"SELECT position, crc32, body FROM block_bodies WHERE position IN ({', '.join('?' * BODIES_AT_ONCE)})"
 
@@ -85,17 +89,21 @@ class NewSeries:
         self._known = known
         self.found = found
 
-    def id_of(self, connection: apsw.Connection, name: SeriesName) -> int:
-        """The number of a channel, which it gets here if it has none."""
-        key = name[:2]
-        series_id = self._known.get(key) or self.found.get(key)
-        if series_id is None:
-            row: Any = connection.execute(SERIES_ID, key).fetchone()
-            if row is None:
-                query = "INSERT INTO series VALUES (NULL, ?, ?, ?) RETURNING series_id"
-                row = connection.execute(query, name).fetchall()[0]
-            series_id = self.found[key] = int(row[0])
-        return series_id
+    def ids_of(self, connection: apsw.Connection, names: Sequence[SeriesName]) -> list[int]:
+        """The numbers of channels, which those get here that have none."""
+        unknown = {name[:2]: name for name in names if name[:2] not in self._known and name[:2] not in self.found}
+        every = list(unknown)
+        for start in range(0, len(every), ROWS_AT_ONCE):
+            keys = every[start : start + ROWS_AT_ONCE]
+            query = f"{SERIES_IDS} (VALUES {', '.join(['(?, ?)'] * len(keys))})"
+            rows: Any = connection.execute(query, list(chain(*keys))).fetchall()
+            self.found.update({(datasource, channel): series_id for datasource, channel, series_id in rows})
+            missing = [key for key in keys if key not in self.found]
+            if missing:
+                last: Any = connection.execute(LAST_SERIES_ID).fetchall()[0][0]
+                self.found.update(zip(missing, count(last + 1), strict=False))
+                _insert_rows(connection, "series", [(self.found[key], *unknown[key]) for key in missing])
+        return [self._known.get(name[:2]) or self.found[name[:2]] for name in names]
 
 
 def insert_attached(connection: apsw.Connection, sequence: int, attached: Attached, named: NewSeries) -> None:
@@ -112,35 +120,38 @@ def insert_attached(connection: apsw.Connection, sequence: int, attached: Attach
     connection.execute("INSERT INTO attached VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _row_crc32(row)))
     first = position_of(sequence, 0)
     blocks = attached.blocks
-    connection.executemany(
-        "INSERT INTO block_bodies VALUES (?, ?, ?)",
-        ((position, block.crc32, block.body) for position, block in enumerate(blocks, first)),
+    _insert_rows(
+        connection,
+        "block_bodies",
+        [(position, block.crc32, block.body) for position, block in enumerate(blocks, first)],
     )
     # Sorted, neighbours in the directory are written together.
+    series_ids = named.ids_of(connection, [block.series for block in blocks])
     entries = sorted(
-        (block.bucket, named.id_of(connection, block.series), position, block.reading_count)
-        for position, block in enumerate(blocks, first)
+        (block.bucket, series_id, position, block.reading_count)
+        for position, (block, series_id) in enumerate(zip(blocks, series_ids, strict=True), first)
     )
-    connection.executemany("INSERT INTO block_directory VALUES (?, ?, ?, ?)", entries)
+    _insert_rows(connection, "block_directory", entries)
+    series_ids = named.ids_of(connection, [row.series for row in attached.values])
     connection.executemany(
         "INSERT INTO billing_values VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
-            (
-                named.id_of(connection, row.series),
-                row.end_us,
-                row.start_us,
-                position,
-                first + row.message_row,
-                value_crc32(row),
-                row.body,
-            )
-            for position, row in enumerate(attached.values, first)
+            (series_id, row.end_us, row.start_us, position, first + row.message_row, value_crc32(row), row.body)
+            for position, (row, series_id) in enumerate(zip(attached.values, series_ids, strict=True), first)
         ),
     )
     for message_id, message in enumerate(attached.messages, first):
         values = (message_id, message.datasource, zlib.crc32(message.document), message.document)
         connection.execute("INSERT INTO billing_messages VALUES (?, ?, ?, ?)", values)
         connection.execute("INSERT INTO outbox VALUES (?)", (message_id,))
+
+
+def _insert_rows(connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Many to a statement: each statement gives the interpreter lock away, and waits for it where others decode."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
+        row = f"({', '.join('?' * len(some[0]))})"
+        connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(some))}", list(chain(*some)))
 
 
 def acknowledge(connection: apsw.Connection, message_ids: Sequence[int]) -> Acknowledged:

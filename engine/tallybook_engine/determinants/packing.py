@@ -1,0 +1,129 @@
+"""Columns as few bytes, and back: one pass each way, without an array between.
+
+Threads that read and write blocks side by side are slowed down by each call that gives the interpreter lock away and
+takes it again; so a block takes one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.kernels import inlined_kernel, kernel
+from tallybook_engine.kernels.arrays import to_read
+
+ONE_STATUS, STATUS_EACH, STATUS_RUNS = range(3)
+"""How a block holds its codes."""
+RUN_END_BYTES = 4
+
+_U1, _U2, _U4, _U8 = (np.dtype(f"<u{width}") for width in (1, 2, 4, 8))
+
+
+def narrowed(column: NDArray[np.int64]) -> tuple[int, int, bytes]:
+    """(smallest value, bytes a value, what each has above it) of int64[n]."""
+    if len(column) == 0:
+        return 0, 0, b""
+    packed = np.empty(len(column), _U8)
+    in_bytes = packed.view(_U1)
+    base, width = _narrow(to_read(column), in_bytes, packed.view(_U2), packed.view(_U4), packed)
+    return int(base), int(width), in_bytes[: int(width) * len(column)].tobytes()
+
+
+@kernel
+def _narrow(
+    column: NDArray[np.int64],
+    in_1: NDArray[np.uint8],
+    in_2: NDArray[np.uint16],
+    in_4: NDArray[np.uint32],
+    in_8: NDArray[np.uint64],
+) -> tuple[np.int64, int]:
+    """(smallest value, width) of a column that is not empty; one of the others, all the same memory, is filled."""
+    least = most = column[0]
+    for row in range(len(column)):
+        value = column[row]
+        least = min(least, value)
+        most = max(most, value)
+    base = np.uint64(least)
+    span = np.uint64(most) - base
+    if span == np.uint64(0):
+        return least, 0
+    if span < np.uint64(1 << 8):
+        for row in range(len(column)):
+            in_1[row] = np.uint8(np.uint64(column[row]) - base)
+        return least, 1
+    if span < np.uint64(1 << 16):
+        for row in range(len(column)):
+            in_2[row] = np.uint16(np.uint64(column[row]) - base)
+        return least, 2
+    if span < np.uint64(1 << 32):
+        for row in range(len(column)):
+            in_4[row] = np.uint32(np.uint64(column[row]) - base)
+        return least, 4
+    for row in range(len(column)):
+        in_8[row] = np.uint64(column[row]) - base
+    return least, 8
+
+
+@inlined_kernel
+def _little_endian(body: NDArray[np.uint8], at: np.uint64, width: np.uint64) -> np.uint64:
+    """The number that lies in so many bytes."""
+    number = np.uint64(0)
+    for place in range(width):
+        number |= np.uint64(body[at + np.uint64(place)]) << np.uint64(8) * np.uint64(place)
+    return number
+
+
+@kernel
+def widen(body: NDArray[np.uint8], at: int, width: int, base: int, column: NDArray[np.int64]) -> None:
+    """Fills a column with what lies from `at` on, so many bytes a value, above its smallest."""
+    start, least = np.uint64(at), np.uint64(np.int64(base))
+    # A width that is a constant in its loop is what makes loops over whole registers of them.
+    if width == 0:
+        for row in range(len(column)):
+            column[row] = np.int64(least)
+    elif width == 1:
+        for row in range(len(column)):
+            column[row] = np.int64(np.uint64(body[start + np.uint64(row)]) + least)
+    elif width == 2:
+        for row in range(len(column)):
+            here = start + np.uint64(2 * row)
+            above = np.uint64(body[here]) | np.uint64(body[here + np.uint64(1)]) << np.uint64(8)
+            column[row] = np.int64(above + least)
+    else:
+        for row in range(len(column)):
+            here = start + np.uint64(width * row)
+            column[row] = np.int64(_little_endian(body, here, np.uint64(width)) + least)
+
+
+@kernel
+def unpack(
+    body: NDArray[np.uint8],
+    at: int,
+    width: int,
+    base: int,
+    codes_at: int,
+    code_kind: int,
+    values: NDArray[np.int64],
+    codes: NDArray[np.uint8],
+) -> None:
+    """Fills both columns of a block: values as `widen` does, codes of one of the kinds from `codes_at` on."""
+    widen(body, at, width, base, values)
+    here = np.uint64(codes_at)
+    if code_kind == ONE_STATUS:
+        for row in range(len(codes)):
+            codes[row] = body[here]
+    elif code_kind == STATUS_EACH:
+        for row in range(len(codes)):
+            codes[row] = body[here + np.uint64(row)]
+    else:
+        width_of_end = np.uint64(RUN_END_BYTES)
+        run_count = _little_endian(body, here, width_of_end)
+        ends = here + width_of_end
+        of_run = ends + width_of_end * run_count
+        row = 0
+        for run in range(run_count):
+            end = np.int64(_little_endian(body, ends + width_of_end * np.uint64(run), width_of_end))
+            code = body[of_run + np.uint64(run)]
+            while row < end and row < len(codes):
+                codes[row] = code
+                row += 1
