@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,13 +29,14 @@ from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
 from tallybook_engine.catalog.model import Catalog, Customer, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
+from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Result
 from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays, row_costs
 from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
-from tallybook_engine.ledger.determinants import UsageFault, stage_usage, usage_of
+from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
@@ -305,6 +306,7 @@ class Book:
                 pieces = stage_usage(
                     self._state,
                     usage,
+                    self._stored_before(usage),
                     commit.receipt_time_us,
                     commit.sequence,
                     self._records,
@@ -317,6 +319,16 @@ class Book:
         stored = attach(commit, parcel)
         self._writer.commit_now(commit)
         return stored
+
+    def _stored_before(self, usage: Usage) -> Iterator[Earlier]:
+        """Determinants of the usage's meters that were stored of periods which meet its own."""
+        for meter_id in usage.meter_ids:
+            for channel in (meter_id, f"{meter_id}_{MONTH_SUFFIX}"):
+                for row in self._journal.billing_values(
+                    usage.datasource_id, channel, usage.start_us + 1, LAST_INSTANT_US, self._state.sequence
+                ):
+                    if row.start_us < usage.end_us:
+                        yield Earlier(meter_id, row.start_us, row.end_us)
 
     def committed_sequence(self, as_of_sequence: int = 0) -> int:
         """The last committed sequence, or an earlier one that is asked for. SEQUENCE_NOT_COMMITTED for a later one."""

@@ -204,6 +204,60 @@ def test_a_month_is_one_event_whichever_way_it_is_asked_for(tmp_path: Path) -> N
     assert lawful(tmp_path)
 
 
+def longer(**changes: Any) -> determinants_pb2.CalculateDeterminantsRequest:
+    """The small meter's hour and the hour before it, in which it used 1 kWh."""
+    made = request(**changes)
+    made.billing_request.start_time.FromJsonString("2025-12-31T23:00:00Z")
+    made.readings[0].regular_times.first_time.FromJsonString("2025-12-31T23:15:00Z")
+    made.readings[0].values[:] = [1_000, 0, 0, 0, 250, 260, 240, 255]
+    made.readings[0].quality_codes = bytes(8)
+    return made
+
+
+def test_time_is_billed_once_however_it_is_cut(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        # Given an hour that is billed, and then two hours that hold it, whole and split, one way and back again
+        for asked, total in (
+            (request(), Fraction("1.005")),
+            (longer(), Fraction("2.005")),
+            (longer(split_by_month=True), Fraction("2.005")),
+            (longer(), Fraction("2.005")),
+        ):
+            services.determinants.CalculateDeterminants(asked)
+            # Then only the last ones count
+            energy = [each for each in services.charges() if each.product_id == "energy"]
+            assert sum(Fraction(each.quantity) for each in energy) == total
+        before = amounts(services)
+        # When only a part of what is billed is asked for
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(request())
+        # Then it is refused, for the rest would be lost or billed twice
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        told = str(failure.value.details())
+        assert "BILLING_ACTIVE_INTERVAL is billed of 2025-12-31T23:00:00Z to 2026-01-01T01:00:00Z already" in told
+        assert amounts(services) == before
+        # And it can be mended as the message says
+        for event in services.events():
+            selector = ingest_pb2.EventSelector(event_id=event.event_id)
+            services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=[selector]))
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services)["energy"] == ("1.005", "100.50")
+    assert lawful(tmp_path)
+
+
+def test_a_negative_determinant_is_no_usage(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        negative = request()
+        negative.readings[0].values[:] = [-250, -260, -240, -255]
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(negative)
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "is negative" in str(failure.value.details())
+        assert not services.events()
+
+
 def test_a_value_that_is_gone_takes_its_event_back(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply(SMALL)

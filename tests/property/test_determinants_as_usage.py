@@ -56,17 +56,23 @@ CATALOGUE: dict[str, Any] = {
     ],
 }
 VALUES = st.none() | st.integers(-5, 100)
+Pair = tuple[int | None, int | None]
+"""Energy and peak."""
+Known = dict[tuple[str, int, int], Pair]
+"""(datasource, first month, month behind the last) -> what was stored of it last."""
 CALLS = st.tuples(
     st.sampled_from(["m1", "m2"]),
-    st.dictionaries(st.integers(0, 2), st.tuples(VALUES, VALUES), min_size=1, max_size=3),
+    st.integers(0, 2),
+    st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3),
+    st.booleans(),
     st.booleans(),
 )
-"""Datasource, month -> (energy, peak), and whether the book is opened again behind it."""
+"""Datasource, first month, values of the months from it on, whether they are asked for as one period that is not split
+(which has the first values), and whether the book is opened again behind it."""
 PLANS = st.lists(st.sampled_from([Outcome.COMMITTED, *PASSING_FAULTS]), max_size=6)
 
 
-def determinant(kind: Kind, month: int, value: int | None, *, is_month: bool) -> Determinant:
-    start, end = MONTHS[month]
+def determinant(kind: Kind, first: int, end: int, value: int | None, *, is_month: bool) -> Determinant:
     return Determinant(
         kind=kind,
         channel="load",
@@ -75,23 +81,23 @@ def determinant(kind: Kind, month: int, value: int | None, *, is_month: bool) ->
         demand=None,
         billing_channel=billing_channel("A", kind, is_month=is_month),
         unit="kWh",
-        start_us=start,
-        end_us=end,
+        start_us=BOUNDS[first],
+        end_us=BOUNDS[end],
         is_month=is_month,
         value=None if value is None else value * UNIT,
         quality=None,
     )
 
 
-def result(datasource: str, months: dict[int, tuple[int | None, int | None]]) -> Result:
-    """One month asked for alone, or several as the months of a split."""
-    is_month = len(months) > 1
+def result(datasource: str, parts: dict[tuple[int, int], Pair]) -> Result:
+    """One period asked for alone, or several as the months of a split."""
     determinants = tuple(
-        determinant(kind, month, value, is_month=is_month)
-        for month, values in sorted(months.items())
+        determinant(kind, *months, value, is_month=len(parts) > 1)
+        for months, values in sorted(parts.items())
         for kind, value in zip((Kind.INTERVAL, Kind.PMAX), values, strict=True)
     )
-    return Result(datasource, BOUNDS[0], BOUNDS[-1], "UTC", determinants, (), 1, None, None)
+    first, end = min(parts)[0], max(parts)[1]
+    return Result(datasource, BOUNDS[first], BOUNDS[end], "UTC", determinants, (), 1, None, None)
 
 
 def charged(live: LiveBook) -> dict[tuple[int, str], Fraction]:
@@ -100,18 +106,28 @@ def charged(live: LiveBook) -> dict[tuple[int, str], Fraction]:
     return {key: amount for key, amount in found.items() if amount}
 
 
-def expected(known: dict[tuple[str, int], tuple[int | None, int | None]]) -> dict[tuple[int, str], Fraction]:
-    """What the last values come to: energy runs up over the year, below 0 counts as 0; the peak is the month's."""
+def expected(known: Known) -> dict[tuple[int, str], Fraction]:
+    """What the last values come to, each in its last month: energy runs up over the year, the peak is the month's."""
     amounts: dict[tuple[int, str], Fraction] = {}
-    total = 0
     for month, (start, _) in enumerate(MONTHS):
-        of_month = [values for (_, at), values in known.items() if at == month]
-        energy = sum(value for value, _ in of_month if value is not None)
-        amounts[start, "energy"] = Fraction((max(total + energy, 0) - max(total, 0)) * ENERGY_PRICE)
-        total += energy
-        peaks = [value for _, value in of_month if value is not None]
-        amounts[start, "peak"] = Fraction(max([*peaks, 0]) * PEAK_PRICE) if peaks else Fraction(0)
+        of_month = [values for (_, _, end), values in known.items() if end == month + 1]
+        amounts[start, "energy"] = Fraction(sum(value or 0 for value, _ in of_month) * ENERGY_PRICE)
+        amounts[start, "peak"] = Fraction(max([value or 0 for _, value in of_month] or [0]) * PEAK_PRICE)
     return {key: amount for key, amount in amounts.items() if amount}
+
+
+def with_parts(known: Known, datasource: str, parts: dict[tuple[int, int], Pair]) -> Known | None:
+    """What is known once these are stored; None where they are refused."""
+    first, end = min(parts)[0], max(parts)[1]
+    kept: Known = {}
+    for (of, since, until), values in known.items():
+        if of != datasource or until <= first or end <= since:
+            kept[of, since, until] = values
+        elif (since < first or until > end) and values != (None, None):
+            return None
+    if any(value is not None and value < 0 for values in parts.values() for value in values):
+        return None
+    return kept | {(datasource, *months): values for months, values in parts.items()}
 
 
 @settings(deadline=None)
@@ -122,10 +138,15 @@ def test_charges_are_those_of_the_last_determinants(calls, plan):
     live.apply(CATALOGUE)
     live.restart()
     live.journal = live.book._journal = live.book._writer._journal = FaultyJournal(memory, plan)
-    known: dict[tuple[str, int], tuple[int | None, int | None]] = {}
+    known: Known = {}
     try:
-        for datasource, months, restarts in calls:
-            found = result(datasource, months)
+        for datasource, first, values, is_whole, restarts in calls:
+            months = range(first, min(first + len(values), len(MONTHS)))
+            parts = {(month, month + 1): each for month, each in zip(months, values, strict=False)}
+            if is_whole:
+                parts = {(months.start, months.stop): values[0]}
+            found = result(datasource, parts)
+            after = with_parts(known, datasource, parts)
             before = view_of(live.state)
             try:
                 live.run(live.book.store_determinants(found, parcel_of(found, 0, NOW_US)))
@@ -133,7 +154,8 @@ def test_charges_are_those_of_the_last_determinants(calls, plan):
                 # Nothing of it is there.
                 assert view_of(live.state) == before
             else:
-                known |= {(datasource, month): values for month, values in months.items()}
+                assert after is not None
+                known = after
             assert charged(live) == expected(known)
             assert verify(live.state, live.book._records.segments()).differences == ()
             if restarts:

@@ -99,14 +99,18 @@ def test_a_month_has_one_reference_whichever_way_it_was_asked_for():
     assert first == second
 
 
+def reference_of(datasource, determinant):
+    return determinant_reference(datasource, "BILLING_active_INTERVAL", determinant.start_us, determinant.end_us)
+
+
 @pytest.mark.parametrize(("letters", "is_hashed"), [(0, False), (1, True)])
 def test_a_reference_that_would_be_too_long_is_a_hash(letters, is_hashed):
-    length = NAME_BYTES_MAX - len(determinant_reference("", "BILLING_active_INTERVAL", WHOLE)) + letters
+    length = NAME_BYTES_MAX - len(reference_of("", WHOLE)) + letters
     name = "m" * length
-    found = determinant_reference(name, "BILLING_active_INTERVAL", WHOLE)
+    found = reference_of(name, WHOLE)
     assert found.startswith("determinant:") is is_hashed
     assert len(found.encode()) <= NAME_BYTES_MAX
-    assert found != determinant_reference(name, "BILLING_active_INTERVAL", JANUARY)
+    assert found != reference_of(name, JANUARY)
 
 
 def test_a_period_of_one_instant_is_of_that_instant():
