@@ -89,6 +89,9 @@ DEMAND_PEAKS_MAX = 1_000
 INTERVAL_DAYS_MAX = 366
 """Days of one interval, window or block."""
 
+BILLING_PERIODS_MAX = 1_000
+"""Periods of one PreviewBillingDates; period_count 0 and more than this are read as this."""
+
 UNANSWERED_BATCHES_MAX = 16
 """Batches of one stream that are read and not yet answered; then the server stops reading the stream."""
 

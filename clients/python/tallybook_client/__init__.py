@@ -44,6 +44,7 @@ from tallybook_client.errors import (
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
 from tallybook_client.holiday_calendar import Holidays, HolidaysError, public_holidays
+from tallybook_client.quotes import BillingDates, PriceQuote
 from tallybook_client.readings import channel_readings, readings_stream
 from tallybook_client.report import IngestReport, Progress
 from tallybook_client.results import (
@@ -91,6 +92,7 @@ __all__ = [
     "AnyEvent",
     "Batch",
     "BatchAnswer",
+    "BillingDates",
     "BillingMessage",
     "BillingReading",
     "CatalogChange",
@@ -134,6 +136,7 @@ __all__ = [
     "Peak",
     "PeriodCost",
     "PermissionDeniedError",
+    "PriceQuote",
     "Progress",
     "ReadingsAnswer",
     "ReadingsBatch",
