@@ -30,8 +30,9 @@ from tallybook_engine.rating.rounding import rounded_to_minor
 from tallybook_server import limits
 from tallybook_server.codec.catalog import read_objects, read_plan
 from tallybook_server.codec.instants import parse_date
+from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.results import amount_line, optional_quantity, timestamp
-from tallybook_server.errors import ErrorCode, Fault, FieldFault, field_invalid
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
 
 _CONTRACT = "contracts[0]."
 DEFAULT_ZONE = "UTC"
@@ -104,7 +105,7 @@ def quote_price(request: wire.QuotePriceRequest) -> wire.QuotePriceResponse:
     faults = Faults()
     plan = read_one_plan(request.plan, faults)
     if found := faults.ordered():
-        fields = tuple(FieldFault(each.path, each.message) for each in found)
+        fields = fields_within_answer(found)
         raise Fault(ErrorCode.CATALOG_INVALID, _first(found), {"fault_count": str(len(found))}, fields)
     try:
         start = request.quantity_from if request.HasField("quantity_from") else None
@@ -138,7 +139,7 @@ def billing_dates(request: wire.PreviewBillingDatesRequest) -> wire.PreviewBilli
         apply_change(Catalog(), CatalogChange(read), faults)
     except CatalogInvalidError as invalid:
         found = [CatalogFault(each.path.removeprefix(_CONTRACT), each.message) for each in invalid.faults]
-        fields = tuple(FieldFault(each.path, each.message) for each in found)
+        fields = fields_within_answer(found)
         raise Fault(ErrorCode.FIELD_INVALID, _first(found), {"field": found[0].path}, fields) from None
     (checked,) = read.contracts
     count = request.period_count or limits.BILLING_PERIODS_MAX

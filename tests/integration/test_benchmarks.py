@@ -15,6 +15,7 @@ HASHES = {
     "streaming": {"8b2cb19d8539b879", "9cc0ce3b5bb51613"},
     "unary": {"621b4b307c6896ed"},
     "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
+    "simulation": {"354c17ec24e747db"},
 }
 """Streams with one charge an event and with four; books opened from batches and from single events."""
 

@@ -68,6 +68,17 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.simulation import (
+    BASELINE,
+    SIMULATION_CHARGES_SCHEMA,
+    SIMULATION_CUSTOMERS_SCHEMA,
+    Scenario,
+    ScenarioTotal,
+    Simulation,
+    SkippedScenario,
+    simulation_request,
+    usage_stream,
+)
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -81,10 +92,13 @@ from tallybook_client.stored_readings import (
 from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer, ExceptionalRow, RetryPolicy
 
 __all__ = [
+    "BASELINE",
     "BATCH_ROWS_DEFAULT",
     "CHARGES_SCHEMA",
     "DEFAULT_TARGET",
     "DETERMINANTS_SCHEMA",
+    "SIMULATION_CHARGES_SCHEMA",
+    "SIMULATION_CUSTOMERS_SCHEMA",
     "WINDOW_BATCHES",
     "AbortedError",
     "Acknowledgement",
@@ -144,7 +158,11 @@ __all__ = [
     "ReprocessProgress",
     "RetryPolicy",
     "RowFault",
+    "Scenario",
+    "ScenarioTotal",
     "ServerFaultError",
+    "Simulation",
+    "SkippedScenario",
     "Span",
     "Status",
     "StoredEvent",
@@ -162,4 +180,6 @@ __all__ = [
     "public_holidays",
     "read_causes",
     "readings_stream",
+    "simulation_request",
+    "usage_stream",
 ]

@@ -44,6 +44,7 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.simulation import Scenario, Simulation, simulation_request
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -375,6 +376,52 @@ class Client:
             period_count=period_count,
         )
         return list(map(BillingDates.read, self._call(self._simulate.PreviewBillingDates, request).periods))
+
+    def simulate(
+        self,
+        usage: Frame | Iterable[simulate_pb2.UsageRow],
+        scenarios: Iterable[Scenario] = (),
+        *,
+        baseline: Scenario | None = None,
+        customer_ids: Iterable[str] = (),
+        skip_invalid_scenarios: bool = False,
+        omit_charges: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Simulation:
+        """Run the book's contracts over usage, under its catalogue and under scenarios; nothing of it is kept.
+
+        `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
+        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. `on_progress`
+        is told rows done and rows in all.
+        """
+        request = simulation_request(
+            usage,
+            scenarios,
+            baseline=baseline,
+            customer_ids=customer_ids,
+            skip_invalid_scenarios=skip_invalid_scenarios,
+            omit_charges=omit_charges,
+        )
+        return self.run_simulation(request, on_progress=on_progress)
+
+    def run_simulation(
+        self,
+        request: simulate_pb2.RunSimulationRequest,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Simulation:
+        """The same of a whole request, as `simulation_request` makes it."""
+
+        def messages() -> Iterator[simulate_pb2.RunSimulationResponse]:
+            try:
+                for message in self._simulate.RunSimulation(request, metadata=self._metadata):
+                    if on_progress is not None and message.WhichOneof("event") == "progress":
+                        on_progress(message.progress.row_count_done, message.progress.row_count_total)
+                    yield message
+            except grpc.RpcError as failure:
+                raise from_call(failure) from failure
+
+        return Simulation(messages())
 
     # Determinants
 

@@ -6,6 +6,7 @@ What would be charged: prices, billing dates, and contracts run over usage, with
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tallybook.v1 import catalog_pb2 as _catalog_pb2
 from tallybook.v1 import common_pb2 as _common_pb2
@@ -250,3 +251,523 @@ class BillingDates(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BillingDates: _TypeAlias = BillingDates  # noqa: Y015
+
+@_typing.final
+class RunSimulationRequest(_message.Message):
+    """Usage, and the catalogues to run it under. At most 16 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    ARROW_FIELD_NUMBER: _builtins.int
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SCENARIOS_FIELD_NUMBER: _builtins.int
+    SKIP_INVALID_SCENARIOS_FIELD_NUMBER: _builtins.int
+    OMIT_CHARGES_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """As one whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
+    skip_invalid_scenarios: _builtins.bool
+    """Leave a scenario out that is not valid, naming it in `started`. Otherwise it fails the call."""
+    omit_charges: _builtins.bool
+    """Answer no charges, only what customers pay and the totals."""
+    @_builtins.property
+    def rows(self) -> Global___UsageRows:
+        """As rows."""
+
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The usage is of these customers, by id, and of no other. Empty: of any."""
+
+    @_builtins.property
+    def baseline(self) -> Global___Scenario:
+        """Changes of the book's catalogue that the baseline has; its name is not looked at. Absent: none."""
+
+    @_builtins.property
+    def scenarios(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scenario]:
+        """What to compare with the baseline; at most 64."""
+
+    def __init__(
+        self,
+        *,
+        rows: Global___UsageRows | None = ...,
+        arrow: _builtins.bytes = ...,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+        baseline: Global___Scenario | None = ...,
+        scenarios: _abc.Iterable[Global___Scenario] | None = ...,
+        skip_invalid_scenarios: _builtins.bool = ...,
+        omit_charges: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "rows", b"rows", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "omit_charges", b"omit_charges", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow"]  # noqa: Y015
+    _WhichOneofArgType_usage: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_usage) -> _WhichOneofReturnType_usage | None: ...
+
+Global___RunSimulationRequest: _TypeAlias = RunSimulationRequest  # noqa: Y015
+
+@_typing.final
+class UsageRows(_message.Message):
+    """Usage, one row an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
+        """The rows, in any order; at most 2,097,152."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___UsageRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRows: _TypeAlias = UsageRows  # noqa: Y015
+
+@_typing.final
+class UsageRow(_message.Message):
+    """A quantity of a product on a day, under one product contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PropertiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DATE_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    PROPERTIES_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """Local date, "2024-11-26", from 1900-01-01 to 2999-12-31: the row is at its midnight in the contract's time zone.
+    Empty only where `time` is there.
+    """
+    product_id: _builtins.str
+    """Id of the product; that of the product contract's plan."""
+    contract_id: _builtins.str
+    """Id of the product contract."""
+    quantity: _builtins.str
+    """What was used, as the product counts it, before any conversion. Of a product that counts events, how many; of a
+    maximum, one value of which the largest counts.
+    """
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The instant, in place of the date."""
+
+    @_builtins.property
+    def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Texts that the rules of a matrix look at. The product's own filter is not: the row is said to be of the product."""
+
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        properties: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "date", b"date", "product_id", b"product_id", "properties", b"properties", "quantity", b"quantity", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
+
+@_typing.final
+class Scenario(_message.Message):
+    """A set of changes of a catalogue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ReplacePlansEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PUT_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    REPLACE_PLANS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names it in the answers; unique in a request, not "baseline". 1 to 255 bytes."""
+    @_builtins.property
+    def put(self) -> _catalog_pb2.Catalog:
+        """Objects to put in place of those with the same id, or beside them."""
+
+    @_builtins.property
+    def remove(self) -> _catalog_pb2.CatalogIds:
+        """Ids to remove."""
+
+    @_builtins.property
+    def replace_plans(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Plan -> plan, by id: every product contract of the one has the other instead, and keeps its id."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        put: _catalog_pb2.Catalog | None = ...,
+        remove: _catalog_pb2.CatalogIds | None = ...,
+        replace_plans: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["put", b"put", "remove", b"remove"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "put", b"put", "remove", b"remove", "replace_plans", b"replace_plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Scenario: _TypeAlias = Scenario  # noqa: Y015
+
+@_typing.final
+class RunSimulationResponse(_message.Message):
+    """One message of a simulation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMULATION_ID_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    simulation_id: _builtins.str
+    """"sim_" and 16 hexadecimal digits: names the simulation in the server's log."""
+    @_builtins.property
+    def started(self) -> Global___SimulationStarted:
+        """The first message."""
+
+    @_builtins.property
+    def progress(self) -> Global___SimulationProgress:
+        """How far it is."""
+
+    @_builtins.property
+    def charges(self) -> Global___SimulationCharges:
+        """Charge lines of one scenario."""
+
+    @_builtins.property
+    def customers(self) -> Global___SimulationCustomers:
+        """What customers pay."""
+
+    @_builtins.property
+    def totals(self) -> Global___SimulationTotals:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        simulation_id: _builtins.str = ...,
+        started: Global___SimulationStarted | None = ...,
+        progress: Global___SimulationProgress | None = ...,
+        charges: Global___SimulationCharges | None = ...,
+        customers: Global___SimulationCustomers | None = ...,
+        totals: Global___SimulationTotals | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "customers", b"customers", "event", b"event", "progress", b"progress", "started", b"started", "totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "customers", b"customers", "event", b"event", "progress", b"progress", "simulation_id", b"simulation_id", "started", b"started", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "charges", "customers", "totals"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___RunSimulationResponse: _TypeAlias = RunSimulationResponse  # noqa: Y015
+
+@_typing.final
+class SimulationStarted(_message.Message):
+    """What is run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    PRODUCT_CONTRACT_COUNT_FIELD_NUMBER: _builtins.int
+    SCENARIOS_FIELD_NUMBER: _builtins.int
+    SKIPPED_SCENARIOS_FIELD_NUMBER: _builtins.int
+    catalog_version: _builtins.int
+    """Version of the book's catalogue that the baseline is of."""
+    row_count: _builtins.int
+    """Rows of usage."""
+    product_contract_count: _builtins.int
+    """Product contracts that they are of."""
+    @_builtins.property
+    def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The baseline, which is named "baseline", and the scenarios that are run, in the order asked."""
+
+    @_builtins.property
+    def skipped_scenarios(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedScenario]:
+        """Scenarios that are left out."""
+
+    def __init__(
+        self,
+        *,
+        catalog_version: _builtins.int = ...,
+        row_count: _builtins.int = ...,
+        product_contract_count: _builtins.int = ...,
+        scenarios: _abc.Iterable[_builtins.str] | None = ...,
+        skipped_scenarios: _abc.Iterable[Global___SkippedScenario] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "product_contract_count", b"product_contract_count", "row_count", b"row_count", "scenarios", b"scenarios", "skipped_scenarios", b"skipped_scenarios"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulationStarted: _TypeAlias = SimulationStarted  # noqa: Y015
+
+@_typing.final
+class SkippedScenario(_message.Message):
+    """A scenario that is not valid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScenarioFault]:
+        """What is wrong, at most 1,000 faults."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        faults: _abc.Iterable[Global___ScenarioFault] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkippedScenario: _TypeAlias = SkippedScenario  # noqa: Y015
+
+@_typing.final
+class ScenarioFault(_message.Message):
+    """One thing that is wrong with a scenario."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Field of the scenario, or column of the usage that does not fit it."""
+    message: _builtins.str
+    """What was found and how to mend it, to be read after the field."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScenarioFault: _TypeAlias = ScenarioFault  # noqa: Y015
+
+@_typing.final
+class SimulationProgress(_message.Message):
+    """How far a simulation is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_COUNT_DONE_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_TOTAL_FIELD_NUMBER: _builtins.int
+    row_count_done: _builtins.int
+    """Rows that are priced under every scenario."""
+    row_count_total: _builtins.int
+    """Rows of usage."""
+    def __init__(
+        self,
+        *,
+        row_count_done: _builtins.int = ...,
+        row_count_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["row_count_done", b"row_count_done", "row_count_total", b"row_count_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulationProgress: _TypeAlias = SimulationProgress  # noqa: Y015
+
+@_typing.final
+class SimulationCharges(_message.Message):
+    """Charge lines of one scenario: by customer, contract path, cell and billing period over all messages of the scenario."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    ARROW_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """The scenario's name."""
+    arrow: _builtins.bytes
+    """One whole Arrow IPC stream of the schema `charges` of docs/arrow.md; at most 16,384 lines."""
+    def __init__(
+        self,
+        *,
+        scenario: _builtins.str = ...,
+        arrow: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "scenario", b"scenario"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulationCharges: _TypeAlias = SimulationCharges  # noqa: Y015
+
+@_typing.final
+class SimulationCustomers(_message.Message):
+    """What customers pay under each scenario, by customer and currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """One whole Arrow IPC stream of the schema `customers` of docs/arrow.md; at most 16,384 rows."""
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulationCustomers: _TypeAlias = SimulationCustomers  # noqa: Y015
+
+@_typing.final
+class SimulationTotals(_message.Message):
+    """What all customers pay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTALS_FIELD_NUMBER: _builtins.int
+    UNFIT_ROW_COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScenarioTotal]:
+        """By currency, under each scenario."""
+
+    @_builtins.property
+    def unfit_row_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows that no rule of their matrix fits, by scenario in the order of `started`: they leave their charge alone."""
+
+    def __init__(
+        self,
+        *,
+        totals: _abc.Iterable[Global___ScenarioTotal] | None = ...,
+        unfit_row_counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals", "unfit_row_counts", b"unfit_row_counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulationTotals: _TypeAlias = SimulationTotals  # noqa: Y015
+
+@_typing.final
+class ScenarioTotal(_message.Message):
+    """All customers under one scenario in one currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    CUSTOMER_COUNT_MORE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_COUNT_LESS_FIELD_NUMBER: _builtins.int
+    CUSTOMER_COUNT_SAME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_COUNT_CHEAPEST_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """The scenario's name."""
+    customer_count_more: _builtins.int
+    """Customers who pay more than under the baseline, without tax."""
+    customer_count_less: _builtins.int
+    """Who pay less."""
+    customer_count_same: _builtins.int
+    """Who pay the same."""
+    customer_count_cheapest: _builtins.int
+    """Customers for whom none of the scenarios, nor the baseline, is cheaper. A customer may count for several."""
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Sum of the lines without tax."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """The same with tax."""
+
+    @_builtins.property
+    def difference_excluding_tax(self) -> _common_pb2.Money:
+        """`amount_excluding_tax` less the baseline's."""
+
+    def __init__(
+        self,
+        *,
+        scenario: _builtins.str = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+        difference_excluding_tax: _common_pb2.Money | None = ...,
+        customer_count_more: _builtins.int = ...,
+        customer_count_less: _builtins.int = ...,
+        customer_count_same: _builtins.int = ...,
+        customer_count_cheapest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "difference_excluding_tax", b"difference_excluding_tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "customer_count_cheapest", b"customer_count_cheapest", "customer_count_less", b"customer_count_less", "customer_count_more", b"customer_count_more", "customer_count_same", b"customer_count_same", "difference_excluding_tax", b"difference_excluding_tax", "scenario", b"scenario"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScenarioTotal: _TypeAlias = ScenarioTotal  # noqa: Y015

@@ -50,6 +50,11 @@ class SimulateServiceStub:
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.FromString,
                 _registered_method=True)
+        self.RunSimulation = channel.unary_stream(
+                '/tallybook.v1.SimulateService/RunSimulation',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
+                _registered_method=True)
 
 
 class SimulateServiceServicer:
@@ -78,6 +83,26 @@ class SimulateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunSimulation(self, request, context):
+        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
+        is kept. Safe to retry.
+
+        The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
+        and the totals last. A call that is cancelled stops after the pieces at work.
+
+        A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
+        catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
+        usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
+        fees) is in no charge.
+
+        USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
+        contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
+        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SimulateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +115,11 @@ def add_SimulateServiceServicer_to_server(servicer, server):
                     servicer.PreviewBillingDates,
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.SerializeToString,
+            ),
+            'RunSimulation': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunSimulation,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -152,6 +182,33 @@ class SimulateService:
             '/tallybook.v1.SimulateService/PreviewBillingDates',
             tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.SerializeToString,
             tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunSimulation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/RunSimulation',
+            tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
             options,
             channel_credentials,
             insecure,

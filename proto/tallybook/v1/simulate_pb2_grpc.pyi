@@ -47,6 +47,22 @@ class SimulateServiceStub:
     """
     PreviewBillingDates: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+    RunSimulation: _grpc.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]
+    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
+    is kept. Safe to retry.
+
+    The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
+    and the totals last. A call that is cancelled stops after the pieces at work.
+
+    A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
+    catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
+    usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
+    fees) is in no charge.
+
+    USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
+    contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
+    of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+    """
 
 @_typing.type_check_only
 class SimulateServiceAsyncStub(SimulateServiceStub):
@@ -67,6 +83,22 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     """
     PreviewBillingDates: _aio.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]  # type: ignore[assignment]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+    RunSimulation: _aio.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]  # type: ignore[assignment]
+    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
+    is kept. Safe to retry.
+
+    The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
+    and the totals last. A call that is cancelled stops after the pieces at work.
+
+    A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
+    catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
+    usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
+    fees) is in no charge.
+
+    USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
+    contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
+    of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+    """
 
 class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what would be charged. Nothing that a method here does changes the book that the credential names.
@@ -96,5 +128,27 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_simulate_pb2.PreviewBillingDatesResponse, _abc.Awaitable[_simulate_pb2.PreviewBillingDatesResponse]]:
         """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def RunSimulation(
+        self,
+        request: _simulate_pb2.RunSimulationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_simulate_pb2.RunSimulationResponse], _abc.AsyncIterator[_simulate_pb2.RunSimulationResponse]]:
+        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
+        is kept. Safe to retry.
+
+        The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
+        and the totals last. A call that is cancelled stops after the pieces at work.
+
+        A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
+        catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
+        usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
+        fees) is in no charge.
+
+        USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
+        contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
+        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+        """
 
 def add_SimulateServiceServicer_to_server(servicer: SimulateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
