@@ -20,7 +20,10 @@ NEVER_US = np.iinfo(np.int64).max
 
 
 class Grouped(NamedTuple):
-    """Rows by product contract: those of s are order[start[s]:start[s + 1]], as they came."""
+    """Rows by product contract: those of s are order[start[s]:start[s + 1]], as they came.
+
+    Kernels read columns that were put into this order once, so that they never jump.
+    """
 
     start: NDArray[np.int64]
     order: NDArray[np.int32]
@@ -91,7 +94,7 @@ def _order(subjects: NDArray[np.int32], at: NDArray[np.int64], order: NDArray[np
 
 @kernel
 def judge_rows(
-    grouped: Grouped,
+    row_start: NDArray[np.int64],
     start_us: NDArray[np.int64],
     end_us: NDArray[np.int64],
     allows_negative: NDArray[np.bool_],
@@ -99,14 +102,13 @@ def judge_rows(
     quantities: NDArray[np.uint64],
     judged: Judged,
 ) -> None:
-    """Looks at every row once: its time against the dates, its sign."""
+    """Looks at every row once, in the order of the subjects: its time against the dates, its sign."""
     for subject in range(len(start_us)):
         first_us = NEVER_US
         last_us = -NEVER_US
         outside = 0
         negative = 0
-        for at in range(grouped.start[subject], grouped.start[subject + 1]):
-            row = grouped.order[at]
+        for row in range(row_start[subject], row_start[subject + 1]):
             time_us = times_us[row]
             first_us = min(first_us, time_us)
             last_us = max(last_us, time_us)
@@ -122,7 +124,7 @@ def judge_rows(
 def accumulate(
     first: int,
     end: int,
-    grouped: Grouped,
+    row_start: NDArray[np.int64],
     layout: Layout,
     parts: Parts,
     cells: Cells,
@@ -134,7 +136,8 @@ def accumulate(
 ) -> int:
     """Adds the rows of subjects [first, end) to their slots, which are counted from the first subject's.
 
-    quantity [slots, 2] is what each slot has by itself, scale 12; properties [columns, rows]. Answers how many rows fit
+    Rows are in the order of the subjects: those of s are [row_start[s], row_start[s + 1]). quantity [slots, 2] is what
+    each slot has by itself, scale 12; properties [columns, rows]. Answers how many rows fit
     no cell, and so leave their charge alone.
     """
     unfit = 0
@@ -150,8 +153,7 @@ def accumulate(
         cell_start = cells.set_start[layout.cell_set[subject]]
         cell_end = cells.set_start[layout.cell_set[subject] + 1]
         part = part_start
-        for at in range(grouped.start[subject], grouped.start[subject + 1]):
-            row = grouped.order[at]
+        for row in range(row_start[subject], row_start[subject + 1]):
             cell = cell_start
             while cell < cell_end:
                 fits = True

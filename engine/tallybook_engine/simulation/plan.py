@@ -80,7 +80,13 @@ class Terms:
     layout: Layout
     pricing: Pricing
     judged: Judged
+    end_us: NDArray[np.int64]
+    """[subjects]"""
     times_us: NDArray[np.int64]
+    """[rows] in the order of the subjects."""
+    allows_negative: NDArray[np.bool_]
+    calendar: NDArray[np.int32]
+    """[subjects] number of each one's calendar."""
     inclusive: NDArray[np.bool_]
     """[subjects] whether amounts contain their tax."""
 
@@ -158,7 +164,10 @@ class SimulationPlan:
     """The baseline's, then each scenario's."""
     calendars: Calendars
     cells: Cells
+    quantities: NDArray[np.uint64]
+    """[rows, 2] in the order of the subjects, as the next."""
     properties: NDArray[np.int32]
+    """[columns, rows]"""
     pieces: tuple[Piece, ...]
 
 
@@ -198,6 +207,7 @@ class Planner:
         subject_of_row = codes[usage.contract_codes] if usage.row_count else np.empty(0, dtype=np.int32)
         self._grouped = group_rows(subject_of_row, len(self._subjects))
         self._subject_of_row = subject_of_row
+        self._quantities = np.ascontiguousarray(usage.quantities[self._grouped.order])
         self._times: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._terms: list[Terms] = []
         self._terms.append(self._made(catalog, index, None))
@@ -218,7 +228,8 @@ class Planner:
         calendars = make_calendars(spans)
         terms = tuple(self._laid_out(each, calendars) for each in self._terms)
         properties = self._usage.properties
-        stacked = np.stack([each.codes for each in properties]) if properties else np.empty((0, 0), dtype=np.int32)
+        order = self._grouped.order
+        stacked = np.stack([each.codes[order] for each in properties]) if properties else np.empty((0, 0), np.int32)
         return SimulationPlan(
             registry,
             self._subjects,
@@ -226,6 +237,7 @@ class Planner:
             terms,
             calendars,
             registry.cells(),
+            self._quantities,
             np.ascontiguousarray(stacked),
             tuple(self._pieces(terms)),
         )
@@ -256,16 +268,32 @@ class Planner:
         end_us = np.array([each.end_us for each in definitions], dtype=np.int64)
         negative = [self._allows_negative(catalog, each) for each in definitions]
         allows_negative = np.array(negative, dtype=np.bool_)
-        judged = Judged(*(np.zeros(count, dtype=np.int64) for _ in Judged._fields))
-        judge_rows(self._grouped, start_us, end_us, allows_negative, times_us, self._usage.quantities, judged)
+        if (
+            base is not None
+            and times_us is base.times_us
+            and np.array_equal(start_us, base.layout.start_us)
+            and np.array_equal(end_us, base.end_us)
+            and np.array_equal(allows_negative, base.allows_negative)
+        ):
+            judged = base.judged
+        else:
+            judged = Judged(*(np.zeros(count, dtype=np.int64) for _ in Judged._fields))
+            row_start = self._grouped.start
+            judge_rows(row_start, start_us, end_us, allows_negative, times_us, self._quantities, judged)
         self._refuse(catalog, definitions, judged)
         cells = [cell for _, found in plans for cell in found]
         cell_counts = np.array([len(found) for _, found in plans], dtype=np.int64)
         unplaced = np.zeros(count, dtype=np.int32)
-        for definition, first_us, last_us in zip(
-            definitions, judged.first_us.tolist(), judged.last_us.tolist(), strict=True
-        ):
-            registry.calendar(definition, first_us, last_us)
+        spans = zip(judged.first_us.tolist(), judged.last_us.tolist(), strict=True)
+        calendar = np.array(
+            [
+                base.calendar[subject]
+                if base is not None and judged is base.judged and base.definitions[subject] is definition
+                else registry.calendar(definition, *span)
+                for subject, (definition, span) in enumerate(zip(definitions, spans, strict=True))
+            ],
+            dtype=np.int32,
+        )
         return Terms(
             catalog,
             index,
@@ -288,7 +316,10 @@ class Planner:
                 np.zeros(count + 1, dtype=np.int64),
             ),
             judged,
+            end_us,
             times_us,
+            allows_negative,
+            calendar,
             np.array([each.tax_inclusive for each in definitions], dtype=np.bool_),
         )
 
@@ -318,10 +349,10 @@ class Planner:
         return meter is not None and meter.allow_negative
 
     def _times_of(self, zones: tuple[str, ...]) -> NDArray[np.int64]:
-        """The instant of each row: its own, or the midnight of its date in its contract's zone."""
+        """The instant of each row, in the order of the subjects: its own, or midnight of its date in its zone."""
         usage = self._usage
         if usage.row_count == 0 or bool(usage.time_given.all()):
-            return usage.times_us
+            return usage.times_us[self._grouped.order]
         dated = ~usage.time_given
         first, last = int(usage.days[dated].min()), int(usage.days[dated].max())
         names = list(dict.fromkeys(zones))
@@ -334,7 +365,7 @@ class Planner:
         zone_of_subject = np.array([number_of[name] for name in zones], dtype=np.int32)
         offsets = np.where(dated, usage.days - first, 0)
         midnights = table[zone_of_subject[self._subject_of_row], offsets]
-        return np.where(usage.time_given, usage.times_us, midnights)
+        return np.where(usage.time_given, usage.times_us, midnights)[self._grouped.order]
 
     def _refuse(
         self,
@@ -398,7 +429,7 @@ class Planner:
     def _laid_out(self, terms: Terms, calendars: Calendars) -> Terms:
         """Terms with windows, slots and lines."""
         count = len(terms.definitions)
-        numbers = np.array([self._registry.calendars[calendar_key(each)] for each in terms.definitions], dtype=np.int64)
+        numbers = terms.calendar
         part_start, part_end = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
         order = np.argsort(numbers, kind="stable")
         starts = np.flatnonzero(np.r_[True, np.diff(numbers[order]) != 0]) if count else np.empty(0, dtype=np.int64)
