@@ -98,6 +98,9 @@ USAGE_ROWS_MAX = 2_097_152
 SCENARIOS_MAX = 64
 """Scenarios of one RunSimulation; more is FIELD_INVALID."""
 
+SIMULATIONS_MAX = 8
+"""Simulations at work at once, over all books; more are OVERLOADED."""
+
 SIMULATED_LINES_IN_MESSAGE = 16_384
 """Charge lines, or amounts of customers, of one message of RunSimulation."""
 

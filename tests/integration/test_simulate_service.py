@@ -1,11 +1,14 @@
 """SimulateService over real gRPC."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import grpc
 import polars as pl
+import pyarrow as pa
 import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support.live_server import live_server
@@ -13,8 +16,14 @@ from tests.support.small_catalogue import MONTHLY
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.simulation.plan import ContractIndex
+from tallybook_server.codec.catalog import read_catalog
+from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
+from tallybook_server.services.simulate import SimulateService
 from tallybook_server.settings import Settings
+from tallybook_server.simulations import Simulation, prepare
 
 STREAM_OS_TIERS = [
     {"up_to": "100", "unit_price": "100"},
@@ -499,16 +508,102 @@ def test_charges_are_left_out_where_they_are_not_asked(book):
     assert found.totals[0].amount_excluding_tax.quantity > 0
 
 
-def test_a_cancelled_call_begins_no_piece_more(address, book, monkeypatch):
+def test_cancelled_calls_are_at_work_no_more(address, book, monkeypatch):
     # Given a simulation of many pieces, of which the client takes the first message
     monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
     request = tb.simulation_request(usage(), [tb.Scenario(name=f"s{number}") for number in range(8)])
-    with grpc.insecure_channel(address) as channel:
-        call = simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(request)
-        assert next(call).WhichOneof("event") == "started"
-        call.cancel()
-        with pytest.raises(grpc.RpcError) as error:
-            list(call)
-    assert error.value.code() is grpc.StatusCode.CANCELLED
+    # When it cancels, more often than simulations may be at work
+    for _ in range(12):
+        with grpc.insecure_channel(address) as channel:
+            call = simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(request)
+            assert next(call).WhichOneof("event") == "started"
+            call.cancel()
+            with pytest.raises(grpc.RpcError) as error:
+                list(call)
+        assert error.value.code() is grpc.StatusCode.CANCELLED
     # Then the server goes on answering
     assert book.simulate(usage().head(1)).row_count == 1
+
+
+def test_a_message_has_so_many_lines_at_most(address, book, monkeypatch):
+    monkeypatch.setattr("tallybook_server.limits.SIMULATED_LINES_IN_MESSAGE", 7)
+    whole = book.simulate(usage()).to_polars()
+    request = tb.simulation_request(usage())
+    with grpc.insecure_channel(address) as channel:
+        messages = list(simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(request))
+    counts = [
+        pa.ipc.open_stream(each.charges.arrow).read_all().num_rows
+        for each in messages
+        if each.WhichOneof("event") == "charges"
+    ]
+    assert max(counts) == 7
+    assert sum(counts) == whole.height
+    assert len({each.simulation_id for each in messages}) == 1
+    assert messages[-1].WhichOneof("event") == "totals"
+
+
+@pytest.mark.parametrize("at_work", [7, 8])
+def test_a_limit_of_simulations_at_once(at_work):
+    # Given a service with simulations at work whose first message was taken
+    class Catalogued:
+        name = "book"
+
+        def catalog(self) -> Catalog:
+            return read_catalog(catalogue())
+
+    async def outcome() -> str:
+        with ThreadPoolExecutor(2) as executor:
+            service = SimulateService(lambda _context: Catalogued(), executor)
+            request = tb.simulation_request(usage())
+            begun = [service.RunSimulation(request, None) for _ in range(at_work)]  # type: ignore[arg-type]
+            for each in begun:
+                assert (await anext(each)).WhichOneof("event") == "started"
+            # When one more comes
+            try:
+                one_more = service.RunSimulation(request, None)  # type: ignore[arg-type]
+                kinds = [each.WhichOneof("event") async for each in one_more]
+                found = str(kinds[-1])
+            except Fault as fault:
+                found = fault.code.name
+            # Then those at work are not disturbed
+            for each in begun:
+                assert [message.WhichOneof("event") async for message in each][-1] == "totals"
+            return found
+
+    assert asyncio.run(outcome()) == ("totals" if at_work < 8 else "OVERLOADED")
+
+
+def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
+    # Given a simulation of six pieces, one product contract each
+    monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
+    request = tb.simulation_request(usage(), omit_charges=True)
+    simulation = prepare(request, read_catalog(catalogue()), ContractIndex(read_catalog(catalogue()).contracts))
+    assert len(simulation.plan.pieces) == 6
+    begun = []
+    run = Simulation.run
+
+    def counted(self, piece):
+        begun.append(piece)
+        return run(self, piece)
+
+    monkeypatch.setattr(Simulation, "run", counted)
+    monkeypatch.setattr("tallybook_server.services.simulate.PIECES_AT_WORK", 1)
+
+    class Catalogued:
+        name = "book"
+
+        def catalog(self) -> Catalog:
+            return read_catalog(catalogue())
+
+    async def ended_after_one() -> None:
+        with ThreadPoolExecutor(2) as executor:
+            service = SimulateService(lambda _context: Catalogued(), executor)
+            messages = service.RunSimulation(request, None)  # type: ignore[arg-type]
+            kinds = [(await anext(messages)).WhichOneof("event") for _ in range(2)]
+            assert kinds == ["started", "progress"]
+            # When the call ends after the first piece
+            await messages.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(ended_after_one())
+    # Then no other was begun
+    assert len(begun) == 1

@@ -97,7 +97,8 @@ class SimulateServiceServicer:
 
         USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
-        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
+        once; more are OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,8 @@ class SimulateServiceStub:
 
     USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
-    of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+    of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
+    once; more are OVERLOADED.
     """
 
 @_typing.type_check_only
@@ -97,7 +98,8 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
 
     USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
-    of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+    of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
+    once; more are OVERLOADED.
     """
 
 class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -148,7 +150,8 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
 
         USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
-        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer.
+        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
+        once; more are OVERLOADED.
         """
 
 def add_SimulateServiceServicer_to_server(servicer: SimulateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,7 +16,8 @@ from tallybook.v1 import simulate_pb2_grpc
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.plan import ContractIndex
-from tallybook_server import quotes
+from tallybook_server import limits, quotes
+from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.simulations import Simulation, prepare
 
 PIECES_AT_WORK = 4
@@ -43,6 +44,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         self._book_of = book_of
         self._executor = executor
         self._indexes: dict[str, ContractIndex] = {}
+        self._at_work = 0
 
     async def QuotePrice(self, request: wire.QuotePriceRequest, context: Context) -> wire.QuotePriceResponse:
         """A quantity under a plan."""
@@ -58,7 +60,18 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         self, request: wire.RunSimulationRequest, context: Context
     ) -> AsyncIterator[wire.RunSimulationResponse]:
         """Pieces in their order, some at work at once; none is begun after the call has ended."""
-        book = self._book_of(context)
+        if self._at_work >= limits.SIMULATIONS_MAX:
+            raise Fault(ErrorCode.OVERLOADED, f"{limits.SIMULATIONS_MAX} simulations are at work.")
+        self._at_work += 1
+        try:
+            async for message in self._messages(request, self._book_of(context)):
+                yield message
+        finally:
+            self._at_work -= 1
+
+    async def _messages(
+        self, request: wire.RunSimulationRequest, book: SimulatedBook
+    ) -> AsyncIterator[wire.RunSimulationResponse]:
         simulation = await self._beside(self._prepared, request, book)
         yield simulation.started()
         comparison = await self._beside(Comparison, simulation.plan)

@@ -105,6 +105,7 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
         ("determinants.proto", "above 0 and at most 366 days", limits.INTERVAL_DAYS_MAX),
         ("simulate.proto", "at most 2,097,152 rows", limits.USAGE_ROWS_MAX),
         ("simulate.proto", "compare with the baseline; at most 64", limits.SCENARIOS_MAX),
+        ("simulate.proto", "A server runs 8 at once", limits.SIMULATIONS_MAX),
         ("simulate.proto", "more than 1,000 are read as 1,000", limits.BILLING_PERIODS_MAX),
         ("simulate.proto", "at most 16,384 lines", limits.SIMULATED_LINES_IN_MESSAGE),
         ("simulate.proto", "What is wrong, at most 1,000 faults", FAULTS_MAX),
