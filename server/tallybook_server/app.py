@@ -18,7 +18,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tallybook.v1 import catalog_pb2_grpc
+from tallybook.v1 import catalog_pb2_grpc, simulate_pb2_grpc
 from tallybook_server import limits
 from tallybook_server.book import Books
 from tallybook_server.interceptors import DEFAULT_BOOK, Access, CallInterceptor, book_of_call, check_address
@@ -29,10 +29,11 @@ from tallybook_server.services import determinants, ingest
 from tallybook_server.services.catalog import CatalogService
 from tallybook_server.services.determinants import DeterminantsService
 from tallybook_server.services.ingest import IngestService
+from tallybook_server.services.simulate import SimulateService
 from tallybook_server.settings import Settings
 from tallybook_server.warm_up import warm_up
 
-SERVICES = (ingest.SERVICE, determinants.SERVICE, "tallybook.v1.CatalogService")
+SERVICES = (ingest.SERVICE, determinants.SERVICE, "tallybook.v1.CatalogService", "tallybook.v1.SimulateService")
 
 KEEPALIVE_MS = 30_000
 """A silent connection is asked for a sign of life after this time, and given up when none comes in as long."""
@@ -107,6 +108,7 @@ class App:
         ingest.add_to_server(IngestService(book_of_call, self._executor), server)
         determinants.add_to_server(DeterminantsService(book_of_call, self._executor, _now_us), server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(book_of_call), server)
+        simulate_pb2_grpc.add_SimulateServiceServicer_to_server(SimulateService(book_of_call, self._executor), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server

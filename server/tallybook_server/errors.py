@@ -70,6 +70,14 @@ class ErrorCode(Enum):
     CATALOG_INVALID = ErrorKind(
         _INVALID, False, "The catalogue has faults; every one is named with its path in `google.rpc.BadRequest`."
     )
+    USAGE_INVALID = ErrorKind(
+        _INVALID, False, "The usage does not fit the baseline; every fault is named in `google.rpc.BadRequest`."
+    )
+    SCENARIO_INVALID = ErrorKind(
+        _INVALID,
+        False,
+        "A scenario is not valid, or the usage does not fit it; metadata name it, `google.rpc.BadRequest` every fault.",
+    )
 
     TOO_MANY_EVENTS = ErrorKind(_EXHAUSTED, False, "More events in one message than the limit: split it.")
     TOO_MANY_NAMES = ErrorKind(
@@ -84,6 +92,9 @@ class ErrorCode(Enum):
     )
     TOO_MANY_TIMESLICES = ErrorKind(
         _EXHAUSTED, False, "A period has too many days for the windows and slices that it is cut into: split it."
+    )
+    SIMULATION_TOO_LARGE = ErrorKind(
+        _EXHAUSTED, False, "A simulation has more rows or periods than the limit: split it by customer or by time."
     )
     MESSAGE_TOO_LARGE = ErrorKind(_EXHAUSTED, False, "The message is over 16 MiB: split it.")
     ARROW_TOO_LARGE = ErrorKind(
@@ -132,6 +143,11 @@ class ErrorCode(Enum):
         _PRECONDITION,
         False,
         "Stored readings have another unit, more decimals or another status than their channel is configured with now.",
+    )
+    SIMULATION_DOES_NOT_FIT = ErrorKind(
+        _PRECONDITION,
+        False,
+        "A quantity or an amount would leave the limits; metadata name the scenario and the product contract.",
     )
     DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -32,6 +33,12 @@ AUTHORIZATION = "authorization"
 SCHEME = "Bearer "
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Need no credential: whether the server lives, and what anyone may read in the repository."""
+
+KEYLESS_ON_LOOPBACK = (
+    "/tallybook.v1.SimulateService/QuotePrice",
+    "/tallybook.v1.SimulateService/PreviewBillingDates",
+)
+"""Look at no book, so that whoever sits at the machine may call them without a key."""
 
 log = logging.getLogger("tallybook.calls")
 
@@ -159,8 +166,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             if self._call_count > limits.CALLS_MAX:
                 raise Fault(ErrorCode.OVERLOADED, f"{limits.CALLS_MAX} calls are at work.")
-            book_name = self._access.book_name(context.invocation_metadata())
-            _book.set(await self._books.open(book_name))
+            if not _needs_no_book(method, context):
+                book_name = self._access.book_name(context.invocation_metadata())
+                _book.set(await self._books.open(book_name))
             yield
         except Fault as fault:
             outcome = fault.code.name
@@ -181,6 +189,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._call_count -= 1
             duration_ms = (time.perf_counter() - begun) * 1_000
             log.info("%s %s %.1f ms book %s", method, outcome, duration_ms, book_name)
+
+
+def _needs_no_book(method: str, context: Any) -> bool:
+    """Whether a call may go on without a key and a book. A key that is given is looked at all the same."""
+    if method not in KEYLESS_ON_LOOPBACK:
+        return False
+    if any(name == AUTHORIZATION for name, _ in context.invocation_metadata() or ()):
+        return False
+    # A peer is a family, a host and a port, percent-encoded.
+    family, _, address = unquote(context.peer()).partition(":")
+    return family in ("ipv4", "ipv6") and _is_loopback(address.rpartition(":")[0].strip("[]"))
 
 
 def internal_fault() -> Fault:

@@ -89,6 +89,21 @@ DEMAND_PEAKS_MAX = 1_000
 INTERVAL_DAYS_MAX = 366
 """Days of one interval, window or block."""
 
+BILLING_PERIODS_MAX = 1_000
+"""Periods of one PreviewBillingDates; period_count 0 and more than this are read as this."""
+
+USAGE_ROWS_MAX = 2_097_152
+"""Rows of usage of one RunSimulation; more is SIMULATION_TOO_LARGE."""
+
+SCENARIOS_MAX = 64
+"""Scenarios of one RunSimulation; more is FIELD_INVALID."""
+
+SIMULATIONS_MAX = 8
+"""Simulations at work at once, over all books; more are OVERLOADED."""
+
+SIMULATED_LINES_IN_MESSAGE = 16_384
+"""Charge lines, or amounts of customers, of one message of RunSimulation."""
+
 UNANSWERED_BATCHES_MAX = 16
 """Batches of one stream that are read and not yet answered; then the server stops reading the stream."""
 

@@ -1,8 +1,8 @@
 """Compiling every kernel before the first call is answered, so that no caller waits for a compiler.
 
 A small book in memory does what books do: rows and Arrow, duplicates, conflicts and faults, predictions, deletes,
-reprocessing, a restart and its verification; a meter's day gets its determinants. What that compiles stays on disk
-(`tallybook_engine.kernels.cache`), so only the first start on a machine takes long; later ones load it.
+reprocessing, a simulation, a restart and its verification; a meter's day gets its determinants. What that compiles
+stays on disk (`tallybook_engine.kernels.cache`), so only the first start on a machine takes long; later ones load it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from tallybook.v1 import ingest_pb2 as wire
+from tallybook.v1 import simulate_pb2
 from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.model import (
     Aggregation,
     Basis,
+    Catalog,
     Contract,
     Customer,
     Frequency,
@@ -61,11 +63,13 @@ from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.verify import verify
 from tallybook_engine.pricing.model import Graduated, Package, PerUnit, Price, Tier, Volume
+from tallybook_engine.simulation.plan import ContractIndex
 from tallybook_server.book import Book
 from tallybook_server.codec import arrow
 from tallybook_server.codec.events import decode_rows
 from tallybook_server.folding import open_book
 from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.simulations import prepare
 
 ONE = 10**12
 FIRST_SECOND = 1_700_000_000
@@ -121,6 +125,7 @@ async def _warm_up() -> None:
             await book.explain(ingested.outcome, range(columns.row_count))
             await book.predict(columns)
         await _use(book)
+        _simulate(book.catalog())
         await book.close()
         folded = open_book(journal)
         verify(folded.state, list(folded.records.segments()))
@@ -141,6 +146,23 @@ async def _use(book: Book) -> None:
     async for _ in book.reprocess(None, False, None, None, True, False, ""):
         pass
     book.tidy()
+
+
+def _simulate(catalog: Catalog) -> None:
+    """Usage of every product contract, under the catalogue and under itself as a scenario."""
+    request = simulate_pb2.RunSimulationRequest(scenarios=[simulate_pb2.Scenario(name="again")])
+    for (contract,) in (path for each in catalog.contracts.values() for path in each.levels()):
+        for each in contract.product_contracts:
+            request.rows.rows.add(
+                date="2023-11-15",
+                product_id=catalog.plans[each.plan].product,
+                contract_id=each.id,
+                quantity="7.5",
+                properties={"kind": "a"},
+            )
+    simulation = prepare(request, catalog, ContractIndex(catalog.contracts))
+    for piece in simulation.plan.pieces:
+        simulation.run(piece)
 
 
 def _batches(day: int) -> list[EventColumns]:

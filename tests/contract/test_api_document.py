@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tallybook.v1 import catalog_pb2, common_pb2, determinants_pb2, ingest_pb2
+from tallybook.v1 import catalog_pb2, common_pb2, determinants_pb2, ingest_pb2, simulate_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-FILES = (common_pb2.DESCRIPTOR, ingest_pb2.DESCRIPTOR, catalog_pb2.DESCRIPTOR, determinants_pb2.DESCRIPTOR)
+FILES = tuple(each.DESCRIPTOR for each in (common_pb2, ingest_pb2, catalog_pb2, determinants_pb2, simulate_pb2))
 
 
 def table_under(head: str) -> list[str]:

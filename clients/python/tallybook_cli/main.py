@@ -18,6 +18,8 @@ COMMANDS: dict[str, str] = {
     "ingest": "Store the events of a Parquet, CSV or NDJSON file.",
     "predict": "Say what events would cost, storing nothing.",
     "quote": "Price a quantity by a plan file, without a server.",
+    "dates": "Show a contract's billing periods, without a server.",
+    "simulate": "Run contracts over usage, under today's catalogue and under scenarios.",
     "readings": "Store meter readings of files, and list them.",
     "determinants": "Compute billing determinants of a meter's readings.",
     "holidays": "Write a country's public holidays down as a catalogue file.",

@@ -44,6 +44,7 @@ from tallybook_client.errors import (
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
 from tallybook_client.holiday_calendar import Holidays, HolidaysError, public_holidays
+from tallybook_client.quotes import BillingDates, PriceQuote
 from tallybook_client.readings import channel_readings, readings_stream
 from tallybook_client.report import IngestReport, Progress
 from tallybook_client.results import (
@@ -67,6 +68,17 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.simulation import (
+    BASELINE,
+    SIMULATION_CHARGES_SCHEMA,
+    SIMULATION_CUSTOMERS_SCHEMA,
+    Scenario,
+    ScenarioTotal,
+    Simulation,
+    SkippedScenario,
+    simulation_request,
+    usage_stream,
+)
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -80,10 +92,13 @@ from tallybook_client.stored_readings import (
 from tallybook_client.stream import WINDOW_BATCHES, Batch, BatchAnswer, ExceptionalRow, RetryPolicy
 
 __all__ = [
+    "BASELINE",
     "BATCH_ROWS_DEFAULT",
     "CHARGES_SCHEMA",
     "DEFAULT_TARGET",
     "DETERMINANTS_SCHEMA",
+    "SIMULATION_CHARGES_SCHEMA",
+    "SIMULATION_CUSTOMERS_SCHEMA",
     "WINDOW_BATCHES",
     "AbortedError",
     "Acknowledgement",
@@ -91,6 +106,7 @@ __all__ = [
     "AnyEvent",
     "Batch",
     "BatchAnswer",
+    "BillingDates",
     "BillingMessage",
     "BillingReading",
     "CatalogChange",
@@ -134,6 +150,7 @@ __all__ = [
     "Peak",
     "PeriodCost",
     "PermissionDeniedError",
+    "PriceQuote",
     "Progress",
     "ReadingsAnswer",
     "ReadingsBatch",
@@ -141,7 +158,11 @@ __all__ = [
     "ReprocessProgress",
     "RetryPolicy",
     "RowFault",
+    "Scenario",
+    "ScenarioTotal",
     "ServerFaultError",
+    "Simulation",
+    "SkippedScenario",
     "Span",
     "Status",
     "StoredEvent",
@@ -159,4 +180,6 @@ __all__ = [
     "public_holidays",
     "read_causes",
     "readings_stream",
+    "simulation_request",
+    "usage_stream",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from tallybook.v1 import (
     determinants_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    simulate_pb2,
+    simulate_pb2_grpc,
 )
 from tallybook_client.catalog import PART_BYTES, CatalogChange, CatalogVersion, change_of, parts_of
 from tallybook_client.channel import DEFAULT_TARGET, credential_metadata, open_channel
@@ -28,7 +31,8 @@ from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
 from tallybook_client.metering import completed
-from tallybook_client.numbers import to_timestamp
+from tallybook_client.numbers import decimal_text, to_timestamp
+from tallybook_client.quotes import BillingDates, PriceQuote
 from tallybook_client.readings import readings_stream
 from tallybook_client.report import IngestReport, OnProgress
 from tallybook_client.results import (
@@ -41,6 +45,7 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.simulation import Scenario, Simulation, simulation_request
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -106,6 +111,7 @@ class Client:
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self._determinants = determinants_pb2_grpc.DeterminantsServiceStub(self._channel)
+        self._simulate = simulate_pb2_grpc.SimulateServiceStub(self._channel)
         self._retry = retry
 
     def __enter__(self) -> Client:
@@ -328,6 +334,95 @@ class Client:
         for page in self._pages(self._ingest.ListCharges, request):
             charges.extend(map(ChargeLine.read, page.charges))
         return charges
+
+    # Simulation
+
+    def quote_price(
+        self,
+        plan: catalog_pb2.Plan,
+        quantity_to: Decimal | int | str,
+        quantity_from: Decimal | int | str | None = None,
+        *,
+        rule_id: str = "",
+    ) -> PriceQuote:
+        """What a quantity costs under a plan, or what it costs to come to it from another one; without tax.
+
+        The plan need not be in the catalogue. `rule_id` names a rule of a matrix.
+        """
+        request = simulate_pb2.QuotePriceRequest(
+            plan=plan,
+            rule_id=rule_id,
+            quantity_to=decimal_text(quantity_to),
+            quantity_from=None if quantity_from is None else decimal_text(quantity_from),
+        )
+        return PriceQuote.read(self._call(self._simulate.QuotePrice, request))
+
+    def billing_dates(
+        self,
+        start_date: date,
+        billing_frequency: catalog_pb2.Frequency,
+        end_date: date | None = None,
+        *,
+        time_zone: str = "UTC",
+        from_date: date | None = None,
+        period_count: int = 0,
+    ) -> list[BillingDates]:
+        """The billing periods of a contract with these dates, at most 1,000, from the one that holds `from_date` on."""
+        request = simulate_pb2.PreviewBillingDatesRequest(
+            start_date=start_date.isoformat(),
+            end_date=None if end_date is None else end_date.isoformat(),
+            billing_frequency=billing_frequency,
+            time_zone=time_zone,
+            from_date=None if from_date is None else from_date.isoformat(),
+            period_count=period_count,
+        )
+        return list(map(BillingDates.read, self._call(self._simulate.PreviewBillingDates, request).periods))
+
+    def simulate(
+        self,
+        usage: Frame | Iterable[simulate_pb2.UsageRow],
+        scenarios: Iterable[Scenario] = (),
+        *,
+        baseline: Scenario | None = None,
+        customer_ids: Iterable[str] = (),
+        skip_invalid_scenarios: bool = False,
+        omit_charges: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Simulation:
+        """Run the book's contracts over usage, under its catalogue and under scenarios; nothing of it is kept.
+
+        `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
+        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. `on_progress`
+        is told rows done and rows in all.
+        """
+        request = simulation_request(
+            usage,
+            scenarios,
+            baseline=baseline,
+            customer_ids=customer_ids,
+            skip_invalid_scenarios=skip_invalid_scenarios,
+            omit_charges=omit_charges,
+        )
+        return self.run_simulation(request, on_progress=on_progress)
+
+    def run_simulation(
+        self,
+        request: simulate_pb2.RunSimulationRequest,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Simulation:
+        """The same of a whole request, as `simulation_request` makes it."""
+
+        def messages() -> Iterator[simulate_pb2.RunSimulationResponse]:
+            try:
+                for message in self._simulate.RunSimulation(request, metadata=self._metadata):
+                    if on_progress is not None and message.WhichOneof("event") == "progress":
+                        on_progress(message.progress.row_count_done, message.progress.row_count_total)
+                    yield message
+            except grpc.RpcError as failure:
+                raise from_call(failure) from failure
+
+        return Simulation(messages())
 
     # Determinants
 

@@ -297,7 +297,7 @@ def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[in
     for contract in catalog.contracts.values():
         for path in contract.levels():
             for product_contract in path[-1].product_contracts:
-                index = pools.add_definition(_definition(catalog, taxes, path, product_contract))
+                index = pools.add_definition(definition_of(catalog, taxes, path, product_contract))
                 current[int(pools.definition_table.charge[index])] = index
                 by_customer.setdefault(pools.customers.add(contract.customer), []).append((index, False))
     # A charge is met once, by whichever definition: that of the open period counts.
@@ -345,9 +345,10 @@ def _match_table(by_customer: Mapping[int, list[tuple[int, bool]]], customer_cou
     )
 
 
-def _definition(
+def definition_of(
     catalog: Catalog, taxes: Mapping[str, Tax], path: tuple[Contract, ...], product_contract: ProductContract
 ) -> Definition:
+    """What a product contract means; `taxes` by country code, `path` from the root down to its contract."""
     contract = path[-1]
     plan: Plan = catalog.plans[product_contract.plan]
     product: Product = catalog.products[plan.product]

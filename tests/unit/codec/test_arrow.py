@@ -35,7 +35,7 @@ def tables() -> list[list[list[str]]]:
     return found
 
 
-COLUMNS, _, TAKEN, REFUSED = tables()
+COLUMNS, _, TAKEN, REFUSED, *_OTHERS = tables()
 TYPE_OF_COLUMN = {cells[0].strip("`"): cells[1] for cells in COLUMNS}
 
 

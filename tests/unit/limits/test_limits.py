@@ -9,6 +9,7 @@ import pytest
 from tallybook_engine.determinants import configuration
 from tallybook_engine.determinants.quality import MAX_STATUSES
 from tallybook_engine.ledger.faults import RowFault
+from tallybook_engine.simulation.usage import FAULTS_MAX
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode
 
@@ -102,6 +103,12 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
         ("determinants.proto", "which look back. At most 1,200", limits.HISTORY_MONTHS_MAX),
         ("determinants.proto", "beginnings of the peaks; at most 1,000", limits.DEMAND_PEAKS_MAX),
         ("determinants.proto", "above 0 and at most 366 days", limits.INTERVAL_DAYS_MAX),
+        ("simulate.proto", "at most 2,097,152 rows", limits.USAGE_ROWS_MAX),
+        ("simulate.proto", "compare with the baseline; at most 64", limits.SCENARIOS_MAX),
+        ("simulate.proto", "A server runs 8 at once", limits.SIMULATIONS_MAX),
+        ("simulate.proto", "more than 1,000 are read as 1,000", limits.BILLING_PERIODS_MAX),
+        ("simulate.proto", "at most 16,384 lines", limits.SIMULATED_LINES_IN_MESSAGE),
+        ("simulate.proto", "What is wrong, at most 1,000 faults", FAULTS_MAX),
         ("catalog.proto", "Its channels; at most 256", configuration.MAX_CHANNELS),
         ("catalog.proto", "The windows of the slices; 1 to 1,000", configuration.MAX_WINDOWS),
         ("catalog.proto", "at most 62 names of slices", configuration.MAX_TIMESLICES),

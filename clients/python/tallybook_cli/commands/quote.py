@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 import tallybook_client as tb
-from tallybook.v1 import ingest_pb2
+from tallybook.v1 import simulate_pb2
 from tallybook_cli.costs import left_words, line_rows, signed_exact
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option
-from tallybook_cli.output import console, fields_of, number, print_json, print_table
-from tallybook_server import offline
+from tallybook_cli.output import console, number, print_json, print_table
+from tallybook_server import offline, quotes
 
 
 @click.command()
@@ -47,19 +47,19 @@ def command(
         raise CommandError("give both --from and --to")
     try:
         plan = offline.read_plan(str(file), file.read_bytes(), plan_id)
-        cost = offline.quote(plan, cell_id, quantity_from, quantity if quantity is not None else quantity_to or "")
+        cost = quotes.quote(plan, cell_id, quantity_from, quantity if quantity is not None else quantity_to or "")
     except offline.PlanFileError as error:
         raise CommandError("\n  ".join(error.faults)) from None
-    except offline.QuoteError as error:
+    except quotes.QuoteError as error:
         raise CommandError(str(error)) from None
     if as_json:
-        print_json({"currency": plan.currency, **fields_of(cost)})
+        print_json(cost)
     else:
-        _print(cost, plan.currency)
+        _print(cost)
     return ExitCode.OK
 
 
-def _print(cost: ingest_pb2.PeriodCost, currency: str) -> None:
+def _print(cost: simulate_pb2.QuotePriceResponse) -> None:
     cell = f" [{cost.cell_id}]" if cost.cell_id else ""
     before, after, amount, exact = map(
         Decimal, (cost.quantity_before, cost.quantity_after, cost.amount, cost.exact_amount)
@@ -69,7 +69,7 @@ def _print(cost: ingest_pb2.PeriodCost, currency: str) -> None:
     if amount != exact:
         rows.append(["rounding", None, None, None, signed_exact(amount - exact)])
     print_table(title, ["rule", "quantity>", "unit amount>", "flat amount>", "amount>"], rows)
-    console().print(f"  [bold]{amount:,f} {currency}[/bold] without tax")
+    console().print(f"  [bold]{amount:,f} {cost.currency}[/bold] without tax")
     left = left_words(cost.included_quantity_left, cost.next_tier_from)
     if left:
         console().print(f"  {left}")

@@ -1,0 +1,133 @@
+"""`tallybook simulate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import polars as pl
+
+import tallybook_client as tb
+from tallybook.v1 import simulate_pb2
+from tallybook_cli.errors import CommandError
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.options import json_option, server_options
+from tallybook_cli.output import console, print_json, print_table
+from tallybook_cli.target import Target
+from tallybook_server.catalog_file import read_message_file
+
+CUSTOMERS_SHOWN = 20
+"""Customers whose bills change most that are shown."""
+
+
+@click.command()
+@click.argument("usage_file", metavar="USAGE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("scenario_files", metavar="[SCENARIO...]", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--customer-id", "customer_ids", multiple=True, metavar="ID", help="The usage is of this one; repeatable."
+)
+@click.option("--skip-invalid", is_flag=True, help="Leave a scenario out that is not valid, and say why.")
+@click.option(
+    "--output",
+    metavar="FILE.parquet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the charges, a row a charge line and scenario.",
+)
+@server_options
+@json_option
+def command(
+    target: Target,
+    usage_file: Path,
+    scenario_files: tuple[Path, ...],
+    customer_ids: tuple[str, ...],
+    skip_invalid: bool,
+    output: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Run the contracts of the book over usage, today's and each scenario's, and compare. Nothing of it is kept.
+
+    USAGE is Parquet or CSV with the columns date, contract_id (the product contract's), product_id, quantity and
+    property:<reference>. A SCENARIO is YAML or JSON of the contract's message Scenario: name, put, remove and
+    replace_plans; without a name it has the file's.
+
+    \b
+    Example:
+      tallybook simulate usage.parquet cheaper.yaml bundled.yaml --output charges.parquet
+    """
+    scenarios = [_scenario(file) for file in scenario_files]
+    usage = _usage(usage_file)
+    try:
+        request = tb.simulation_request(
+            usage, customer_ids=customer_ids, skip_invalid_scenarios=skip_invalid, omit_charges=output is None
+        )
+    except tb.FrameError as error:
+        raise CommandError(f"{usage_file}: {error}") from None
+    request.scenarios.extend(scenarios)
+    with target.connect() as client:
+        simulation = client.run_simulation(request)
+    if output is not None:
+        simulation.to_polars().write_parquet(output)
+    if as_json:
+        for total in simulation.totals:
+            print_json(total.message)
+    else:
+        _print(simulation)
+    for skipped in simulation.skipped:
+        click.echo(f"{skipped.name} was left out:\n  " + "\n  ".join(skipped.faults), err=True)
+    return ExitCode.FAILURE_FOUND if simulation.skipped else ExitCode.OK
+
+
+def _scenario(file: Path) -> simulate_pb2.Scenario:
+    read = read_message_file(str(file), file.read_bytes(), simulate_pb2.Scenario)
+    if read.faults:
+        raise CommandError("\n  ".join(map(read.located, read.faults)))
+    scenario: simulate_pb2.Scenario = read.message
+    if not scenario.name:
+        scenario.name = file.stem
+    return scenario
+
+
+def _usage(file: Path) -> pl.DataFrame:
+    """The file's columns; text of a CSV becomes exact numbers and dates."""
+    try:
+        if file.suffix == ".parquet":
+            return pl.read_parquet(file)
+        frame = pl.read_csv(file, infer_schema=False)
+        return frame.with_columns(
+            pl.col("quantity").cast(pl.Decimal(38, 12)), pl.col("date").str.to_date("%Y-%m-%d", strict=True)
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise CommandError(f"{file}: {error}") from None
+
+
+def _print(simulation: tb.Simulation) -> None:
+    rows: list[Sequence[object]] = [
+        [
+            each.scenario,
+            each.amount_excluding_tax.quantity,
+            each.amount_including_tax.quantity,
+            each.difference_excluding_tax.quantity,
+            each.amount_excluding_tax.currency,
+            each.customer_count_more,
+            each.customer_count_less,
+            each.customer_count_same,
+            each.customer_count_cheapest,
+        ]
+        for each in simulation.totals
+    ]
+    columns = ["scenario", "without tax>", "with tax>", "change>", "", "more>", "less>", "same>", "cheapest for>"]
+    print_table(
+        f"{simulation.row_count:,} rows of usage, catalogue version {simulation.catalog_version}", columns, rows
+    )
+    customers = simulation.customers().filter(pl.col("difference_excluding_tax") != 0)
+    if customers.height:
+        changed = customers.sort(pl.col("difference_excluding_tax").abs(), descending=True).head(CUSTOMERS_SHOWN)
+        console().print()
+        print_table(
+            f"changed most, {changed.height} of {customers.height}",
+            ["customer", "scenario", "without tax>", "change>", ""],
+            changed.select(
+                "customer_id", "scenario", "amount_excluding_tax", "difference_excluding_tax", "currency"
+            ).rows(),
+        )

@@ -1,0 +1,263 @@
+"""Simulations: usage and scenarios in, charges and comparisons out, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook_client.frames import Frame, FrameError
+from tallybook_client.results import Money
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]  # its types are another package
+
+BASELINE = "baseline"
+"""Name of what scenarios are compared with."""
+TOTAL = "total"
+"""Column of what a contract comes to, with all below it."""
+MEASURES = ("unit_amount", "quantity", "total_amount")
+
+_INSTANT = pl.Datetime("us", "UTC")
+_QUANTITY = pl.Decimal(38, 12)
+_MONEY = pl.Decimal(38, 4)
+_CHARGES: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "scenario": pl.String,
+    "customer_id": pl.String,
+    "contract_path": pl.List(pl.String),
+    "product_id": pl.String,
+    "plan_id": pl.String,
+    "cell_id": pl.String,
+    "period_start_time": _INSTANT,
+    "period_end_time": _INSTANT,
+    "quantity": _QUANTITY,
+    "unit_amount": _QUANTITY,
+    # 15 digits before the point and 24 after are one more than a decimal column holds.
+    "exact_amount": pl.String,
+    "currency": pl.String,
+    "amount_excluding_tax": _MONEY,
+    "tax_amount": _MONEY,
+    "amount_including_tax": _MONEY,
+}
+SIMULATION_CHARGES_SCHEMA = pl.Schema(_CHARGES)
+"""One row a charge line and scenario. `unit_amount` is there where a plan has one unit price."""
+_CUSTOMERS: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "customer_id": pl.String,
+    "currency": pl.String,
+    "scenario": pl.String,
+    "amount_excluding_tax": _MONEY,
+    "tax_amount": _MONEY,
+    "amount_including_tax": _MONEY,
+    "difference_excluding_tax": _MONEY,
+    "is_cheapest": pl.Boolean,
+}
+SIMULATION_CUSTOMERS_SCHEMA = pl.Schema(_CUSTOMERS)
+"""One row a customer, currency and scenario."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A set of changes of a catalogue."""
+
+    name: str
+    put: catalog_pb2.Catalog | None = None
+    remove: catalog_pb2.CatalogIds | None = None
+    replace_plans: Mapping[str, str] = field(default_factory=dict)
+    """Plan -> plan, by id: product contracts of the one have the other instead, and keep their ids."""
+
+    def message(self) -> simulate_pb2.Scenario:
+        """The message."""
+        return simulate_pb2.Scenario(
+            name=self.name, put=self.put, remove=self.remove, replace_plans=dict(self.replace_plans)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioTotal:
+    """All customers under one scenario in one currency."""
+
+    scenario: str
+    amount_excluding_tax: Money
+    amount_including_tax: Money
+    difference_excluding_tax: Money
+    customer_count_more: int
+    customer_count_less: int
+    customer_count_same: int
+    customer_count_cheapest: int
+    message: simulate_pb2.ScenarioTotal
+
+
+@dataclass(frozen=True)
+class SkippedScenario:
+    """A scenario that was not run, and why."""
+
+    name: str
+    faults: tuple[str, ...]
+
+
+class Simulation:
+    """What a simulation answered. Amounts are decimals throughout."""
+
+    def __init__(self, messages: Iterable[simulate_pb2.RunSimulationResponse]) -> None:
+        """Reads the messages to the last one."""
+        self.simulation_id = ""
+        self.catalog_version = 0
+        self.row_count = 0
+        self.scenarios: tuple[str, ...] = ()
+        """The baseline, then the scenarios that were run."""
+        self.skipped: tuple[SkippedScenario, ...] = ()
+        self.totals: tuple[ScenarioTotal, ...] = ()
+        self.unfit_row_counts: Mapping[str, int] = {}
+        """Scenario -> rows that no rule of their matrix fits."""
+        self._charges: list[pl.DataFrame] = []
+        self._customers: list[pl.DataFrame] = []
+        for message in messages:
+            self._add(message)
+
+    def _add(self, message: simulate_pb2.RunSimulationResponse) -> None:
+        match message.WhichOneof("event"):
+            case "started":
+                started = message.started
+                self.simulation_id = message.simulation_id
+                self.catalog_version, self.row_count = started.catalog_version, started.row_count
+                self.scenarios = tuple(started.scenarios)
+                self.skipped = tuple(
+                    SkippedScenario(each.name, tuple(f"{fault.field}: {fault.message}" for fault in each.faults))
+                    for each in started.skipped_scenarios
+                )
+            case "charges":
+                charges = _frame(message.charges.arrow).with_columns(scenario=pl.lit(message.charges.scenario))
+                self._charges.append(charges.select(SIMULATION_CHARGES_SCHEMA.names()).cast(SIMULATION_CHARGES_SCHEMA))
+            case "customers":
+                self._customers.append(_frame(message.customers.arrow).cast(SIMULATION_CUSTOMERS_SCHEMA))
+            case "totals":
+                self.totals = tuple(
+                    ScenarioTotal(
+                        each.scenario,
+                        Money.read(each.amount_excluding_tax),
+                        Money.read(each.amount_including_tax),
+                        Money.read(each.difference_excluding_tax),
+                        each.customer_count_more,
+                        each.customer_count_less,
+                        each.customer_count_same,
+                        each.customer_count_cheapest,
+                        each,
+                    )
+                    for each in message.totals.totals
+                )
+                self.unfit_row_counts = dict(zip(self.scenarios, message.totals.unfit_row_counts, strict=True))
+
+    def to_polars(self) -> pl.DataFrame:
+        """The charges, long: one row a charge line and scenario, as SIMULATION_CHARGES_SCHEMA."""
+        return pl.concat(self._charges) if self._charges else pl.DataFrame(schema=SIMULATION_CHARGES_SCHEMA)
+
+    def customers(self) -> pl.DataFrame:
+        """What each customer pays under each scenario, as SIMULATION_CUSTOMERS_SCHEMA."""
+        return pl.concat(self._customers) if self._customers else pl.DataFrame(schema=SIMULATION_CUSTOMERS_SCHEMA)
+
+    def to_pandas(self, scenario: str = BASELINE) -> pd.DataFrame:
+        """The charges of one scenario, wide: a row a start of a billing period, columns by contract, down to any depth.
+
+        Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, and `[contract] ...
+        [total]` what a contract comes to with all below it; shorter ones are filled up with empty text. Amounts are
+        without tax, `Decimal`; what is not there is None. Of lines that share a column and a start, quantities and
+        amounts are added. Needs pandas, which is imported here only.
+        """
+        import pandas as pd
+
+        rows = self.to_polars().filter(pl.col("scenario") == scenario)
+        depth = max((len(path) - 1 for path in rows["contract_path"].to_list()), default=1)
+        cells: dict[tuple[str, ...], dict[Any, Decimal | None]] = {}
+        order: dict[tuple[str, ...], None] = {}
+        for row in rows.iter_rows(named=True):
+            path, start = tuple(row["contract_path"][:-1]), row["period_start_time"]
+            for level in range(1, len(path) + 1):
+                column = _filled((*path[:level], TOTAL), depth)
+                order.setdefault(column)
+                _add(cells.setdefault(column, {}), start, row["amount_excluding_tax"])
+            plan = f"{row['plan_id']}[{row['cell_id']}]" if row["cell_id"] else row["plan_id"]
+            values = (row["unit_amount"], row["quantity"], row["amount_excluding_tax"])
+            for measure, value in zip(MEASURES, values, strict=True):
+                column = (*_filled((*path, plan), depth)[:-1], measure)
+                order.setdefault(column)
+                found = cells.setdefault(column, {})
+                if measure == MEASURES[0]:
+                    found[start] = value
+                else:
+                    _add(found, start, value)
+        starts = sorted({start for column in cells.values() for start in column})
+        columns = pd.MultiIndex.from_tuples(order, names=[*("contract",) * depth, "plan", "measure"])
+        data = [[cells[column].get(start) for column in order] for start in starts]
+        return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=object)
+
+
+def _filled(column: Sequence[str], depth: int) -> tuple[str, ...]:
+    """A column's names down to the measure."""
+    return (*column, *("",) * (depth + 2 - len(column)))
+
+
+def _add(found: dict[Any, Decimal | None], start: Any, value: Decimal) -> None:
+    found[start] = (found.get(start) or Decimal(0)) + value
+
+
+def _frame(stream: bytes) -> pl.DataFrame:
+    """An Arrow stream as a frame; decimals that are too wide for one become text."""
+    table = pa.ipc.open_stream(stream).read_all()
+    for index, each in enumerate(table.schema):
+        if pa.types.is_decimal256(each.type):
+            texts = [format(value.normalize(), "f") for value in table.column(index).to_pylist()]
+            table = table.set_column(index, each.name, pa.array(texts, pa.string()))
+    found = pl.from_arrow(table)
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def usage_stream(usage: Frame) -> bytes:
+    """A frame with the columns contract_id, product_id, quantity, date or time, and property:<reference> as one Arrow
+    stream. FrameError where a column is of a type that has no exact numbers.
+    """
+    table = usage.to_arrow() if isinstance(usage, pl.DataFrame) else usage
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    columns = []
+    for each in table.schema:
+        column = table.column(each.name)
+        if pa.types.is_floating(each.type):
+            raise FrameError(f"column {each.name!r} is floating-point, which is not exact: cast it to a decimal")
+        if pa.types.is_large_string(each.type) or pa.types.is_string_view(each.type) or pa.types.is_string(each.type):
+            column = column.cast(pa.string()).dictionary_encode()
+        columns.append(column)
+    encoded = pa.Table.from_arrays(columns, names=table.column_names).unify_dictionaries().combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, encoded.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(encoded)
+    return sink.getvalue().to_pybytes()
+
+
+def simulation_request(
+    usage: Frame | Iterable[simulate_pb2.UsageRow],
+    scenarios: Iterable[Scenario] = (),
+    *,
+    baseline: Scenario | None = None,
+    customer_ids: Iterable[str] = (),
+    skip_invalid_scenarios: bool = False,
+    omit_charges: bool = False,
+) -> simulate_pb2.RunSimulationRequest:
+    """The request of a simulation. FrameError where a column of a frame does not fit."""
+    request = simulate_pb2.RunSimulationRequest(
+        customer_ids=customer_ids,
+        baseline=None if baseline is None else baseline.message(),
+        scenarios=[each.message() for each in scenarios],
+        skip_invalid_scenarios=skip_invalid_scenarios,
+        omit_charges=omit_charges,
+    )
+    if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch):
+        request.arrow = usage_stream(usage)
+    else:
+        request.rows.rows.extend(usage)
+    return request

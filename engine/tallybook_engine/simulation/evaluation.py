@@ -1,0 +1,190 @@
+"""Slots -> charge lines: the same parts, prices, rounding and taxes as the ledger's, from whole sums.
+
+A part's price is F at its end less F at its start, in the order of time of its account (matrix cell and accumulation
+period). An account opens with its first row; where the plan costs something at quantity 0, the first part of the period
+is charged for that, whether or not a row falls into it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.decimals import amount_fits
+from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels.wide import add128, add192, is_negative, is_zero192, mul128, neg128, sub128, sub192
+from tallybook_engine.pricing.price import price
+from tallybook_engine.pricing.tables import PriceTables
+from tallybook_engine.rating.rounding import round_to_minor
+from tallybook_engine.rating.tax import TaxTables, tax_of
+from tallybook_engine.simulation.grouping import EMPTY_MAXIMUM, MAX, Layout, Parts
+
+_ZERO = np.uint64(0)
+
+
+class Pricing(NamedTuple):
+    """What decides what a slot costs; one entry a product contract, and one a cell."""
+
+    cell_start: NDArray[np.int64]
+    """[subjects + 1] cells of each subject in the two columns behind."""
+    price: NDArray[np.int32]
+    billed: NDArray[np.bool_]
+    minor_digits: NDArray[np.uint8]
+    half_even: NDArray[np.bool_]
+    tax_rule: NDArray[np.int32]
+    line_start: NDArray[np.int64]
+    """[subjects + 1]; a subject's lines are cell by cell, billing period by billing period."""
+
+
+class Lines(NamedTuple):
+    """Charge lines, counted from the first subject's."""
+
+    opened: NDArray[np.bool_]
+    quantity: NDArray[np.uint64]
+    """[n, 2] scale 12: what was charged in the period; of a maximum, the maximum reached."""
+    exact: NDArray[np.uint64]
+    """[n, 3] scale 24."""
+    amount: NDArray[np.int64]
+    """Minor units, as priced."""
+    tax: NDArray[np.int64]
+
+
+def empty_lines(count: int) -> Lines:
+    """Lines that nothing has opened."""
+    return Lines(
+        np.zeros(count, dtype=np.bool_),
+        np.zeros((count, 2), dtype=np.uint64),
+        np.zeros((count, 3), dtype=np.uint64),
+        np.zeros(count, dtype=np.int64),
+        np.zeros(count, dtype=np.int64),
+    )
+
+
+@kernel
+def price_slots(
+    first: int,
+    end: int,
+    layout: Layout,
+    parts: Parts,
+    pricing: Pricing,
+    prices: PriceTables,
+    taxes: TaxTables,
+    quantity: NDArray[np.uint64],
+    seen: NDArray[np.bool_],
+    lines: Lines,
+) -> int:
+    """Prices, rounds and taxes the lines of subjects [first, end); answers the first subject whose lines do not fit, -1
+    where all do."""
+    for subject in range(first, end):
+        part_start, part_end = np.int64(layout.part_start[subject]), np.int64(layout.part_end[subject])
+        part_count = part_end - part_start
+        billing_start = np.int64(parts.billing[part_start])
+        billing_count = parts.billing[part_end - 1] + 1 - billing_start
+        maximum = layout.aggregation[subject] == MAX
+        line_start = pricing.line_start[subject] - pricing.line_start[first]
+        for cell in range(pricing.cell_start[subject + 1] - pricing.cell_start[subject]):
+            if not pricing.billed[pricing.cell_start[subject] + cell]:
+                continue
+            price_index = pricing.price[pricing.cell_start[subject] + cell]
+            slots = layout.slot_start[subject] - layout.slot_start[first] + cell * part_count - part_start
+            cell_lines = line_start + cell * billing_count - billing_start
+            ok, none_low, none_middle, none_high = price(prices, price_index, _ZERO, _ZERO)
+            if not ok:
+                return subject
+            costs_at_nothing = not is_zero192(none_low, none_middle, none_high)
+            part = part_start
+            while part < part_end:
+                period = parts.period[part]
+                after = part
+                any_seen = False
+                while after < part_end and parts.period[after] == period:
+                    any_seen |= seen[slots + after]
+                    after += 1
+                if not any_seen:
+                    part = after
+                    continue
+                # The first part at which the product contract is active holds what is due without any event.
+                opening = part
+                while opening + 1 < after and parts.start_us[opening + 1] <= layout.start_us[subject]:
+                    opening += 1
+                low, high = _ZERO, _ZERO
+                if maximum:
+                    low, high = EMPTY_MAXIMUM[0], EMPTY_MAXIMUM[1]
+                base_low, base_middle, base_high = _ZERO, _ZERO, _ZERO
+                while part < after:
+                    slot = slots + part
+                    if not (seen[slot] or (costs_at_nothing and part == opening)):
+                        part += 1
+                        continue
+                    line = cell_lines + parts.billing[part]
+                    lines.opened[line] = True
+                    own_low, own_high = quantity[slot, 0], quantity[slot, 1]
+                    if maximum:
+                        if seen[slot]:
+                            _, smaller_high = sub128(low, high, own_low, own_high)
+                            if is_negative(smaller_high):
+                                low, high = own_low, own_high
+                        if low != EMPTY_MAXIMUM[0] or high != EMPTY_MAXIMUM[1]:
+                            lines.quantity[line, 0], lines.quantity[line, 1] = _larger(
+                                lines.quantity[line, 0], lines.quantity[line, 1], low, high
+                            )
+                    else:
+                        low, high = add128(low, high, own_low, own_high)
+                        lines.quantity[line, 0], lines.quantity[line, 1] = add128(
+                            lines.quantity[line, 0], lines.quantity[line, 1], own_low, own_high
+                        )
+                    ok, end_low, end_middle, end_high = price(prices, price_index, low, high)
+                    if not ok:
+                        return subject
+                    move_low, move_middle, move_high = sub192(
+                        end_low, end_middle, end_high, base_low, base_middle, base_high
+                    )
+                    lines.exact[line, 0], lines.exact[line, 1], lines.exact[line, 2] = add192(
+                        lines.exact[line, 0],
+                        lines.exact[line, 1],
+                        lines.exact[line, 2],
+                        move_low,
+                        move_middle,
+                        move_high,
+                    )
+                    base_low, base_middle, base_high = end_low, end_middle, end_high
+                    part += 1
+        for line in range(line_start, pricing.line_start[subject + 1] - pricing.line_start[first]):
+            if lines.opened[line]:
+                fits, amount = round_to_minor(
+                    lines.exact[line, 0],
+                    lines.exact[line, 1],
+                    lines.exact[line, 2],
+                    pricing.minor_digits[subject],
+                    pricing.half_even[subject],
+                )
+                taxed, tax = tax_of(taxes, pricing.tax_rule[subject], amount)
+                within = amount_fits(lines.exact[line, 0], lines.exact[line, 1], lines.exact[line, 2])
+                if not (within and fits and taxed):
+                    return subject
+                lines.amount[line] = amount
+                lines.tax[line] = tax
+    return -1
+
+
+@kernel
+def _larger(a_low: np.uint64, a_high: np.uint64, b_low: np.uint64, b_high: np.uint64) -> tuple[np.uint64, np.uint64]:
+    _, difference_high = sub128(a_low, a_high, b_low, b_high)
+    if is_negative(difference_high):
+        return b_low, b_high
+    return a_low, a_high
+
+
+@kernel
+def rescaled(minor: NDArray[np.int64], factor: NDArray[np.int64], scaled: NDArray[np.uint64]) -> None:
+    """minor x factor as scaled [n, 2], two's complement; factors are above 0."""
+    for row in range(len(minor)):
+        negative = minor[row] < 0
+        low = np.uint64(-minor[row]) if negative else np.uint64(minor[row])
+        low, high, _ = mul128(low, _ZERO, np.uint64(factor[row]), _ZERO)
+        if negative:
+            low, high = neg128(low, high)
+        scaled[row, 0] = low
+        scaled[row, 1] = high

@@ -1,0 +1,228 @@
+"""Usage to simulate, rows or one Arrow stream of the schema `usage` (docs/arrow.md), as the engine's columns."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.catalog.faults import CatalogFault
+from tallybook_engine.catalog.limits import DATE_MAX, DATE_MIN
+from tallybook_engine.decimals import QUANTITY_SCALE, WHOLE_DIGITS, DecimalFault, parse_decimal
+from tallybook_engine.kernels.wide import limb_array
+from tallybook_engine.simulation.usage import FAULTS_MAX, UsageFrame, UsageProperty
+from tallybook_server import limits
+from tallybook_server.codec.arrow_stream import (
+    array_of,
+    column_fault,
+    fixed_width,
+    number_mend,
+    present,
+    read_table,
+    text_mend,
+    time_mend,
+)
+from tallybook_server.codec.instants import TIME_END_US, TIME_MIN_US, parse_date
+from tallybook_server.codec.metering import fields_within_answer
+from tallybook_server.errors import ErrorCode, Fault
+
+TEXT_COLUMNS = ("contract_id", "product_id")
+QUANTITY_COLUMN = "quantity"
+DATE_COLUMN = "date"
+TIME_COLUMN = "time"
+PROPERTY_PREFIX = "property:"
+
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_FIRST_DAY = DATE_MIN.toordinal() - _EPOCH_ORDINAL
+_LAST_DAY = DATE_MAX.toordinal() - _EPOCH_ORDINAL
+_QUANTITY = pa.decimal128(WHOLE_DIGITS + QUANTITY_SCALE, QUANTITY_SCALE)
+_WIDEST = pa.decimal128(38, QUANTITY_SCALE)
+
+
+def read_usage(request: wire.RunSimulationRequest) -> UsageFrame:
+    """The usage of a request. USAGE_INVALID with every row that is wrong in itself."""
+    match request.WhichOneof("usage"):
+        case "rows":
+            return _from_rows(request.rows)
+        case "arrow":
+            return _from_table(read_table(request.arrow, _check_schema, _check_row_count))
+    raise Fault(ErrorCode.FIELD_INVALID, "usage: give rows or arrow", {"field": "usage"})
+
+
+def usage_invalid(faults: list[CatalogFault], fault_count: int) -> Fault:
+    """USAGE_INVALID with every fault, or the first ones and how many more there are."""
+    count = f"{fault_count} faults, the first one: " if fault_count > 1 else ""
+    fields = fields_within_answer(faults)
+    return Fault(ErrorCode.USAGE_INVALID, f"{count}{faults[0]}", {"fault_count": str(fault_count)}, fields)
+
+
+def _check_row_count(row_count: int) -> None:
+    if row_count > limits.USAGE_ROWS_MAX:
+        raise Fault(
+            ErrorCode.SIMULATION_TOO_LARGE,
+            f"{row_count} rows of usage; at most {limits.USAGE_ROWS_MAX}.",
+            {"usage_rows_max": str(limits.USAGE_ROWS_MAX)},
+        )
+
+
+class _Faults:
+    """Faults of rows, as many as are named."""
+
+    def __init__(self) -> None:
+        self.found: list[CatalogFault] = []
+        self.count = 0
+
+    def add(self, path: str, message: str) -> None:
+        self.count += 1
+        if len(self.found) < FAULTS_MAX:
+            self.found.append(CatalogFault(path, message))
+
+    def refuse(self) -> None:
+        """Raises where there are any."""
+        if self.count:
+            raise usage_invalid(self.found, self.count)
+
+
+def _from_rows(usage: wire.UsageRows) -> UsageFrame:
+    rows = usage.rows
+    _check_row_count(len(rows))
+    faults = _Faults()
+    days, times_us = np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.int64)
+    time_given = np.zeros(len(rows), dtype=np.bool_)
+    quantities = [0] * len(rows)
+    contracts: dict[str, int] = {}
+    products: dict[str, int] = {}
+    codes = np.zeros((2, len(rows)), dtype=np.int32)
+    properties: dict[str, dict[str, int]] = {}
+    property_codes: dict[str, NDArray[np.int32]] = {}
+    for number, row in enumerate(rows):
+        codes[0, number] = contracts.setdefault(row.contract_id, len(contracts))
+        codes[1, number] = products.setdefault(row.product_id, len(products))
+        try:
+            quantities[number] = parse_decimal(row.quantity)
+        except DecimalFault as fault:
+            faults.add(f"rows[{number}].quantity", f"{row.quantity[:40]!r}: {fault.code.name}")
+        if row.HasField("time"):
+            time_us = row.time.seconds * 1_000_000 + row.time.nanos // 1_000
+            times_us[number], time_given[number] = time_us, True
+            if not TIME_MIN_US <= time_us < TIME_END_US:
+                faults.add(f"rows[{number}].time", "is no instant from 1900-01-01 to 2999-12-31")
+        else:
+            try:
+                day = parse_date(row.date).toordinal() - _EPOCH_ORDINAL
+                if not _FIRST_DAY <= day <= _LAST_DAY:
+                    faults.add(f"rows[{number}].date", f"{row.date} is not from {DATE_MIN} to {DATE_MAX}")
+                days[number] = day
+            except ValueError as error:
+                faults.add(f"rows[{number}].date", str(error))
+        for name, text in row.properties.items():
+            if name not in properties:
+                properties[name] = {}
+                property_codes[name] = np.full(len(rows), -1, dtype=np.int32)
+            property_codes[name][number] = properties[name].setdefault(text, len(properties[name]))
+    faults.refuse()
+    return UsageFrame(
+        tuple(contracts),
+        codes[0],
+        tuple(products),
+        codes[1],
+        days,
+        times_us,
+        time_given,
+        limb_array(quantities, 2),
+        tuple(UsageProperty(name, property_codes[name], tuple(texts)) for name, texts in properties.items()),
+    )
+
+
+def _check_schema(schema: pa.Schema) -> None:
+    known = (*TEXT_COLUMNS, QUANTITY_COLUMN, DATE_COLUMN, TIME_COLUMN)
+    for each in schema:
+        name, kind = each.name, each.type
+        if name == QUANTITY_COLUMN:
+            mend = number_mend(kind, QUANTITY_SCALE)
+        elif name == DATE_COLUMN:
+            mend = "" if pa.types.is_date32(kind) else "cast it to date32"
+        elif name == TIME_COLUMN:
+            mend = time_mend(kind)
+        elif name in TEXT_COLUMNS or name.startswith(PROPERTY_PREFIX):
+            mend = text_mend(kind)
+        else:
+            shown = ", ".join((*known, "property:<reference>"))
+            column_fault(ErrorCode.ARROW_COLUMN_UNKNOWN, name, f"not of the schema; its columns are {shown}")
+        if mend and not (pa.types.is_null(kind) and name in (DATE_COLUMN, TIME_COLUMN)):
+            column_fault(ErrorCode.ARROW_COLUMN_TYPE, name, f"{kind}; {mend}")
+    for name in (*TEXT_COLUMNS, QUANTITY_COLUMN):
+        if name not in schema.names:
+            column_fault(ErrorCode.ARROW_COLUMN_MISSING, name, "missing")
+    if not {DATE_COLUMN, TIME_COLUMN} & set(schema.names):
+        column_fault(ErrorCode.ARROW_COLUMN_MISSING, DATE_COLUMN, "missing; give date or time")
+
+
+def _from_table(table: pa.Table) -> UsageFrame:
+    faults = _Faults()
+    columns = {name: array_of(table.column(name)) for name in table.column_names}
+    for name in (*TEXT_COLUMNS, QUANTITY_COLUMN):
+        if columns[name].null_count:
+            row = int(np.flatnonzero(~present(columns[name]))[0])
+            faults.add(name, f"{columns[name].null_count} rows have none, the first is row {row}")
+    count = table.num_rows
+    dates, times = columns.get(DATE_COLUMN), columns.get(TIME_COLUMN)
+    days, dated = _integers(dates, np.int32, count)
+    times_us, timed = _integers(times, np.int64, count)
+    undated = ~dated & ~timed
+    if undated.any():
+        faults.add(DATE_COLUMN, f"{int(undated.sum())} rows have no date and no time, first row {_at(undated)}")
+    outside = dated & ~timed & ((days < _FIRST_DAY) | (days > _LAST_DAY))
+    if outside.any():
+        faults.add(DATE_COLUMN, f"row {_at(outside)} is not from {DATE_MIN} to {DATE_MAX}")
+    outside = timed & ((times_us < TIME_MIN_US) | (times_us >= TIME_END_US))
+    if outside.any():
+        faults.add(TIME_COLUMN, f"row {_at(outside)} is no instant from 1900-01-01 to 2999-12-31")
+    quantities = np.zeros((count, 2), dtype=np.uint64)
+    try:
+        narrow = columns[QUANTITY_COLUMN].cast(_WIDEST).cast(_QUANTITY)
+        quantities = fixed_width(narrow, np.uint64, 2).reshape(-1, 2)
+    except pa.ArrowInvalid:
+        faults.add(QUANTITY_COLUMN, "a row is not below 10^15 in size")
+    faults.refuse()
+    contract_codes, contracts = _coded(columns["contract_id"])
+    product_codes, products = _coded(columns["product_id"])
+    return UsageFrame(
+        contracts,
+        contract_codes,
+        products,
+        product_codes,
+        days,
+        times_us,
+        timed,
+        np.ascontiguousarray(quantities),
+        tuple(
+            UsageProperty(name.removeprefix(PROPERTY_PREFIX), *_coded(array))
+            for name, array in columns.items()
+            if name.startswith(PROPERTY_PREFIX)
+        ),
+    )
+
+
+def _at(rows: NDArray[np.bool_]) -> int:
+    return int(np.flatnonzero(rows)[0])
+
+
+def _integers(array: pa.Array | None, dtype: Any, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values and which there are; those that are not are 0."""
+    if array is None or pa.types.is_null(array.type):
+        return np.zeros(count, dtype=dtype), np.zeros(count, dtype=np.bool_)
+    given = present(array)
+    return np.where(given, fixed_width(array, dtype), dtype(0)), given
+
+
+def _coded(array: pa.Array) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Code of each row, -1 where it has no text, and the distinct texts."""
+    encoded = pc.dictionary_encode(array.cast(pa.string()))
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return np.ascontiguousarray(codes), tuple(encoded.dictionary.to_pylist())

@@ -1,0 +1,262 @@
+"""A simulation from its request to the messages of its answer; what runs where, the service decides."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import pyarrow as pa
+
+from tallybook.v1 import common_pb2
+from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
+from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
+from tallybook_engine.catalog.model import Catalog, Contract
+from tallybook_engine.catalog.versions import apply_change
+from tallybook_engine.currencies import minor_digits
+from tallybook_engine.decimals import format_money
+from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter
+from tallybook_engine.simulation.compare import Comparison, CustomerAmount
+from tallybook_engine.simulation.plan import ContractIndex, Piece, Planner, SimulationPlan
+from tallybook_engine.simulation.run import DoesNotFitError, PieceLines, run_piece
+from tallybook_engine.simulation.usage import FAULTS_MAX, SimulationTooLargeError, UsageFaultsError, UsageFrame
+from tallybook_server import limits
+from tallybook_server.codec.catalog import read_change
+from tallybook_server.codec.metering import fields_within_answer
+from tallybook_server.codec.usage import read_usage, usage_invalid
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
+
+BASELINE = "baseline"
+"""Name of what scenarios are compared with."""
+
+CUSTOMERS_SCHEMA = pa.schema(
+    [
+        ("customer_id", NAME),
+        ("currency", NAME),
+        ("scenario", NAME),
+        ("amount_excluding_tax", MONEY),
+        ("tax_amount", MONEY),
+        ("amount_including_tax", MONEY),
+        ("difference_excluding_tax", MONEY),
+        ("is_cheapest", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulation that is ready to be run."""
+
+    simulation_id: str
+    catalog_version: int
+    plan: SimulationPlan
+    names: tuple[str, ...]
+    """The baseline, then the scenarios that are run."""
+    skipped: tuple[wire.SkippedScenario, ...]
+    writers: tuple[ChargesWriter, ...]
+    """Empty where charges are not asked."""
+
+    def started(self) -> wire.RunSimulationResponse:
+        """The first message."""
+        started = wire.SimulationStarted(
+            catalog_version=self.catalog_version,
+            row_count=self.plan.registry.usage.row_count,
+            product_contract_count=len(self.plan.subjects),
+            scenarios=self.names,
+            skipped_scenarios=self.skipped,
+        )
+        return wire.RunSimulationResponse(simulation_id=self.simulation_id, started=started)
+
+    def progress(self, row_count_done: int) -> wire.RunSimulationResponse:
+        """How far it is."""
+        progress = wire.SimulationProgress(
+            row_count_done=row_count_done, row_count_total=self.plan.registry.usage.row_count
+        )
+        return wire.RunSimulationResponse(simulation_id=self.simulation_id, progress=progress)
+
+    def run(self, piece: Piece) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
+        """A piece under every scenario, and the messages with its charges."""
+        try:
+            found = run_piece(self.plan, piece)
+        except DoesNotFitError as error:
+            name = self.names[error.terms_number]
+            raise Fault(
+                ErrorCode.SIMULATION_DOES_NOT_FIT,
+                f"{name}: {error}",
+                {"scenario": name, "product_contract_id": error.product_contract_id},
+            ) from None
+        messages = []
+        for name, writer, lines in zip(self.names, self.writers, found, strict=False):
+            for stream in _streams(writer.table(lines)):
+                charges = wire.SimulationCharges(scenario=name, arrow=stream)
+                messages.append(wire.RunSimulationResponse(simulation_id=self.simulation_id, charges=charges))
+        return found, messages
+
+    def results(self, comparison: Comparison, unfit_row_counts: Sequence[int]) -> Iterator[wire.RunSimulationResponse]:
+        """The last messages."""
+        customers = comparison.customers()
+        for stream in _streams(self._customers(customers)):
+            yield wire.RunSimulationResponse(
+                simulation_id=self.simulation_id, customers=wire.SimulationCustomers(arrow=stream)
+            )
+        totals = wire.SimulationTotals(unfit_row_counts=unfit_row_counts)
+        for each in comparison.totals(customers):
+
+            def money(minor: int, currency: str = each.currency, digits: int = each.minor_digits) -> common_pb2.Money:
+                return common_pb2.Money(quantity=format_money(minor, digits), currency=currency)
+
+            totals.totals.add(
+                scenario=self.names[each.terms_number],
+                amount_excluding_tax=money(each.excluding_tax),
+                amount_including_tax=money(each.excluding_tax + each.tax),
+                difference_excluding_tax=money(each.difference),
+                customer_count_more=each.more_count,
+                customer_count_less=each.less_count,
+                customer_count_same=each.same_count,
+                customer_count_cheapest=each.cheapest_count,
+            )
+        yield wire.RunSimulationResponse(simulation_id=self.simulation_id, totals=totals)
+
+    def _customers(self, customers: Sequence[CustomerAmount]) -> pa.Table:
+        digits = {each.currency: minor_digits(each.currency) for each in customers}
+
+        def money(amounts: Iterable[int]) -> pa.Array:
+            pairs = zip(amounts, customers, strict=True)
+            return pa.array([Decimal(minor).scaleb(-digits[each.currency]) for minor, each in pairs], MONEY)
+
+        def names(texts: Iterable[str]) -> pa.Array:
+            return pa.array(texts, pa.string()).dictionary_encode()
+
+        columns = [
+            names([each.customer_id for each in customers]),
+            names([each.currency for each in customers]),
+            names([self.names[each.terms_number] for each in customers]),
+            money(each.excluding_tax for each in customers),
+            money(each.tax for each in customers),
+            money(each.excluding_tax + each.tax for each in customers),
+            money(each.difference for each in customers),
+            pa.array([each.is_cheapest for each in customers], pa.bool_()),
+        ]
+        return pa.Table.from_arrays(columns, schema=CUSTOMERS_SCHEMA)
+
+
+def prepare(request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex) -> Simulation:
+    """Reads and checks a request against a book's catalogue. Raises Fault."""
+    _check_names(request.scenarios)
+    usage = read_usage(request)
+    try:
+        baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
+    except _NotValid as error:
+        raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
+    planner = _planner(usage, baseline, ContractIndex(baseline.contracts, index), request.customer_ids)
+    names, skipped = [BASELINE], []
+    for scenario in request.scenarios:
+        try:
+            changed = _changed(baseline, scenario)
+            try:
+                planner.add(changed)
+            except UsageFaultsError as error:
+                raise _NotValid(_as_faults(error), error.fault_count) from None
+            names.append(scenario.name)
+        except _NotValid as error:
+            if not request.skip_invalid_scenarios:
+                raise _scenario_invalid(scenario.name, error.faults, error.fault_count) from None
+            faults = [wire.ScenarioFault(field=each.path, message=each.message) for each in error.faults[:FAULTS_MAX]]
+            skipped.append(wire.SkippedScenario(name=scenario.name, faults=faults))
+    try:
+        plan = planner.finish()
+    except SimulationTooLargeError as error:
+        raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
+    writers = () if request.omit_charges else tuple(ChargesWriter(plan, terms) for terms in plan.terms)
+    simulation_id = f"sim_{secrets.token_hex(8)}"
+    return Simulation(simulation_id, catalog.version, plan, tuple(names), tuple(skipped), writers)
+
+
+class _NotValid(Exception):
+    def __init__(self, faults: Sequence[CatalogFault], fault_count: int) -> None:
+        super().__init__(faults[0])
+        self.faults = faults
+        self.fault_count = fault_count
+
+
+def _as_faults(error: UsageFaultsError) -> list[CatalogFault]:
+    return [CatalogFault(each.field, each.message) for each in error.faults]
+
+
+def _planner(usage: UsageFrame, catalog: Catalog, index: ContractIndex, customer_ids: Sequence[str]) -> Planner:
+    try:
+        return Planner(usage, catalog, index, customer_ids)
+    except UsageFaultsError as error:
+        raise usage_invalid(_as_faults(error), error.fault_count) from None
+
+
+def _scenario_invalid(name: str, faults: Sequence[CatalogFault], count: int) -> Fault:
+    first = f"{count} faults, the first one: {faults[0]}" if count > 1 else str(faults[0])
+    metadata = {"scenario": name, "fault_count": str(count)}
+    return Fault(ErrorCode.SCENARIO_INVALID, f"{name}: {first}", metadata, fields_within_answer(faults))
+
+
+def _check_names(scenarios: Sequence[wire.Scenario]) -> None:
+    if len(scenarios) > limits.SCENARIOS_MAX:
+        raise field_invalid("scenarios", f"are {len(scenarios)}, at most {limits.SCENARIOS_MAX} are possible")
+    seen = {BASELINE}
+    for number, scenario in enumerate(scenarios):
+        field = f"scenarios[{number}].name"
+        if not 1 <= len(scenario.name.encode()) <= limits.NAME_BYTES_MAX:
+            raise field_invalid(field, f"has 1 to {limits.NAME_BYTES_MAX} bytes")
+        if scenario.name in seen:
+            raise field_invalid(field, f'"{scenario.name}" is taken: each name once, and "{BASELINE}" is the baseline')
+        seen.add(scenario.name)
+
+
+def _changed(catalog: Catalog, scenario: wire.Scenario) -> Catalog:
+    """A catalogue under the changes of a scenario. Raises _NotValid."""
+    try:
+        faults = Faults()
+        if scenario.HasField("put") or scenario.HasField("remove"):
+            change = read_change(scenario.put, scenario.remove, False, faults)
+            catalog = apply_change(catalog, change, faults)
+        if scenario.replace_plans:
+            catalog = _with_other_plans(catalog, scenario.replace_plans)
+        return catalog
+    except CatalogInvalidError as error:
+        raise _NotValid(error.faults, len(error.faults)) from None
+
+
+def _with_other_plans(catalog: Catalog, plans: Mapping[str, str]) -> Catalog:
+    """A catalogue whose product contracts have other plans, by id."""
+    faults = Faults()
+    for before, after in plans.items():
+        for name in (before, after):
+            if name not in catalog.plans:
+                faults.add(f'replace_plans["{before}"]', f'no plan "{name}"')
+    if found := faults.ordered():
+        raise CatalogInvalidError(found)
+    changed = [_replanned(each, plans) for each in catalog.contracts.values()]
+    put = tuple(each for each in changed if each is not catalog.contracts[each.id])
+    return apply_change(catalog, CatalogChange(CatalogObjects(contracts=put)))
+
+
+def _replanned(contract: Contract, plans: Mapping[str, str]) -> Contract:
+    """A contract with other plans, itself where it has none of them."""
+    subs = tuple(_replanned(each, plans) for each in contract.sub_contracts)
+    own = tuple(
+        replace(each, plan=plans[each.plan]) if each.plan in plans else each for each in contract.product_contracts
+    )
+    if own == contract.product_contracts and all(
+        one is other for one, other in zip(subs, contract.sub_contracts, strict=True)
+    ):
+        return contract
+    return replace(contract, product_contracts=own, sub_contracts=subs)
+
+
+def _streams(table: pa.Table) -> Iterator[bytes]:
+    """A table as Arrow streams of as many rows as a message may have."""
+    for start in range(0, table.num_rows, limits.SIMULATED_LINES_IN_MESSAGE):
+        part = table.slice(start, limits.SIMULATED_LINES_IN_MESSAGE)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, part.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+            writer.write_table(part)
+        yield sink.getvalue().to_pybytes()

@@ -1,0 +1,106 @@
+"""`tallybook simulate` against a real server, and `tallybook dates` without one."""
+
+import json
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from tests.support.live_server import live_server
+
+from tallybook_cli.exit_codes import ExitCode
+from tallybook_cli.main import run
+
+CATALOG = """
+meters: [{id: api, values: [calls]}]
+products: [{id: calls, meter: api, aggregation: SUM, value: calls}]
+plans:
+  - id: tiered
+    product: calls
+    currency: EUR
+    graduated: {tiers: [{up_to: 100, unit_price: 0.03}, {unit_price: 0.02}]}
+  - {id: flat, product: calls, currency: EUR, per_unit: {unit_price: 0.028}}
+customers: [{id: acme}, {id: globe}]
+contracts:
+  - {id: acme_2024, customer: acme, time_zone: UTC, start_date: 2024-01-01, product_contracts: [{plan: tiered}],
+     billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}}
+  - {id: globe_2024, customer: globe, time_zone: UTC, start_date: 2024-01-01, product_contracts: [{plan: tiered}],
+     billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}}
+"""
+USAGE = """date,contract_id,product_id,quantity
+2024-01-05,acme_2024/tiered,calls,60
+2024-01-06,acme_2024/tiered,calls,75.5
+2024-02-06,globe_2024/tiered,calls,1000
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    (tmp_path / "usage.csv").write_text(USAGE)
+    (tmp_path / "flat.yaml").write_text("replace_plans: {tiered: flat}")
+    (tmp_path / "wrong.yaml").write_text("{name: wrong, replace_plans: {tiered: nothing}}")
+    return tmp_path
+
+
+@pytest.fixture
+def simulate(files, capsys):
+    """Run `tallybook simulate` on the files; (exit code, standard output)."""
+    with live_server() as address:
+        assert run(["apply", str(files / "catalog.yaml"), "--server", address]) is ExitCode.OK
+        capsys.readouterr()
+
+        def call(*arguments):
+            texts = [str(files / each) if "." in each and not each.startswith("-") else each for each in arguments]
+            return run(["simulate", *texts, "--server", address]), capsys.readouterr().out
+
+        yield call
+
+
+def test_scenarios_of_files_are_compared(simulate, files):
+    # Given two customers, of whom a flat price is cheaper for the small one
+    code, out = simulate("usage.csv", "flat.yaml", "--json", "--output", "charges.parquet")
+    # Then every scenario has a total
+    assert code is ExitCode.OK
+    totals = {each["scenario"]: each for each in map(json.loads, out.splitlines())}
+    assert totals["baseline"]["amount_excluding_tax"] == {"quantity": "24.71", "currency": "EUR"}
+    assert totals["flat"]["difference_excluding_tax"]["quantity"] == "7.08"
+    assert (totals["flat"]["customer_count_more"], totals["flat"].get("customer_count_less")) == ("2", None)
+    # And the charges are in the file
+    charges = pl.read_parquet(files / "charges.parquet")
+    assert charges.filter(pl.col("scenario") == "flat")["amount_excluding_tax"].sum() == Decimal("31.79")
+
+
+def test_a_table_for_a_person(simulate):
+    code, out = simulate("usage.csv", "flat.yaml")
+    assert code is ExitCode.OK
+    assert "3 rows of usage, catalogue version 1" in out
+    assert "changed most, 2 of 2" in out
+    assert out.index("globe") < out.index("acme")
+
+
+def test_a_wrong_scenario_is_left_out_if_asked(simulate):
+    assert simulate("usage.csv", "wrong.yaml")[0] is ExitCode.REFUSED
+    assert simulate("usage.csv", "wrong.yaml", "flat.yaml", "--skip-invalid")[0] is ExitCode.FAILURE_FOUND
+
+
+def test_dates_in_json(capsys):
+    arguments = ["dates", "2024-11-26", "2025-11-26", "--every", "2", "--basis", "CONTRACT", "--json"]
+    assert run(arguments) is ExitCode.OK
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["start_date"] for each in found] == [
+        *("2024-11-26", "2025-01-26", "2025-03-26", "2025-05-26", "2025-07-26", "2025-09-26"),
+    ]
+
+
+def test_dates_for_a_person(capsys):
+    assert run(["dates", "2024-01-10", "--count", "2"]) is ExitCode.OK
+    out = capsys.readouterr().out
+    assert "2024-01-01 to 2024-02-01" in out
+    assert "more from 2024-03-01 on" in out
+
+
+def test_wrong_dates_are_named(capsys):
+    assert run(["dates", "2024-02-30", "--zone", "Mars"]) is ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "start_date" in told
+    assert "time_zone" in told

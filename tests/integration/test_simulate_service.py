@@ -1,0 +1,609 @@
+"""SimulateService over real gRPC."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import grpc
+import polars as pl
+import pyarrow as pa
+import pytest
+from google.protobuf.json_format import ParseDict
+from tests.support.live_server import live_server
+from tests.support.small_catalogue import MONTHLY
+
+import tallybook_client as tb
+from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.simulation.plan import ContractIndex
+from tallybook_server.codec.catalog import read_catalog
+from tallybook_server.errors import Fault
+from tallybook_server.keys import ApiKeys
+from tallybook_server.services.simulate import SimulateService
+from tallybook_server.settings import Settings
+from tallybook_server.simulations import Simulation, prepare
+
+STREAM_OS_TIERS = [
+    {"up_to": "100", "unit_price": "100"},
+    {"up_to": "200", "unit_price": "90"},
+    {"up_to": "300", "unit_price": "80"},
+    {"unit_price": "70"},
+]
+"""streamOS, plans: the amounts of STEPPED and RAMPED at 500 units."""
+
+
+def plan(**fields) -> catalog_pb2.Plan:
+    return ParseDict({"currency": "USD", **fields}, catalog_pb2.Plan())
+
+
+@pytest.fixture(scope="module")
+def address():
+    with live_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    with tb.Client(address) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("model", "amount"), [("volume", 35000), ("graduated", 41000)])
+def test_a_quote_is_what_stream_os_says(client, model, amount):
+    quote = client.quote_price(plan(**{model: {"tiers": STREAM_OS_TIERS}}), 500)
+    assert quote.amount == amount
+    assert sum(line.amount for line in quote.lines) == quote.exact_amount == amount
+
+
+def test_a_quote_from_one_quantity_to_another_is_signed(client):
+    # Given a volume price, when the second tier is reached
+    quote = client.quote_price(plan(volume={"tiers": STREAM_OS_TIERS}), 101, 100)
+    # Then all units become cheaper
+    assert quote.amount == Decimal(101 * 90 - 100 * 100)
+    assert (quote.quantity_before, quote.quantity_after, quote.next_tier_from) == (100, 101, 200)
+
+
+def test_a_rule_of_a_matrix_is_named(client):
+    matrix = plan(matrix={"rules": [{"match": {"origin": "EWR"}, "per_unit": {"unit_price": "2"}}]})
+    assert client.quote_price(matrix, 3, rule_id="origin=EWR").amount == 6
+    with pytest.raises(tb.InvalidArgumentError, match="which rule"):
+        client.quote_price(matrix, 3)
+
+
+def test_everything_wrong_with_a_plan_is_named_at_once(client):
+    tiers = [{"starts_at": "5", "up_to": "100", "unit_price": "1"}, {"up_to": "200", "unit_price": "1"}]
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        client.quote_price(plan(currency="XXQ", graduated={"tiers": tiers}, minimum="x"), 5)
+    assert error.value.reason == "CATALOG_INVALID"
+    fields = {fault.field for fault in error.value.fields}
+    assert {"plan.graduated.tiers[0].starts_at", "plan.minimum", "plan.currency"} <= fields
+
+
+def test_a_closed_last_tier_is_refused(client):
+    with pytest.raises(tb.InvalidArgumentError, match=r"tiers\[0\].up_to: the last tier has no end"):
+        client.quote_price(plan(graduated={"tiers": [{"up_to": "200", "unit_price": "1"}]}), 5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"quantity_to": ""}, "quantity_to"),
+        ({"quantity_to": "1e3"}, "quantity_to"),
+        ({"quantity_to": "1000000000000000"}, "quantity_to"),
+        ({"quantity_to": "1", "quantity_from": "x"}, "quantity_from"),
+        ({"quantity_to": "1", "rule_id": "no"}, "rule_id"),
+    ],
+)
+def test_a_bad_quantity_names_its_field(address, fields, named):
+    request = simulate_pb2.QuotePriceRequest(plan=plan(per_unit={"unit_price": "1"}), **fields)
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as error:
+        simulate_pb2_grpc.SimulateServiceStub(channel).QuotePrice(request)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (error.value.details() or "").startswith(f"{named}: ")
+
+
+def frequency(basis, interval=1, unit="MONTH"):
+    return ParseDict({"basis": basis, "interval": interval, "unit": unit}, catalog_pb2.Frequency())
+
+
+def test_billing_dates_are_those_of_stream_os(client):
+    start, end = date(2024, 11, 26), date(2025, 11, 26)
+    by_contract = client.billing_dates(start, frequency("CONTRACT", 2), end)
+    assert [str(each.start_date) for each in by_contract] == [
+        *("2024-11-26", "2025-01-26", "2025-03-26", "2025-05-26", "2025-07-26", "2025-09-26"),
+    ]
+    by_calendar = client.billing_dates(start, frequency("CALENDAR", 2), end)
+    assert [str(each.whole_start_date) for each in by_calendar[:2]] == ["2024-11-01", "2025-01-01"]
+    assert (by_calendar[0].start_date, by_calendar[-1].end_date) == (start, end)
+    assert (by_calendar[0].day_count, by_calendar[0].whole_day_count) == (36, 61)
+
+
+def test_billing_dates_are_instants_of_the_zone(client):
+    (march, *_) = client.billing_dates(date(2024, 3, 1), frequency("CALENDAR"), time_zone="Europe/Amsterdam")
+    assert march.start_time == datetime(2024, 2, 29, 23, tzinfo=UTC)
+    assert march.end_time == datetime(2024, 3, 31, 22, tzinfo=UTC)
+
+
+def preview(address, **fields):
+    with grpc.insecure_channel(address) as channel:
+        return simulate_pb2_grpc.SimulateServiceStub(channel).PreviewBillingDates(
+            simulate_pb2.PreviewBillingDatesRequest(**fields)
+        )
+
+
+def test_an_end_at_the_last_second_is_the_next_day(address):
+    answer = preview(
+        address, start_date="2024-01-01", end_date="2024-01-31 23:59:59", billing_frequency=frequency("CALENDAR")
+    )
+    assert [(each.start_date, each.end_date) for each in answer.periods] == [("2024-01-01", "2024-02-01")]
+    assert answer.next_from_date == ""
+
+
+@pytest.mark.parametrize(("asked", "shown"), [(0, 1000), (1000, 1000), (1001, 1000), (3, 3)])
+def test_an_endless_contract_is_shown_a_page_at_a_time(address, asked, shown):
+    daily = frequency("CONTRACT", 1, "DAY")
+    page = preview(address, start_date="2024-01-01", billing_frequency=daily, period_count=asked)
+    assert len(page.periods) == shown
+    following = preview(
+        address,
+        start_date="2024-01-01",
+        billing_frequency=daily,
+        from_date=page.next_from_date,
+        period_count=1,
+    )
+    assert following.periods[0].start_date == page.periods[-1].end_date == page.next_from_date
+
+
+def test_every_wrong_field_of_the_dates_is_named_at_once(address):
+    with pytest.raises(grpc.RpcError) as error:
+        preview(
+            address,
+            start_date="2024-13-01",
+            time_zone="Europe/Atlantis",
+            billing_frequency=frequency("CALENDAR", 0),
+            from_date="soon",
+            period_count=-1,
+        )
+    found = tb.errors.from_call(error.value)
+    assert {each.field for each in found.fields} == {
+        *("start_date", "time_zone", "billing_frequency.interval", "from_date", "period_count"),
+    }
+
+
+def test_what_looks_at_no_book_needs_no_key_over_loopback(tmp_path):
+    settings = Settings(address="127.0.0.1:0", stop_grace_seconds=1.0, data_directory=tmp_path)
+    assert settings.keys_path is not None
+    keys = ApiKeys(settings.keys_path, lambda: 0)
+    keys.create("airline")
+    keys.close()
+    per_unit = plan(per_unit={"unit_price": "2"})
+    with live_server(settings) as address:
+        with tb.Client(address) as client:
+            assert client.quote_price(per_unit, 3).amount == 6
+            assert client.billing_dates(date(2024, 1, 1), frequency("CALENDAR"), period_count=1)
+            with pytest.raises(tb.UnauthenticatedError):
+                client.get_catalog()
+        with tb.Client(address, "tb_wrong") as client, pytest.raises(tb.UnauthenticatedError):
+            client.quote_price(per_unit, 3)
+
+
+# --- Simulations --------------------------------------------------------------------------------------------------
+
+DAYS = 300
+
+
+def catalogue(customer_count: int = 3) -> catalog_pb2.Catalog:
+    """Two products, and customers with a contract of two levels over them; a tax."""
+    plans = [
+        {"id": "tiered", "product": "calls", "volume": {"tiers": STREAM_OS_TIERS}},
+        {"id": "flat", "product": "calls", "per_unit": {"unit_price": "75.005"}},
+        {"id": "seats", "product": "seats", "per_unit": {"unit_price": "10"}},
+        {
+            "id": "by_kind",
+            "product": "calls",
+            "matrix": {"rules": [{"match": {"kind": "a"}, "per_unit": {"unit_price": "1"}}]},
+        },
+    ]
+    return ParseDict(
+        {
+            "taxes": [{"id": "nl", "country_code": "NL", "rate": "0.21"}],
+            "meters": [{"id": "api", "values": ["calls", "seats"], "properties": ["kind"]}],
+            "products": [
+                {"id": "calls", "meter": "api", "aggregation": "SUM", "value": "calls"},
+                {"id": "seats", "meter": "api", "aggregation": "MAX", "value": "seats"},
+            ],
+            "plans": [{"currency": "EUR", **each} for each in plans],
+            "customers": [{"id": f"c{number}", "country_code": "NL"} for number in range(customer_count)],
+            "contracts": [
+                {
+                    "id": f"root{number}",
+                    "customer": f"c{number}",
+                    "time_zone": "Europe/Amsterdam",
+                    "start_date": "2024-01-01",
+                    "end_date": "2025-01-01",
+                    "billing_frequency": MONTHLY,
+                    "product_contracts": [{"id": f"seats{number}", "plan": "seats"}],
+                    "sub_contracts": [
+                        {
+                            "id": f"division{number}",
+                            "product_contracts": [{"id": f"calls{number}", "plan": "tiered"}],
+                        }
+                    ],
+                }
+                for number in range(customer_count)
+            ],
+        },
+        catalog_pb2.Catalog(),
+    )
+
+
+def usage(**columns: object) -> pl.DataFrame:
+    """A call or some a day, more the higher the customer's number; and seats."""
+    start = date(2024, 1, 1)
+    rows = [
+        (start + timedelta(days=day), f"{product}{number}", product, Decimal(number * 7 + day % 3))
+        for number in range(3)
+        for product in ("calls", "seats")
+        for day in range(DAYS)
+    ]
+    schema: dict[str, Any] = {
+        "date": pl.Date,
+        "contract_id": pl.String,
+        "product_id": pl.String,
+        "quantity": pl.Decimal(38, 12),
+    }
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.with_columns(**{name: pl.lit(value) for name, value in columns.items()})
+
+
+@pytest.fixture(scope="module")
+def book(client):
+    client.apply_catalog(catalogue())
+    return client
+
+
+def test_a_simulation_is_what_list_charges_shows(book):
+    # Given usage that was ingested as events, too
+    rows = usage()
+    events = [
+        tb.Event(
+            reference=f"row{index}",
+            customer_reference=f"c{row['contract_id'][-1]}",
+            meter_reference="api",
+            contract_id=row["contract_id"],
+            # Noon is on the same local date as its midnight.
+            time=datetime.combine(row["date"], datetime.min.time(), UTC) + timedelta(hours=12),
+            values={row["product_id"]: row["quantity"]},
+        )
+        for index, row in enumerate(rows.iter_rows(named=True))
+    ]
+    book.ingest(events)
+    # When it is simulated
+    found = book.simulate(rows).to_polars()
+    # Then every line is the ledger's
+    columns = ["contract_path", "plan_id", "period_start_time", "period_end_time", "quantity", "exact_amount"]
+    columns += ["currency", "amount_excluding_tax", "tax_amount", "amount_including_tax"]
+    held = pl.concat([book.charges(tb.Span(customer_id=f"c{number}")).frame() for number in range(3)])
+    expected = held.select(columns).rows()
+    assert sorted(found.select(columns).rows(), key=str) == sorted(expected, key=str)
+    assert found.height == len(expected) > 50
+
+
+def test_scenarios_are_compared_by_customer_and_in_total(book):
+    progress: list[tuple[int, int]] = []
+    scenarios = [
+        tb.Scenario(name="flat", replace_plans={"tiered": "flat"}),
+        tb.Scenario(name="same"),
+        tb.Scenario(
+            name="dearer seats",
+            put=ParseDict(
+                {"plans": [{"id": "seats", "product": "seats", "currency": "EUR", "per_unit": {"unit_price": "10.5"}}]},
+                catalog_pb2.Catalog(),
+            ),
+        ),
+    ]
+    found = book.simulate(usage(), scenarios, on_progress=lambda *at: progress.append(at))
+    assert found.scenarios == ("baseline", "flat", "same", "dearer seats")
+    assert progress[-1] == (found.row_count, found.row_count)
+    charges = found.to_polars()
+    sums = dict(charges.group_by("scenario").agg(pl.col("amount_excluding_tax").sum()).rows())
+    for total in found.totals:
+        assert total.amount_excluding_tax.quantity == sums[total.scenario]
+        assert total.difference_excluding_tax.quantity == sums[total.scenario] - sums["baseline"]
+        assert total.amount_including_tax.quantity > total.amount_excluding_tax.quantity
+    same = next(total for total in found.totals if total.scenario == "same")
+    assert (same.customer_count_more, same.customer_count_less, same.customer_count_same) == (0, 0, 3)
+    dearer = next(total for total in found.totals if total.scenario == "dearer seats")
+    assert (dearer.customer_count_more, dearer.customer_count_cheapest) == (3, 0)
+    # By customer the same sums, and somebody's cheapest is marked
+    customers = found.customers()
+    assert customers.height == 3 * 4
+    by_scenario = customers.group_by("scenario").agg(pl.col("amount_excluding_tax").sum())
+    assert dict(by_scenario.rows()) == sums
+    cheapest = customers.filter(
+        pl.col("amount_excluding_tax") == pl.col("amount_excluding_tax").min().over("customer_id")
+    )
+    assert cheapest["is_cheapest"].all()
+    assert customers["is_cheapest"].sum() == cheapest.height
+
+
+def test_the_wide_frame_goes_down_the_contract_tree(book):
+    wide = book.simulate(usage()).to_pandas()
+    january = wide.iloc[0]
+    assert wide.index[0] == datetime(2023, 12, 31, 23, tzinfo=UTC)
+    division = january["root1", "division1", "total", ""]
+    seats = january["root1", "seats", "", "total_amount"]
+    assert january["root1", "division1", "tiered", "total_amount"] == division
+    assert january["root1", "total", "", ""] == division + seats
+    assert (january["root1", "seats", "", "unit_amount"], january["root1", "seats", "", "quantity"]) == (10, 9)
+    assert isinstance(division, Decimal)
+
+
+def test_rows_are_what_a_frame_is(book):
+    frame = usage().head(40)
+    rows = [
+        simulate_pb2.UsageRow(
+            date=str(row["date"]),
+            contract_id=row["contract_id"],
+            product_id=row["product_id"],
+            quantity=format(row["quantity"], "f"),
+        )
+        for row in frame.iter_rows(named=True)
+    ]
+    assert book.simulate(rows).to_polars().equals(book.simulate(frame).to_polars())
+
+
+def test_what_does_not_fit_the_baseline_is_named_at_once(book):
+    rows = [
+        ("2024-02-01", "calls0", "seats", "1"),
+        ("2025-01-01", "calls1", "calls", "1"),
+        ("2024-02-01", "calls2", "calls", "-1"),
+    ]
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate([usage_row(*row) for row in rows])
+    assert error.value.reason == "USAGE_INVALID"
+    assert [fault.field for fault in error.value.fields] == ["product_id", "date", "quantity"]
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate(
+            [usage_row("2024-02-01", "nobody", "nothing", "1"), usage_row("2024-02-01", "calls1", "calls", "1")],
+            customer_ids=["c0", "c9"],
+        )
+    told = {fault.description for fault in error.value.fields}
+    assert told == {
+        'no product contract "nobody" in the catalogue',
+        'no product "nothing" in the catalogue',
+        'no customer "c9" in the catalogue',
+        '"calls1" is of customer "c1", who is not asked',
+    }
+
+
+def usage_row(day: str, contract: str, product: str, quantity: str) -> simulate_pb2.UsageRow:
+    return simulate_pb2.UsageRow(date=day, contract_id=contract, product_id=product, quantity=quantity)
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (("", "calls0", "calls", "1"), "rows[0].date"),
+        (("1899-12-31", "calls0", "calls", "1"), "rows[0].date"),
+        (("2024-01-01", "calls0", "calls", "1e3"), "rows[0].quantity"),
+    ],
+)
+def test_a_row_that_is_wrong_in_itself_is_named(book, row, field):
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate([usage_row(*row)])
+    assert (error.value.reason, [each.field for each in error.value.fields]) == ("USAGE_INVALID", [field])
+
+
+def test_an_invalid_scenario_is_named_and_the_others_run_if_asked(book):
+    scenarios = [
+        tb.Scenario(name="unknown plan", replace_plans={"tiered": "nothing"}),
+        tb.Scenario(name="gone", remove=catalog_pb2.CatalogIds(contracts=["root0"])),
+        tb.Scenario(name="matrix", replace_plans={"tiered": "by_kind"}),
+        tb.Scenario(name="flat", replace_plans={"tiered": "flat"}),
+    ]
+    with pytest.raises(tb.InvalidArgumentError, match="unknown plan") as error:
+        book.simulate(usage(), scenarios)
+    assert error.value.reason == "SCENARIO_INVALID"
+    found = book.simulate(usage(), scenarios, skip_invalid_scenarios=True)
+    assert found.scenarios == ("baseline", "flat")
+    assert {each.name: each.faults[0].partition(":")[0] for each in found.skipped} == {
+        "unknown plan": 'replace_plans["tiered"]',
+        "gone": "contract_id",
+        "matrix": "property",
+    }
+
+
+def test_a_matrix_looks_at_properties(book):
+    scenario = tb.Scenario(name="matrix", replace_plans={"tiered": "by_kind"})
+    calls = usage(**{"property:kind": "a"}).filter(pl.col("product_id") == "calls")
+    other = calls.with_columns(pl.lit("b").alias("property:kind"))
+    assert book.simulate(calls, [scenario]).unfit_row_counts == {"baseline": 0, "matrix": 0}
+    found = book.simulate(other, [scenario])
+    assert found.unfit_row_counts == {"baseline": 0, "matrix": calls.height}
+    assert set(found.to_polars()["scenario"]) == {"baseline"}
+
+
+@pytest.mark.parametrize(("count", "reason"), [(64, ""), (65, "FIELD_INVALID")])
+def test_a_limit_of_scenarios(book, count, reason):
+    scenarios = [tb.Scenario(name=f"s{number}") for number in range(count)]
+    try:
+        assert len(book.simulate(usage().head(3), scenarios).scenarios) == 65
+        found = ""
+    except tb.InvalidArgumentError as error:
+        found = error.reason
+    assert found == reason
+
+
+@pytest.mark.parametrize(("names", "field"), [(["a", "a"], 1), (["baseline"], 0), ([""], 0), (["x" * 256], 0)])
+def test_names_of_scenarios(book, names, field):
+    with pytest.raises(tb.InvalidArgumentError, match=rf"scenarios\[{field}\].name"):
+        book.simulate(usage().head(1), [tb.Scenario(name=name) for name in names])
+
+
+@pytest.mark.parametrize(("more", "reason"), [(0, ""), (1, "SIMULATION_TOO_LARGE")])
+def test_a_limit_of_rows(book, monkeypatch, more, reason):
+    monkeypatch.setattr("tallybook_server.limits.USAGE_ROWS_MAX", 20)
+    for rows in (usage().head(20 + more), [usage_row("2024-02-01", "calls0", "calls", "1")] * (20 + more)):
+        try:
+            book.simulate(rows)
+            found = ""
+        except tb.LimitExceededError as error:
+            found = error.reason
+        assert found == reason
+
+
+def test_more_periods_than_the_limit(book, monkeypatch):
+    monkeypatch.setattr("tallybook_engine.simulation.calendars.PERIODS_MAX", 10)
+    with pytest.raises(tb.LimitExceededError) as error:
+        book.simulate(usage())
+    assert error.value.reason == "SIMULATION_TOO_LARGE"
+    monkeypatch.undo()
+    monkeypatch.setattr("tallybook_engine.simulation.plan.SLOTS_MAX", 10)
+    with pytest.raises(tb.LimitExceededError) as error:
+        book.simulate(usage())
+    assert error.value.reason == "SIMULATION_TOO_LARGE"
+
+
+def test_an_amount_that_does_not_fit_names_its_product_contract(book):
+    rows = [usage_row("2024-02-01", "calls0", "calls", "999999999999999")] * 2
+    with pytest.raises(tb.FailedPreconditionError, match="calls0") as error:
+        book.simulate(rows)
+    assert error.value.reason == "SIMULATION_DOES_NOT_FIT"
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (lambda: usage().drop("quantity"), "ARROW_COLUMN_MISSING"),
+        (lambda: usage().drop("date"), "ARROW_COLUMN_MISSING"),
+        (lambda: usage(wrong="x"), "ARROW_COLUMN_UNKNOWN"),
+        (lambda: usage().with_columns(pl.col("date").cast(pl.Datetime("us"))), "ARROW_COLUMN_TYPE"),
+        (lambda: usage().with_columns(pl.lit(None, pl.String).alias("contract_id")), "USAGE_INVALID"),
+        (lambda: usage().with_columns(pl.lit(None, pl.Date).alias("date")), "USAGE_INVALID"),
+        (lambda: usage().with_columns(pl.lit(10**15).alias("quantity")), "USAGE_INVALID"),
+    ],
+)
+def test_a_stranger_frame_is_refused(book, frame, reason):
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate(frame())
+    assert error.value.reason == reason
+
+
+def test_floats_are_refused_before_they_are_sent(book):
+    with pytest.raises(tb.FrameError, match="quantity"):
+        book.simulate(usage().with_columns(pl.col("quantity").cast(pl.Float64)))
+
+
+def test_no_usage_is_no_charges(book):
+    found = book.simulate(usage().head(0))
+    assert (found.to_polars().height, found.totals, found.row_count) == (0, (), 0)
+
+
+def test_charges_are_left_out_where_they_are_not_asked(book):
+    found = book.simulate(usage(), omit_charges=True)
+    assert found.to_polars().height == 0
+    assert found.totals[0].amount_excluding_tax.quantity > 0
+
+
+def test_cancelled_calls_are_at_work_no_more(address, book, monkeypatch):
+    # Given a simulation of many pieces, of which the client takes the first message
+    monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
+    request = tb.simulation_request(usage(), [tb.Scenario(name=f"s{number}") for number in range(8)])
+    # When it cancels, more often than simulations may be at work
+    for _ in range(12):
+        with grpc.insecure_channel(address) as channel:
+            call = simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(request)
+            assert next(call).WhichOneof("event") == "started"
+            call.cancel()
+            with pytest.raises(grpc.RpcError) as error:
+                list(call)
+        assert error.value.code() is grpc.StatusCode.CANCELLED
+    # Then the server goes on answering
+    assert book.simulate(usage().head(1)).row_count == 1
+
+
+def test_a_message_has_so_many_lines_at_most(address, book, monkeypatch):
+    monkeypatch.setattr("tallybook_server.limits.SIMULATED_LINES_IN_MESSAGE", 7)
+    whole = book.simulate(usage()).to_polars()
+    request = tb.simulation_request(usage())
+    with grpc.insecure_channel(address) as channel:
+        messages = list(simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(request))
+    counts = [
+        pa.ipc.open_stream(each.charges.arrow).read_all().num_rows
+        for each in messages
+        if each.WhichOneof("event") == "charges"
+    ]
+    assert max(counts) == 7
+    assert sum(counts) == whole.height
+    assert len({each.simulation_id for each in messages}) == 1
+    assert messages[-1].WhichOneof("event") == "totals"
+
+
+@pytest.mark.parametrize("at_work", [7, 8])
+def test_a_limit_of_simulations_at_once(at_work):
+    # Given a service with simulations at work whose first message was taken
+    class Catalogued:
+        name = "book"
+
+        def catalog(self) -> Catalog:
+            return read_catalog(catalogue())
+
+    async def outcome() -> str:
+        with ThreadPoolExecutor(2) as executor:
+            service = SimulateService(lambda _context: Catalogued(), executor)
+            request = tb.simulation_request(usage())
+            begun = [service.RunSimulation(request, None) for _ in range(at_work)]  # type: ignore[arg-type]
+            for each in begun:
+                assert (await anext(each)).WhichOneof("event") == "started"
+            # When one more comes
+            try:
+                one_more = service.RunSimulation(request, None)  # type: ignore[arg-type]
+                kinds = [each.WhichOneof("event") async for each in one_more]
+                found = str(kinds[-1])
+            except Fault as fault:
+                found = fault.code.name
+            # Then those at work are not disturbed
+            for each in begun:
+                assert [message.WhichOneof("event") async for message in each][-1] == "totals"
+            return found
+
+    assert asyncio.run(outcome()) == ("totals" if at_work < 8 else "OVERLOADED")
+
+
+def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
+    # Given a simulation of six pieces, one product contract each
+    monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
+    request = tb.simulation_request(usage(), omit_charges=True)
+    simulation = prepare(request, read_catalog(catalogue()), ContractIndex(read_catalog(catalogue()).contracts))
+    assert len(simulation.plan.pieces) == 6
+    begun = []
+    run = Simulation.run
+
+    def counted(self, piece):
+        begun.append(piece)
+        return run(self, piece)
+
+    monkeypatch.setattr(Simulation, "run", counted)
+    monkeypatch.setattr("tallybook_server.services.simulate.PIECES_AT_WORK", 1)
+
+    class Catalogued:
+        name = "book"
+
+        def catalog(self) -> Catalog:
+            return read_catalog(catalogue())
+
+    async def ended_after_one() -> None:
+        with ThreadPoolExecutor(2) as executor:
+            service = SimulateService(lambda _context: Catalogued(), executor)
+            messages = service.RunSimulation(request, None)  # type: ignore[arg-type]
+            kinds = [(await anext(messages)).WhichOneof("event") for _ in range(2)]
+            assert kinds == ["started", "progress"]
+            # When the call ends after the first piece
+            await messages.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(ended_after_one())
+    # Then no other was begun
+    assert len(begun) == 1

@@ -1,0 +1,209 @@
+"""Production equals simulation: the same rows through Ingest and through a simulation give the same charge lines."""
+
+import random
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from google.protobuf.json_format import ParseDict
+from tests.support.live_book import LiveBook
+from tests.support.random_catalogue import FIRST_DAY, LAST_DAY, PROPERTIES, RandomCatalogue
+from tests.support.random_events import written
+
+from tallybook.v1 import catalog_pb2
+from tallybook_engine.catalog.model import Aggregation
+from tallybook_engine.decimals import format_decimal, parse_decimal
+from tallybook_engine.kernels.wide import from_limbs, limb_array
+from tallybook_engine.simulation.plan import ContractIndex, Planner
+from tallybook_engine.simulation.run import run_piece
+from tallybook_engine.simulation.usage import UsageFrame, UsageProperty
+from tallybook_oracle.calendar import first_instant
+from tallybook_server.codec.catalog import read_catalog
+from tallybook_server.journal.memory import MemoryJournal
+
+NOW_US = first_instant("UTC", LAST_DAY + timedelta(days=5))
+EPOCH = date(1970, 1, 1)
+
+
+class Rows:
+    """Random usage rows, as events and as columns."""
+
+    def __init__(self, chance, catalog):
+        self.catalog = catalog
+        self.subjects = [
+            (path, each)
+            for root in catalog.contracts.values()
+            for path in root.levels()
+            for each in path[-1].product_contracts
+        ]
+        self.rows = []
+        for _ in range(chance.choice([1, 20, 150])):
+            row = self._row(chance)
+            if row is not None:
+                self.rows.append(row)
+
+    def _row(self, chance):
+        path, each = chance.choice(self.subjects)
+        product = self.catalog.products[self.catalog.plans[each.plan].product]
+        start = each.start_date or path[-1].start_date
+        end = each.end_date or path[-1].end_date
+        day = FIRST_DAY + timedelta(days=chance.randrange((LAST_DAY - FIRST_DAY).days))
+        if day < start or (end is not None and day >= end):
+            return None
+        midnight_us = first_instant(path[-1].time_zone, day)
+        time_us = None if chance.random() < 0.5 else midnight_us + chance.randrange(20 * 3600) * 1_000_000
+        number = chance.choice(["0", "1", "2.5", "0.000000000001", str(chance.randrange(100)), "33.333333333333"])
+        if product.aggregation is Aggregation.COUNT:
+            number = "1"
+        elif self.catalog.meters[product.meter].allow_negative and chance.random() < 0.3 and number != "0":
+            number = f"-{number}"
+        properties = {name: chance.choice([*texts, "other"]) for name, texts in PROPERTIES.items()}
+        if chance.random() < 0.3:
+            del properties["size"]
+        properties |= dict(product.filter)
+        return path, each, product, day, midnight_us, time_us, number, properties
+
+    def events(self):
+        found = []
+        for index, (path, each, product, _, midnight_us, time_us, number, properties) in enumerate(self.rows):
+            found.append(
+                {
+                    "reference": f"row{index}",
+                    "customer_id": path[0].customer,
+                    "meter_id": product.meter,
+                    "contract_id": each.id,
+                    "time": written(midnight_us if time_us is None else time_us),
+                    "meter_values": [{"reference": product.value, "number": number}] if product.value else [],
+                    "meter_properties": [{"reference": name, "value": text} for name, text in properties.items()],
+                }
+            )
+        return found
+
+    def frame(self):
+        contracts = {name: code for code, name in enumerate(dict.fromkeys(row[1].id for row in self.rows))}
+        products = {name: code for code, name in enumerate(dict.fromkeys(row[2].id for row in self.rows))}
+        columns = []
+        for name in PROPERTIES:
+            texts: dict[str, int] = {}
+            codes = [-1 if name not in row[7] else texts.setdefault(row[7][name], len(texts)) for row in self.rows]
+            columns.append(UsageProperty(name, np.array(codes, dtype=np.int32), tuple(texts)))
+        return UsageFrame(
+            tuple(contracts),
+            np.array([contracts[row[1].id] for row in self.rows], dtype=np.int32),
+            tuple(products),
+            np.array([products[row[2].id] for row in self.rows], dtype=np.int32),
+            np.array([(row[3] - EPOCH).days for row in self.rows], dtype=np.int32),
+            np.array([row[5] or 0 for row in self.rows], dtype=np.int64),
+            np.array([row[5] is not None for row in self.rows], dtype=np.bool_),
+            limb_array([parse_decimal(row[6]) for row in self.rows], 2),
+            tuple(columns),
+        )
+
+
+def simulated(plan, number):
+    """The lines under one of the plan's catalogues, as the ledger shows them."""
+    found = set()
+    for piece in plan.pieces:
+        each = run_piece(plan, piece)[number]
+        for at, subject in enumerate(each.subject.tolist()):
+            definition = plan.terms[number].definitions[subject]
+            period = int(each.billing[at])
+            found.add(
+                (
+                    definition.contract_path,
+                    definition.cells[int(each.cell[at])].id,
+                    int(plan.calendars.billing_start_us[period]),
+                    int(plan.calendars.billing_end_us[period]),
+                    format_decimal(from_limbs(*each.lines.quantity[at]), 12),
+                    from_limbs(*each.lines.exact[at]),
+                    int(each.lines.amount[at]),
+                    int(each.lines.tax[at]),
+                )
+            )
+    return found
+
+
+def ledgers(put, events):
+    """The lines that the ledger holds once the events are stored."""
+    live = LiveBook(MemoryJournal(), NOW_US)
+    try:
+        live.apply(put)
+        if events:
+            live.store(events)
+        found = set()
+        for customer in put["customers"]:
+            lines, _ = live.run(live.book.charges(customer["id"], True, None, None, None, False))
+            found |= {
+                (
+                    line.contract_path,
+                    line.cell_id,
+                    line.period_start_us,
+                    line.period_end_us,
+                    format_decimal(line.quantity, 12),
+                    line.exact_amount,
+                    line.amount,
+                    line.tax,
+                )
+                for line in lines
+            }
+        return found
+    finally:
+        live.close()
+
+
+def changed(chance, made, put):
+    """The same catalogue with other prices, and here and there other periods, zones and taxes."""
+    products = {each["id"]: each for each in put["products"]}
+    plans = [
+        {**made.plan(products[each["product"]], each["currency"]), "id": each["id"]} if chance.random() < 0.5 else each
+        for each in put["plans"]
+    ]
+    contracts = [dict(each) for each in put["contracts"]]
+    for contract in contracts:
+        if chance.random() < 0.3:
+            contract["billing_frequency"] = made.billing_frequency()
+        if chance.random() < 0.3:
+            contract["product_contracts"] = [
+                {**each, "accumulation_period": made.accumulation_period()} for each in contract["product_contracts"]
+            ]
+    taxes = [{**each, "rate": "0.195"} for each in put["taxes"]] if chance.random() < 0.3 else put["taxes"]
+    return {**put, "plans": plans, "contracts": contracts, "taxes": taxes}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_simulation_is_what_the_ledger_holds(seed):
+    # Given a catalogue, another one, and usage
+    chance = random.Random(seed)
+    made = RandomCatalogue(chance)
+    put = made.first()
+    other = changed(chance, made, put)
+    catalog, scenario = (read_catalog(ParseDict(each, catalog_pb2.Catalog())) for each in (put, other))
+    rows = Rows(chance, catalog)
+    # When it is simulated under both, the one as a scenario of the other
+    planner = Planner(rows.frame(), catalog, ContractIndex(catalog.contracts), ())
+    planner.add(scenario)
+    plan = planner.finish()
+    # Then the lines are those of two books that stored the rows as events
+    assert simulated(plan, 0) == ledgers(put, rows.events())
+    assert simulated(plan, 1) == ledgers(other, rows.events())
+
+
+def test_pieces_change_nothing(monkeypatch):
+    # Given work that is cut into one product contract a piece
+    chance = random.Random(2)
+    put = RandomCatalogue(chance).first()
+    catalog = read_catalog(ParseDict(put, catalog_pb2.Catalog()))
+    rows = Rows(chance, catalog)
+    while len({row[1].id for row in rows.rows}) < 3:
+        rows = Rows(chance, catalog)
+    frame = rows.frame()
+
+    def lines():
+        return simulated(plan, 0)
+
+    plan = Planner(frame, catalog, ContractIndex(catalog.contracts), ()).finish()
+    whole = lines()
+    monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
+    plan = Planner(frame, catalog, ContractIndex(catalog.contracts), ()).finish()
+    assert len(plan.pieces) == len(plan.subjects) > 1
+    assert lines() == whole
