@@ -11,14 +11,17 @@ from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.determinants.billing_values import billing_values
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.message import billing_message
-from tallybook_engine.determinants.readings import ReadingsFault
+from tallybook_engine.determinants.readings import ChannelReadingsFault, ReadingsFault
+from tallybook_engine.determinants.request import RequestFault
 from tallybook_engine.determinants.result import Cancellation, Result
-from tallybook_server.codec.determinants import check_demands, read_request
+from tallybook_server.codec.determinants import check_demands, read_request, request_invalid
 from tallybook_server.errors import field_invalid
 from tallybook_server.journal.attached import BillingValueRow, MessageRow, SeriesName
 from tallybook_server.journal.interface import Journal
-from tallybook_server.stored_readings import load_readings
+from tallybook_server.stored_readings import does_not_fit, load_readings
 from tallybook_server.writer import Parcel
+
+_MEND_STORED = "or give `as_of_sequence` from before the delivery that does not fit, or readings with the request"
 
 
 class Calculated(NamedTuple):
@@ -54,7 +57,11 @@ def outcome_of(envelope: Any, metering: Catalog | None = None, book: BookOfReadi
         check_demands(request, readings)
     try:
         return Calculated(calculate(request, readings or {}, configuration), sequence)
+    except RequestFault as fault:
+        raise request_invalid(fault) from None
     except ReadingsFault as fault:
+        if sequence and isinstance(fault, ChannelReadingsFault):
+            raise does_not_fit(request.datasource, fault.channel, f"{fault.reason}; {_MEND_STORED}") from None
         raise field_invalid("readings", str(fault)) from None
 
 

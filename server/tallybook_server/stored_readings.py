@@ -87,7 +87,7 @@ def load_channel(
             try:
                 deliveries.append(fitting.fitted(delivered))
             except StoredReadingsFault as fault:
-                raise _does_not_fit(datasource, wanted.channel, fault) from None
+                raise does_not_fit(datasource, wanted.channel, str(fault)) from None
     return overlaid(deliveries, wanted), raw_count
 
 
@@ -169,9 +169,10 @@ def _too_many(most: int, what: str) -> Fault:
     )
 
 
-def _does_not_fit(datasource: str, channel: str, fault: StoredReadingsFault) -> Fault:
+def does_not_fit(datasource: str, channel: str, reason: str) -> Fault:
+    """STORED_READINGS_DO_NOT_FIT, of one channel."""
     return Fault(
         ErrorCode.STORED_READINGS_DO_NOT_FIT,
-        f"datasource {datasource!r}, channel {channel!r}: {fault}",
+        f"datasource {datasource!r}, channel {channel!r}: {reason}",
         {"datasource": datasource, "channel": channel},
     )

@@ -177,6 +177,26 @@ def test_intervals_that_overlap_are_refused(service: Any) -> None:
     assert "overlap" in str(failure.value)
 
 
+def test_intervals_of_one_length_that_overlap_are_refused(service: Any) -> None:
+    request = small_request()
+    start_us = 1_767_225_600_000_000
+    request.readings[0].listed_times.times_us.extend(start_us + minute * 60_000_000 for minute in (15, 22, 30, 60))
+    with pytest.raises(grpc.RpcError) as failure:
+        service.CalculateDeterminants(request)
+    assert failed_with(failure.value) == "FIELD_INVALID"
+    assert "channel 'load': intervals overlap, at row 1: the one at 2026-01-01T00:22:00Z of 900 s" in str(failure.value)
+
+
+def test_a_window_that_no_intervals_fill_is_refused(service: Any) -> None:
+    request = small_request()
+    demand = request.billing_request.demands.add(id="rolling", channel="load")
+    demand.rolling.window.FromSeconds(1_200)
+    with pytest.raises(grpc.RpcError) as failure:
+        service.CalculateDeterminants(request)
+    assert failed_with(failure.value) == "FIELD_INVALID"
+    assert "billing_request.demands[1].rolling.window: 1200 s is no multiple of the 900 s" in str(failure.value)
+
+
 def test_an_empty_request(service: Any) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         service.CalculateDeterminants(Request())

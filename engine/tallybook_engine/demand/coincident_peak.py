@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tallybook_engine.calendar.local_time import local_times
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
-from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, Window, at_least
 from tallybook_engine.demand.windows import NO_WINDOW, windows_of
 from tallybook_engine.determinants.numbers import HOUR_US, quotient
 from tallybook_engine.kernels import kernel
@@ -38,7 +38,7 @@ class CoincidentPeak(Scheme):
     days_apart: int = 1
     """Least difference of the peaks' local dates: 0 any, 1 different days, 11 ten clear days between."""
     block_us: int = HOUR_US
-    """Length of a peak, of the system's load and of the load; it may be several intervals."""
+    """Length of a peak, of the system's load and of the load; a multiple of the interval's of both."""
 
     def __post_init__(self) -> None:
         at_least(self.count, 1, "count")
@@ -49,6 +49,9 @@ class CoincidentPeak(Scheme):
 
     def other_channels(self) -> tuple[str, ...]:
         return () if self.system_channel is None else (self.system_channel,)
+
+    def window(self) -> Window:
+        return Window("coincident_peak.block", self.block_us)
 
 
 def coincident_peak(scheme: CoincidentPeak, load: Load, system: Load | None) -> Iterator[Demand]:

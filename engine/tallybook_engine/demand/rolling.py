@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tallybook_engine.calendar.local_time import DAY_US, local_times
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import whole_and_months
-from tallybook_engine.demand.scheme import Demand, Scheme, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, Window, at_least
 from tallybook_engine.demand.windows import Windows, windows_of
 
 
@@ -28,12 +28,15 @@ class RollingDemand(Scheme):
     """The largest mean power over a window."""
 
     window_us: int
-    """Length of the window, microseconds; a multiple of the interval's for there to be any."""
+    """Length of the window, microseconds; a multiple of the interval's."""
     is_block: bool = False
     """Windows do not overlap: they begin at multiples of their length from local midnight."""
 
     def __post_init__(self) -> None:
         at_least(self.window_us, 1, "window_us")
+
+    def window(self) -> Window:
+        return Window("rolling.window", self.window_us)
 
 
 def rolling_demand(scheme: RollingDemand, load: Load, split_by_month: bool) -> Iterator[Demand]:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallybook_engine.determinants.parts import Part
 from tallybook_engine.determinants.result import Peak
+
+
+class Window(NamedTuple):
+    """An option that must be a multiple of the readings' interval."""
+
+    field: str
+    """Scheme and field of the contract, for a fault."""
+    length_us: int
 
 
 @dataclass(frozen=True)
@@ -15,6 +24,10 @@ class Scheme:
     def other_channels(self) -> tuple[str, ...]:
         """Channels of the datasource that it reads besides its own."""
         return ()
+
+    def window(self) -> Window | None:
+        """The window of several intervals that it looks at."""
+        return None
 
     def timeslice_group_id(self) -> str | None:
         """The timeslice group that it reads."""

@@ -21,7 +21,7 @@ from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import months
 from tallybook_engine.demand.rolling import block_starts
-from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, Window, at_least
 from tallybook_engine.demand.windows import NO_WINDOW, windows_of
 from tallybook_engine.determinants.configuration import MINUTES_A_DAY
 from tallybook_engine.determinants.numbers import HOUR_US, fitting, rounded
@@ -34,7 +34,7 @@ class MeanOfTopPeaks(Scheme):
     count: int = 3
     """How many peaks."""
     block_us: int = HOUR_US
-    """Length of a block, microseconds; blocks begin at its multiples from local midnight."""
+    """Length of a block, microseconds, a multiple of the interval's; blocks begin at its own from local midnight."""
     on_different_days: bool = True
     """One peak a local date; otherwise the highest blocks of the month, whatever their dates."""
     share: int = UNIT
@@ -50,6 +50,9 @@ class MeanOfTopPeaks(Scheme):
         at_least(self.share, 0, "share")
         if not (0 <= self.share_start_minute < MINUTES_A_DAY and 0 <= self.share_end_minute <= MINUTES_A_DAY):
             raise SchemeFault("the window of the share lies within 00:00 and 24:00")
+
+    def window(self) -> Window:
+        return Window("mean_of_top_peaks.block", self.block_us)
 
 
 def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:

@@ -40,12 +40,13 @@ from tallybook_engine.determinants.interval import (
     taken_rows,
 )
 from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.message import seconds_text
 from tallybook_engine.determinants.naming import billing_channel
 from tallybook_engine.determinants.numbers import power_unit, quantity_of, quotient
 from tallybook_engine.determinants.parts import Part, parts_of, together
 from tallybook_engine.determinants.pmax import maximum_of, peaks_of
 from tallybook_engine.determinants.quality import QualityTable
-from tallybook_engine.determinants.readings import Readings, Times, label_of, no_readings, rows_between
+from tallybook_engine.determinants.readings import Readings, Times, faults_of, label_of, no_readings, rows_between
 from tallybook_engine.determinants.register import register_difference, register_row
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
@@ -91,10 +92,11 @@ def calculate(
     rows. Values are scaled by their classifier's decimal places and quality codes are those of the configuration's
     table. `spread` is a `map` that may use threads; the result does not depend on it.
 
-    Raises RequestFault (nothing to do with readings), `zones.UnknownZone`, and ReadingsFault for columns that are no
-    readings.
+    Raises RequestFault (the request makes no sense, or has a window that the readings' intervals do not fill),
+    `zones.UnknownZone`, and ReadingsFault for columns that are no readings and intervals that overlap.
     """
     check_request(request, configuration)
+    check_windows(request, {channel: each.times for channel, each in readings.items()}, configuration)
     return Calculation(request, readings, configuration, spread).outcome()
 
 
@@ -124,6 +126,26 @@ def check_request(request: BillingRequest, configuration: BillingConfiguration) 
         if group is not None and group not in configuration.timeslice_groups:
             raise RequestFault(f"demands[{index}]: there is no timeslice group {group!r}")
     _check_names(request, configuration)
+
+
+def check_windows(request: BillingRequest, times: Mapping[str, Times], configuration: BillingConfiguration) -> None:
+    """Raises RequestFault for a demand's window that no intervals fill: it is no multiple of their one length.
+
+    Channels whose intervals have several lengths are not looked at.
+    """
+    for index, demand in enumerate(request.demands):
+        window = demand.scheme.window()
+        if window is None:
+            continue
+        for channel in (demand.channel, *demand.scheme.other_channels()):
+            interval_us: int | NDArray[np.int64] | None = configuration.classifiers[channel].interval_us
+            if channel in times and times[channel].count:
+                interval_us = times[channel].interval_us
+            if isinstance(interval_us, int) and window.length_us % interval_us:
+                raise RequestFault(
+                    f"demands[{index}].{window.field}: {seconds_text(window.length_us)} is no multiple of the "
+                    f"{seconds_text(interval_us)} of the intervals of channel {channel!r}, so that none fill it"
+                )
 
 
 def _check_names(request: BillingRequest, configuration: BillingConfiguration) -> None:
@@ -339,15 +361,15 @@ class Calculation:
 
     def _scan(self, channel: str, group: str | None, *, as_power: bool) -> Scan:
         # Where all intervals are alike the largest energy is the largest power.
-        # Where all intervals are alike the largest energy is the largest power.
         key = (channel, group, as_power and self._is_uneven(channel))
         if key not in self.scans:
             readings = self._readings(channel)
             classifier = self.configuration.classifiers[channel]
             frame = self.frame(readings.times, group)
-            totals = channel_totals(
-                frame, readings, classifier.label, self._quality, as_power=key[2], spread=self.spread
-            )
+            with faults_of(channel):
+                totals = channel_totals(
+                    frame, readings, classifier.label, self._quality, as_power=key[2], spread=self.spread
+                )
             expected = expected_of(frame, readings.times, classifier)
             self.scans[key] = Scan(frame, parts_of(totals, 0), expected, key[2])
         return self.scans[key]

@@ -27,6 +27,7 @@ from tallybook_engine.determinants.accumulate import (
     segments_of,
 )
 from tallybook_engine.determinants.configuration import UNCOVERED, HolidayCalendar, Label, TimesliceGroup
+from tallybook_engine.determinants.message import instant_text, seconds_text
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import (
     ListedTimes,
@@ -135,7 +136,7 @@ def taken_rows(times: Times, label: Label, start_us: int, end_us: int) -> tuple[
 def place(frame: Frame, times: Times, label: Label) -> Segments:
     """Where a channel's rows lie in the frame.
 
-    Raises ReadingsFault where intervals of several lengths overlap.
+    Raises ReadingsFault where intervals overlap.
     """
     return _place_grid(frame, times, label) if isinstance(times, RegularTimes) else _place(frame, times, label)
 
@@ -149,6 +150,7 @@ def _place_grid(frame: Frame, times: RegularTimes, label: Label) -> Segments:
 def _place(frame: Frame, times: Times, label: Label) -> Segments:
     first, last = taken_rows(times, label, frame.start_us, frame.end_us)
     lengths = times.interval_us
+    check_disjoint(times, label, first, last)
     if isinstance(times, ListedTimes) and isinstance(lengths, np.ndarray):
         return _place_uneven(frame, times.labels_us[first:last], lengths[first:last], label, first)
     assert isinstance(lengths, int)
@@ -164,9 +166,6 @@ def _place_uneven(
 ) -> Segments:
     """Segments that end also where the length changes; the rows given are those taken, from row `first` on."""
     starts = labels - lengths if label is Label.END else labels
-    overlaps = starts[1:] < starts[:-1] + lengths[:-1]
-    if overlaps.any():
-        raise ReadingsFault(f"intervals of several lengths overlap, at row {first + int(np.argmax(overlaps)) + 1}")
     runs = np.searchsorted(starts, frame.starts_us)
     runs[0] = 0
     changes = np.flatnonzero(np.diff(lengths)) + 1
@@ -174,6 +173,37 @@ def _place_uneven(
     begins = begins[begins < len(labels)].astype(np.int64)
     run = np.searchsorted(runs, begins, side="right") - 1
     return segments_of(np.append(begins, len(labels)) + first, frame.claim[run], frame.claims, lengths[begins])
+
+
+def check_disjoint(times: Times, label: Label, first: int, last: int) -> None:
+    """Raises ReadingsFault where intervals of the rows [first, last) overlap: time would be counted twice.
+
+    Not for a register, whose readings have no length; timestamps lie within the calendar.
+    """
+    if isinstance(times, RegularTimes):
+        return
+    labels, lengths = times.labels_us[first:last], times.interval_us
+    if isinstance(lengths, np.ndarray):
+        lengths = lengths[first:last]
+        # From one start to the next is at least the length of the first; from end to end, that of the second.
+        needed = lengths[1:] if label is Label.END else lengths[:-1]
+        overlaps = np.diff(labels) < needed
+    else:
+        overlaps = np.diff(labels) < lengths
+    if not overlaps.any():
+        return
+    at = int(np.argmax(overlaps))
+    before, here = (_row_text(times, first + at + each) for each in (0, 1))
+    raise ReadingsFault(
+        f"intervals overlap, at row {first + at + 1}: the one at {here} begins before the one at {before} ends; "
+        "give timestamps that lie as far apart as their intervals are long, or shorter intervals"
+    )
+
+
+def _row_text(times: ListedTimes, row: int) -> str:
+    lengths = times.interval_us
+    length_us = int(lengths[row]) if isinstance(lengths, np.ndarray) else lengths
+    return f"{instant_text(int(times.labels_us[row]))} of {seconds_text(length_us)}"
 
 
 @lru_cache(maxsize=256)

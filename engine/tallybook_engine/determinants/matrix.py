@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.determinants.accumulate import NO_ROW, Map, Totals, accumulate, empty_totals
-from tallybook_engine.determinants.calculate import Calculation, Scan, ScanKey, check_request, expected_of
+from tallybook_engine.determinants.calculate import (
+    Calculation,
+    Scan,
+    ScanKey,
+    check_request,
+    check_windows,
+    expected_of,
+)
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.interval import Frame, place
 from tallybook_engine.determinants.parts import parts_of
 from tallybook_engine.determinants.quality import QualityTable
-from tallybook_engine.determinants.readings import ListedTimes, Readings, ReadingsFault, RegularTimes
+from tallybook_engine.determinants.readings import ListedTimes, Readings, ReadingsFault, RegularTimes, faults_of
 from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest
 from tallybook_engine.determinants.result import Cancellation, Result
 
@@ -100,6 +107,7 @@ def calculate_matrix(
     channel without an entry has no rows. All passes are made before the first answer. Raises as `calculate` does.
     """
     check_request(request, configuration)
+    check_windows(request, {channel: each.times for channel, each in matrices.items()}, configuration)
     for matrix in matrices.values():
         if len(matrix.values) != len(datasources):
             raise ReadingsFault(f"a matrix of {len(matrix.values)} meters beside {len(datasources)} datasources")
@@ -122,7 +130,10 @@ def _answers(
             continue
         matrix = matrices[channel]
         frame = planned.frame(matrix.times, group)
-        totals = matrix_totals(frame, matrix, classifier.label, configuration.quality, as_power=as_power, spread=spread)
+        with faults_of(channel):
+            totals = matrix_totals(
+                frame, matrix, classifier.label, configuration.quality, as_power=as_power, spread=spread
+            )
         passes[(channel, group, as_power)] = frame, totals, expected_of(frame, matrix.times, classifier)
     for index, datasource in enumerate(datasources):
         scans = {

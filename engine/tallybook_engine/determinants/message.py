@@ -41,6 +41,12 @@ def instant_text(instant_us: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + "Z"
 
 
+def seconds_text(length_us: int) -> str:
+    """A length as "900 s", with as many decimals of the second as it takes."""
+    whole, rest = divmod(length_us, 1_000_000)
+    return f"{whole}" + (f".{rest:06d}".rstrip("0") if rest else "") + " s"
+
+
 def _determinant(determinant: Determinant) -> dict[str, Any]:
     return _without_none(
         {

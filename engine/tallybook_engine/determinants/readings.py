@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +24,24 @@ Instants = NDArray[np.int64]
 
 class ReadingsFault(ValueError):
     """Columns that are no readings: of other shapes, unsorted, with a timestamp twice, of unknown status."""
+
+
+class ChannelReadingsFault(ReadingsFault):
+    """A fault of one channel's readings, which it names."""
+
+    def __init__(self, channel: str, reason: str) -> None:
+        super().__init__(f"channel {channel!r}: {reason}")
+        self.channel = channel
+        self.reason = reason
+
+
+@contextmanager
+def faults_of(channel: str) -> Iterator[None]:
+    """A ReadingsFault from inside names the channel."""
+    try:
+        yield
+    except ReadingsFault as fault:
+        raise ChannelReadingsFault(channel, str(fault)) from None
 
 
 def _check_bounds(first_us: int, last_us: int) -> None:

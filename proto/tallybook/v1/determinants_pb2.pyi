@@ -457,7 +457,9 @@ class RollingDemand(_message.Message):
     """Windows do not overlap: they begin at multiples of their length from local midnight."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """Length of the window, above 0 and at most 366 days, to the microsecond; a multiple of the interval's. Required."""
+        """Length of the window, above 0 and at most 366 days, to the microsecond. Required. Refused where it is no multiple of
+        the interval's, unless the channel's intervals have several lengths.
+        """
 
     def __init__(
         self,
@@ -498,7 +500,9 @@ class CoincidentPeak(_message.Message):
 
     @_builtins.property
     def block(self) -> _duration_pb2.Duration:
-        """Length of a peak, above 0 and at most 366 days; it may be several intervals. Absent: an hour."""
+        """Length of a peak, above 0 and at most 366 days. Absent: an hour. Refused where it is no multiple of the interval's,
+        of the load and of the system's load, unless the channel's intervals have several lengths.
+        """
 
     def __init__(
         self,
@@ -597,7 +601,9 @@ class MeanOfTopPeaks(_message.Message):
     """First minute after it, "00:00" to "24:00"; below the beginning, the window goes over midnight."""
     @_builtins.property
     def block(self) -> _duration_pb2.Duration:
-        """Length of a block, above 0 and at most 366 days; blocks begin at its multiples from local midnight. Absent: an hour."""
+        """Length of a block, above 0 and at most 366 days; blocks begin at its multiples from local midnight. Absent: an hour.
+        Refused where it is no multiple of the interval's, unless the channel's intervals have several lengths.
+        """
 
     def __init__(
         self,
@@ -877,7 +883,10 @@ Global___RegularTimes: _TypeAlias = RegularTimes  # noqa: Y015
 
 @_typing.final
 class ListedTimes(_message.Message):
-    """Timestamps one by one."""
+    """Timestamps one by one. Intervals do not overlap: timestamps lie as far apart as the intervals are long, or farther,
+    or the readings are refused, when they are delivered or when determinants are calculated of them. A register's have no
+    length.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -15,9 +15,10 @@ from tallybook.v1 import common_pb2
 from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.determinants.blocks import Delivered, bucket_count, encode_blocks
-from tallybook_engine.determinants.configuration import ChannelClassifier
+from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind
+from tallybook_engine.determinants.interval import check_disjoint
 from tallybook_engine.determinants.quality import QualityTable
-from tallybook_engine.determinants.readings import Readings
+from tallybook_engine.determinants.readings import Readings, ReadingsFault
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server import limits
 from tallybook_server.codec import readings as columns
@@ -103,6 +104,11 @@ def _add(batch: Batch, delivery: _Delivery, configurations: _Configurations, par
     classifier = columns.classifier_of(configuration, delivery.channel, f"{delivery.path}.channel")
     table = configuration.quality
     found = delivery.read(classifier, table)
+    if classifier.kind is ChannelKind.INTERVAL:
+        try:
+            check_disjoint(found.times, classifier.label, 0, found.times.count)
+        except ReadingsFault as fault:
+            raise field_invalid(delivery.path, f"channel {delivery.channel!r}: {fault}") from None
     block_count = bucket_count(found.times)
     if len(batch.blocks) + block_count > limits.BLOCKS_IN_BATCH_MAX:
         raise _TOO_MANY_BLOCKS

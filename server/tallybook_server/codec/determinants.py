@@ -80,14 +80,19 @@ def read_request(message: Any, metering: Catalog | None = None) -> Asked:
     try:
         check_request(request, configuration)
     except RequestFault as fault:
-        field, _, found = str(fault).partition(": ")
-        raise field_invalid(f"billing_request.{field}", found) from None
+        raise request_invalid(fault) from None
     check_size(request, configuration)
     if not message.readings and not message.arrow:
         return Asked(request, None, configuration)
     readings = read_readings(message, configuration)
     check_demands(request, readings)
     return Asked(request, readings, configuration)
+
+
+def request_invalid(fault: RequestFault) -> Fault:
+    """FIELD_INVALID of the field that the engine names."""
+    field, _, found = str(fault).partition(": ")
+    return field_invalid(f"billing_request.{field}", found)
 
 
 # Requests

@@ -345,6 +345,41 @@ def test_a_channel_that_is_configured_anew_does_not_misread_what_is_stored(book:
     assert finer.determinants[0].value == book.calculate(billing()).result.determinants[0].value
 
 
+SHIFT_US = 7 * 60_000_000
+SHIFTED = [row._replace(time_us=row.time_us + SHIFT_US) for row in DAY[:-1]]
+
+
+@pytest.mark.parametrize(("lengths_us", "found"), [(None, "900 s"), ([QUARTER_US] * 95 + [QUARTER_US + 1], "900 s")])
+def test_a_delivery_whose_intervals_overlap_is_refused(
+    book: MeteredBook, lengths_us: list[int] | None, found: str
+) -> None:
+    rows = sorted([*DAY[:49], *SHIFTED[:47]])
+    one = delivery("m1", rows)
+    if lengths_us is not None:
+        one.readings.listed_times.ClearField("interval")
+        one.readings.listed_times.intervals_us.extend(lengths_us)
+    result = book.deliver(one, delivery("m2", DAY))
+    (refused,) = result.refused_deliveries
+    assert (refused.datasource, refused.channel, refused.fault.reason) == ("m1", "load", "FIELD_INVALID")
+    assert f"channel 'load': intervals overlap, at row 1: the one at 2025-01-01T00:22:00Z of {found}" in (
+        refused.fault.message
+    )
+    assert (listed(book), len(listed(book, "m2"))) == ([], 96)
+
+
+def test_deliveries_whose_intervals_overlap_are_not_added_up(book: MeteredBook) -> None:
+    for rows in (DAY, SHIFTED):
+        book.deliver(delivery("m1", rows))
+    status = book.calculate(billing()).status
+    assert reason_of(status) == "STORED_READINGS_DO_NOT_FIT"
+    for word in ("'m1'", "'load'", "at row 1: the one at 2025-01-01T00:22:00Z of 900 s", "as_of_sequence"):
+        assert word in status.message
+    # What the message says mends it
+    assert book.calculate(billing(as_of_sequence=1)).result.determinants[0].counts.coverage == "1"
+    beside = billing(readings=[delivery("m1", DAY).readings])
+    assert book.calculate(beside).result.determinants[0].counts.coverage == "1"
+
+
 def test_a_sequence_that_is_not_there_and_one_beside_readings_are_refused(book: MeteredBook) -> None:
     book.deliver(delivery("m1", DAY))
     assert reason_of(book.calculate(billing(as_of_sequence=2)).status) == "SEQUENCE_NOT_COMMITTED"

@@ -26,8 +26,14 @@ from tallybook_engine.determinants.configuration import (
     TimesliceInterval,
 )
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
-from tallybook_engine.determinants.readings import Readings, RegularTimes
-from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest, DemandRequest, OnInvalid
+from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes
+from tallybook_engine.determinants.request import (
+    BillingConfiguration,
+    BillingRequest,
+    DemandRequest,
+    OnInvalid,
+    RequestFault,
+)
 from tallybook_engine.determinants.result import Determinant, Result
 
 QUARTER_US = 15 * MINUTE_US
@@ -255,6 +261,38 @@ ALL = [
     ExcessReactive("reactive", is_by_interval=True),
     PowerFactor("reactive"),
 ]
+
+
+NOT_A_MULTIPLE = [
+    (RollingDemand(20 * MINUTE_US), "rolling.window: 1200 s"),
+    (RollingDemand(QUARTER_US - 1, is_block=True), "rolling.window: 899.999999 s"),
+    (MeanOfTopPeaks(block_us=10 * MINUTE_US), "mean_of_top_peaks.block: 600 s"),
+    (CoincidentPeak(peak_starts_us=(START,), block_us=20 * MINUTE_US), "coincident_peak.block: 1200 s"),
+    (CoincidentPeak("power", block_us=20 * MINUTE_US), "coincident_peak.block: 1200 s"),
+]
+
+
+@pytest.mark.parametrize(("scheme", "found"), NOT_A_MULTIPLE)
+def test_a_window_that_no_intervals_fill_is_refused(scheme, found):
+    quarters = readings(SHIFTED, QUARTER_US)
+    expected = f"demands[0].{found} is no multiple of the 900 s of the intervals of channel 'energy'"
+    with pytest.raises(RequestFault) as fault:
+        demands(scheme, energy=quarters, power=quarters)
+    assert str(fault.value).startswith(expected)
+    # Intervals of several lengths may fill it
+    lengths = np.array([10, 20, 10], dtype=np.int64) * MINUTE_US
+    times = ListedTimes(START + np.array([0, 10, 30], dtype=np.int64) * MINUTE_US, lengths)
+    uneven = Readings(times, np.ones(3, np.int64), np.zeros(3, np.uint8))
+    assert demands(scheme, energy=uneven, power=uneven)
+
+
+def test_a_window_is_measured_by_every_channel_that_it_lies_over():
+    with pytest.raises(RequestFault, match="1800 s is no multiple of the 3600 s of the intervals of channel 'power'"):
+        demands(
+            CoincidentPeak("power", block_us=2 * QUARTER_US),
+            energy=readings(SHIFTED, QUARTER_US),
+            power=readings([1, 2], HOUR_US),
+        )
 
 
 @pytest.mark.parametrize("scheme", ALL)

@@ -34,10 +34,12 @@ from tallybook_engine.determinants.configuration import (
     ChannelClassifier,
     Days,
     HolidayCalendar,
+    Label,
     TimesliceGroup,
     TimesliceInterval,
 )
 from tallybook_engine.determinants.kinds import Kind
+from tallybook_engine.determinants.matrix import MeterMatrix, calculate_matrix
 from tallybook_engine.determinants.message import billing_message, instant_text
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY, QualityStatus, QualityTable
 from tallybook_engine.determinants.readings import (
@@ -355,6 +357,48 @@ def test_columns_that_are_no_readings_are_refused():
     bad = Readings(ListedTimes(np.array(DAY), 1), np.array([5, 6]), np.array([0, 9], dtype=np.uint8))
     with pytest.raises(ReadingsFault):
         calculate(request(REGISTER), {"read": bad}, CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("label", "minutes", "lengths", "row"),
+    [
+        # Of one length, as near as they may be and a microsecond nearer
+        (Label.END, [15, 30, 60], 15, None),
+        (Label.BEGIN, [0, 15, 45], 15, None),
+        (Label.END, [15, 22, 30], 15, 1),
+        (Label.END, [5, 10, 15], 15, 1),
+        (Label.BEGIN, [0, 15, 30 - 1 / MINUTE_US], 15, 2),
+        # Of several lengths: END looks back, BEGIN ahead
+        (Label.END, [60, 75], [60, 15], None),
+        (Label.BEGIN, [0, 60], [60, 15], None),
+        (Label.END, [15, 60], [15, 60], 1),
+        (Label.BEGIN, [0, 45], [60, 15], 1),
+        (Label.BEGIN, [0, 15], [15, 60], None),
+    ],
+)
+def test_intervals_that_overlap_are_refused(label, minutes, lengths, row):
+    labels = START + np.round(np.array(minutes) * MINUTE_US).astype(np.int64)
+    of = ListedTimes(labels, lengths * MINUTE_US if isinstance(lengths, int) else np.array(lengths) * MINUTE_US)
+    readings = Readings(of, np.ones(len(labels), np.int64), np.zeros(len(labels), np.uint8))
+    configuration = replace(CONFIGURATION, classifiers={"energy": ChannelClassifier("active", "kWh", 0, label)})
+    if row is None:
+        outcome = calculate(request(INTERVAL), {"energy": readings}, configuration)
+        assert isinstance(outcome, Result)
+        assert outcome.determinants[0].value == len(labels) * UNIT
+        return
+    with pytest.raises(ReadingsFault) as fault:
+        calculate(request(INTERVAL), {"energy": readings}, configuration)
+    assert f"channel 'energy': intervals overlap, at row {row}: " in str(fault.value)
+    assert instant_text(int(labels[row])) in str(fault.value)
+    matrix = MeterMatrix(of, readings.values[np.newaxis], readings.quality[np.newaxis])
+    with pytest.raises(ReadingsFault, match="channel 'energy': intervals overlap"):
+        list(calculate_matrix(request(INTERVAL), ["meter"], {"energy": matrix}, configuration))
+
+
+def test_readings_of_a_register_have_no_length_that_could_overlap():
+    times = ListedTimes(START + np.array([0, 5, 24 * 60]) * MINUTE_US, HOUR_US)
+    found = calculate(request(REGISTER), {"read": Readings(times, np.arange(3), np.zeros(3, np.uint8))}, CONFIGURATION)
+    assert isinstance(found, Result)
 
 
 def test_a_table_of_qualities_is_ordered_and_configurable():
