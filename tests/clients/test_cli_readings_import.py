@@ -239,3 +239,26 @@ channel_classifiers: [{id: FLAT, unit: kWh, decimal_places: 6, label: END, inter
     said = capsys.readouterr().out
     assert "48 readings stored" in said
     assert "flat/Q1: " in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--column", "start=until"], "has the label BEGIN; classifier HALF_HOUR says END"),
+        (["--column", "end=until", "--kind", "REGISTER"], "has the kind REGISTER; classifier HALF_HOUR says INTERVAL"),
+    ],
+)
+def test_what_the_catalogue_calls_otherwise_is_refused_before_anything_is_sent(target, tmp_path, capsys, options, said):
+    catalogue, csv = tmp_path / "catalog.yaml", tmp_path / "load.csv"
+    catalogue.write_text("""
+datasources: [{id: shop, channels: [{name: load, classifier: HALF_HOUR}]}]
+channel_classifiers: [{id: HALF_HOUR, unit: kWh, decimal_places: 3, label: END, interval: 1800s}]
+""")
+    csv.write_text("until;value\n2030-07-01T00:30:00Z;1.5\n2030-07-01T01:00:00Z;2.5\n")
+    assert run(["apply", str(catalogue), "--server", target]) is ExitCode.OK
+    line = ["readings", "import", str(csv), "--datasource", "shop", "--channel", "load", "--unit", "kWh", *options]
+    assert run([*line, "--quality", "measured", "--interval", "1800", "--server", target]) is not ExitCode.OK
+    told = capsys.readouterr().err
+    assert said in told
+    assert "nothing was sent" in told
+    assert not stored(target, "load", "shop")

@@ -269,10 +269,30 @@ def _send(
 ) -> None:
     """Sends everything, with a progress bar on standard error."""
     with progress_bar(quiet) as progress, target.connect() as client:
+        _check_catalogue(client, channels, configuration)
         task = progress.add_task("readings", total=sum(each.reading_count for each in channels))
         for answer in client.ingest_readings(batches(channels), configuration=configuration.message):
             stored.add(answer)
             progress.update(task, completed=stored.stored_count + stored.ignored_count)
+
+
+def _check_catalogue(client: tb.Client, channels: Sequence[NamedChannel], configuration: _Configuration) -> None:
+    """Refuses what the book's classifiers call otherwise, for a delivery tells neither kind nor label, and it would be
+    billed as what it is not. What the book does not know, the server judges.
+    """
+    known: dict[str, Mapping[str, Any]] = {}
+    for each in channels:
+        try:
+            if each.datasource not in known:
+                found = client.datasource_configuration(each.datasource, given=configuration.message)
+                known[each.datasource] = offline.datasource_configuration(found, each.datasource).classifiers
+            if each.channel in known[each.datasource]:
+                name = f"{each.datasource}/{each.channel}"
+                offline.check_classifier(name, each.file_channel.info, known[each.datasource][each.channel])
+        except tb.NotFoundError:
+            known[each.datasource] = {}
+        except offline.RequestFileError as error:
+            raise CommandError(f"{error}; nothing was sent") from None
 
 
 def _tell_file(file: ReadFile, channels: Sequence[NamedChannel], as_json: bool) -> None:
