@@ -12,7 +12,7 @@ from tallybook_engine.determinants.billing_values import billing_values
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.message import billing_message
 from tallybook_engine.determinants.readings import ChannelReadingsFault, ReadingsFault
-from tallybook_engine.determinants.request import RequestFault
+from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest, RequestFault
 from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_server.codec.determinants import check_demands, read_request, request_invalid
 from tallybook_server.errors import field_invalid
@@ -46,6 +46,8 @@ def outcome_of(envelope: Any, metering: Catalog | None = None, book: BookOfReadi
     Without a book, a request without readings has none.
     """
     request, readings, configuration = read_request(envelope, metering)
+    if envelope.store:
+        _check_apart(request, configuration)
     sequence = 0
     if envelope.as_of_sequence < 0:
         raise field_invalid("as_of_sequence", "is below 0")
@@ -63,6 +65,20 @@ def outcome_of(envelope: Any, metering: Catalog | None = None, book: BookOfReadi
         if sequence and isinstance(fault, ChannelReadingsFault):
             raise does_not_fit(request.datasource, fault.channel, f"{fault.reason}; {_MEND_STORED}") from None
         raise field_invalid("readings", str(fault)) from None
+
+
+def _check_apart(request: BillingRequest, configuration: BillingConfiguration) -> None:
+    """BILLING channels are named by classifier, so what is stored of one channel must not take another one's place."""
+    asked = [each.channel for each in request.channels] + [each.channel for each in request.demands]
+    for channel in dict.fromkeys(asked):
+        classifier = configuration.classifiers[channel].id
+        for other, its in configuration.classifiers.items():
+            if other != channel and its.id == classifier:
+                raise field_invalid(
+                    "store",
+                    f"channels {channel!r} and {other!r} of datasource {request.datasource!r} have one classifier, "
+                    f"{classifier!r}, and so the same BILLING channels: give each a classifier of its own",
+                )
 
 
 def parcel_of(result: Result, partition: int, calculation_us: int) -> Parcel:

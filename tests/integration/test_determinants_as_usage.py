@@ -246,6 +246,18 @@ def test_time_is_billed_once_however_it_is_cut(tmp_path: Path) -> None:
     assert lawful(tmp_path)
 
 
+def test_two_channels_of_one_classifier_are_not_stored_over_one_another(tmp_path: Path) -> None:
+    (source,) = SMALL["datasources"]
+    twins = {**source, "channels": [*source["channels"], {**source["channels"][0], "name": "twin"}]}
+    with served(tmp_path) as services:
+        services.apply({**SMALL, "datasources": [twins]})
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(request())
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "'twin' of datasource 'm1' have one classifier" in str(failure.value.details())
+        assert not services.events()
+
+
 def test_a_negative_determinant_is_no_usage(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply(SMALL)

@@ -43,12 +43,15 @@ class CalculateDeterminantsRequest(_message.Message):
     """
     store: _builtins.bool
     """Store the determinants: all are computed before any is stored, and their values, each in its BILLING channel, and
-    one billing message are one commit. A request that is cancelled stores nothing.
+    one billing message are one commit. A request that is cancelled stores nothing. INVALID_ARGUMENT where another
+    channel of the datasource has the classifier of one that is asked for, for both would be one BILLING channel.
 
     Where the book's catalogue has a customer for the datasource, and that customer a plan for a product that is made of
     a determinant (`Product.determinant`), the determinant becomes an event of the customer in the same commit; one of
-    an earlier calculation that had another value is deleted in it. INVALID_ARGUMENT, and nothing stored, where it
-    cannot be an event: its period ends more than 24 hours in the future, or before 1970.
+    an earlier calculation that had another value is deleted in it. No time is billed twice: events of other periods
+    within the one that is asked for are deleted too. INVALID_ARGUMENT, and nothing stored, where such an event reaches
+    beyond the period, or where a determinant cannot be an event: it is negative, or its period ends more than 24 hours
+    in the future, or before 1970.
     """
     as_of_sequence: _builtins.int
     """Take the book's readings as of this committed sequence; 0: as of now. Refused beside `readings` or `arrow`."""
