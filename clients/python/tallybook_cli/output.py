@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import click
 import yaml
@@ -55,6 +56,34 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         table.add_row(*(cell if isinstance(cell, str) else shown(cell) for cell in row))
     out.print(table)
+
+
+class Entry(Protocol):
+    """Something of a list, as the client answers it."""
+
+    @property
+    def message(self) -> Message: ...
+
+
+Listed = TypeVar("Listed", bound=Entry)
+
+
+def print_listed(
+    found: Iterable[Listed],
+    limit: int,
+    columns: Sequence[str],
+    row_of: Callable[[Listed], Sequence[object]],
+    as_json: bool,
+) -> None:
+    """The first entries of a list, as a table or a JSON object a line; no more of it is read than is shown, and one."""
+    read = list(itertools.islice(found, limit + 1))
+    if as_json:
+        for each in read[:limit]:
+            print_json(each.message)
+        return
+    print_table("", columns, map(row_of, read[:limit]))
+    if len(read) > limit:
+        console().print(f"the first {limit:,}; --limit shows more")
 
 
 def shown(value: object) -> str:

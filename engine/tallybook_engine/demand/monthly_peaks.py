@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
-from tallybook_engine.demand.periods import months
+from tallybook_engine.demand.looking_back import monthly_demands
 from tallybook_engine.demand.scheme import Demand, Scheme, at_least
 from tallybook_engine.determinants.numbers import quotient
 
@@ -40,19 +40,4 @@ def mean_of_peaks(scheme: MeanOfMonthlyPeaks, peaks: Sequence[int | None]) -> in
 
 def mean_of_monthly_peaks(scheme: MeanOfMonthlyPeaks, load: Load, history: Sequence[int | None]) -> Iterator[Demand]:
     """One a local month of the period; `history` are the peaks of the months before it, oldest first."""
-    scan = load.scan(load.month_bounds())
-    peaks = list(history)
-    for cells, start, end, is_month in months(scan.frame.cell_bounds):
-        part = scan.part(cells)
-        maximum = load.maximum(part)
-        peaks.append(None if maximum is None else maximum.value)
-        yield Demand(
-            start,
-            end,
-            is_month,
-            mean_of_peaks(scheme, peaks),
-            load.unit,
-            load.worst(part),
-            part,
-            () if maximum is None else (maximum.peak,),
-        )
+    return monthly_demands(load, history, lambda peaks, _: mean_of_peaks(scheme, peaks))

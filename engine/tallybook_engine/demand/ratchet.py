@@ -20,7 +20,7 @@ import numpy as np
 from tallybook_engine.calendar.local_time import local_times
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
-from tallybook_engine.demand.periods import months
+from tallybook_engine.demand.looking_back import monthly_demands
 from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
 from tallybook_engine.determinants.numbers import rounded
 
@@ -73,20 +73,9 @@ def _of_month(entries: Sequence[Entry], month: int) -> Entry:
 
 def ratchet(scheme: Ratchet, load: Load, history: Sequence[int | None]) -> Iterator[Demand]:
     """One a local month of the period; `history` are the peaks of the months before it, oldest first."""
-    scan = load.scan(load.month_bounds())
-    numbers = local_times(load.zone, np.ascontiguousarray(scan.frame.cell_bounds[:-1])).month % 12 + 1
-    peaks = list(history)
-    for cells, start, end, is_month in months(scan.frame.cell_bounds):
-        part = scan.part(cells)
-        maximum = load.maximum(part)
-        peaks.append(None if maximum is None else maximum.value)
-        yield Demand(
-            start,
-            end,
-            is_month,
-            billing_demand(scheme, peaks, int(numbers[cells.start])),
-            load.unit,
-            load.worst(part),
-            part,
-            () if maximum is None else (maximum.peak,),
-        )
+
+    def value_of(peaks: Sequence[int | None], start_us: int) -> int | None:
+        month = int(local_times(load.zone, np.array([start_us])).month[0]) % 12 + 1
+        return billing_demand(scheme, peaks, month)
+
+    return monthly_demands(load, history, value_of)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime
 
 import click
@@ -10,7 +9,7 @@ import click
 import tallybook_client as tb
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options, stored_options
-from tallybook_cli.output import console, print_json, print_table
+from tallybook_cli.output import console, print_json, print_listed
 from tallybook_cli.target import Target
 
 
@@ -39,23 +38,13 @@ def messages(target: Target, limit: int, as_json: bool) -> ExitCode:
       tallybook billing messages --json
     """
     with target.connect() as client:
-        found = list(itertools.islice(client.billing_messages(), limit + 1))
-    shown = found[:limit]
-    if as_json:
-        for each in shown:
-            print_json(each.message)
-        return ExitCode.OK
-    print_table(
-        "",
-        ["message", "datasource", "stored", "sequence>", "bytes>"],
-        (
-            [each.message_id, each.datasource, each.storage_time, each.sequence, len(each.document.encode())]
-            for each in shown
-        ),
-    )
-    if len(found) > limit:
-        console().print(f"the first {limit:,}; --limit shows more")
+        columns = ["message", "datasource", "stored", "sequence>", "bytes>"]
+        print_listed(client.billing_messages(), limit, columns, _message_row, as_json)
     return ExitCode.OK
+
+
+def _message_row(each: tb.BillingMessage) -> list[object]:
+    return [each.message_id, each.datasource, each.storage_time, each.sequence, len(each.document.encode())]
 
 
 @command.command()
@@ -108,19 +97,8 @@ def readings(
         listed = client.list_billing_readings(
             datasource, billing_channel, start_time, end_time, as_of_sequence=as_of, include_superseded=superseded
         )
-        found = list(itertools.islice(listed, limit + 1))
-    shown = found[:limit]
-    if as_json:
-        for each in shown:
-            print_json(each.message)
-        return ExitCode.OK
-    print_table(
-        "",
-        ["from", "to", "value>", "unit", "quality", "calculated", "message", "superseded"],
-        (_row(each) for each in shown),
-    )
-    if len(found) > limit:
-        console().print(f"the first {limit:,}; --limit shows more")
+        columns = ["from", "to", "value>", "unit", "quality", "calculated", "message", "superseded"]
+        print_listed(listed, limit, columns, _row, as_json)
     return ExitCode.OK
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import click
 
 import tallybook_client as tb
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options, span_options
-from tallybook_cli.output import console, print_json, print_table
+from tallybook_cli.output import print_listed
 from tallybook_cli.target import Target
 
 MATCHES = [match.value for match in tb.Match if match is not tb.Match.MATCH_UNSPECIFIED]
@@ -43,15 +41,8 @@ def command(
         listed = client.list_events(
             span, meter_reference=meter, matches=[tb.Match(match) for match in matches], show_deleted=deleted
         )
-        events = list(itertools.islice(listed, limit + 1))
-    shown = events[:limit]
-    if as_json:
-        for event in shown:
-            print_json(event.message)
-        return ExitCode.OK
-    print_table("", ["event", "customer", "meter", "reference", "time", "values", "status", "match"], map(_row, shown))
-    if len(events) > limit:
-        console().print(f"the first {limit:,}; --limit shows more")
+        columns = ["event", "customer", "meter", "reference", "time", "values", "status", "match"]
+        print_listed(listed, limit, columns, _row, as_json)
     return ExitCode.OK
 
 

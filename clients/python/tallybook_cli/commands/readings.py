@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime
 
 import click
 
+import tallybook_client as tb
 from tallybook_cli.commands.readings_import import command as import_command
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options, stored_options
-from tallybook_cli.output import console, print_json, print_table
+from tallybook_cli.output import print_listed
 from tallybook_cli.target import Target
 
 
@@ -56,29 +56,11 @@ def list_command(
         listed = client.list_readings(
             datasource, channel, start_time, end_time, as_of_sequence=as_of, include_superseded=superseded
         )
-        readings = list(itertools.islice(listed, limit + 1))
-    shown = readings[:limit]
-    if as_json:
-        for reading in shown:
-            print_json(reading.message)
-        return ExitCode.OK
-    columns = ["time", "value>", "unit", "quality", "sequence>", "received", "superseded"]
-    print_table(
-        "",
-        columns,
-        (
-            [
-                each.time,
-                each.value,
-                each.unit,
-                each.quality,
-                each.sequence,
-                each.receipt_time,
-                "yes" if each.superseded else "",
-            ]
-            for each in shown
-        ),
-    )
-    if len(readings) > limit:
-        console().print(f"the first {limit:,}; --limit shows more")
+        columns = ["time", "value>", "unit", "quality", "sequence>", "received", "superseded"]
+        print_listed(listed, limit, columns, _row, as_json)
     return ExitCode.OK
+
+
+def _row(each: tb.StoredReading) -> list[object]:
+    superseded = "yes" if each.superseded else ""
+    return [each.time, each.value, each.unit, each.quality, each.sequence, each.receipt_time, superseded]
