@@ -283,7 +283,8 @@ class Writer:
 
     def _on_their_way(self) -> list[Commit]:
         """What is staged and not durable, the newest first."""
-        return [*([] if self._open is None else [self._open]), *reversed(self._appending)]
+        with self._changed:
+            return [*([] if self._open is None else [self._open]), *reversed(self._appending)]
 
     def _next_item(self) -> _Events | _Parcel | _Alone | None:
         """What to do next; None to hand the open commit over."""

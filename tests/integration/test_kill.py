@@ -195,6 +195,6 @@ def resent(address: str, load: Load) -> tuple[set[int], set[int]]:
         stub: Any = ingest_pb2_grpc.IngestServiceStub(channel)
         for response in stub.StreamingIngestEvents(requests):
             result = response.result
-            assert (result.duplicate_count, result.stored_count) in ((EVENTS_A_BATCH, 0), (0, EVENTS_A_BATCH)), result
+            assert (result.duplicate_count, result.stored_count) in ((EVENTS_A_BATCH, 0), (0, EVENTS_A_BATCH)), response
             (before if result.duplicate_count else now).add(response.batch_number)
     return before, now

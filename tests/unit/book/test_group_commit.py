@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from typing import Any
 
 import pytest
@@ -87,6 +89,27 @@ def test_a_commit_that_cannot_be_encoded_fails_in_its_turn(open_book, monkeypatc
     monkeypatch.setattr(writer, "segment_of", encode_but_the_second)
     answers = book.ingest_held(journal, [used("a")], [used("b"), used("c")], [used("d")])
     assert [statuses(each)[0] for each in answers] == ["STORED", "COMMIT_FAILED", "COMMIT_FAILED"]
+
+
+class Unhurried(deque):
+    """Takes its time to be walked, so that other threads change it meanwhile unless they are kept out."""
+
+    def __reversed__(self):
+        for each in super().__reversed__():
+            time.sleep(0.002)
+            yield each
+
+
+def test_references_are_looked_up_while_commits_become_durable(open_book, monkeypatch):
+    monkeypatch.setattr(writer, "COMMIT_ROWS_MAX", 1)
+    journal = MemoryJournal()
+    append = journal.append
+    monkeypatch.setattr(journal, "append", lambda *commit: (time.sleep(0.001), append(*commit)))
+    book = open_book(catalogue(per_unit("1")), journal)
+    book.book._writer._appending = Unhurried()
+    book.ingest([used("a")])
+    answers = book.ingest(*([used(f"{number}"), used("a")] for number in range(30)))
+    assert [statuses(each) for each in answers] == 30 * [["STORED", "DUPLICATE"]]
 
 
 METER = SeriesName("meter 1", "load", 0)
