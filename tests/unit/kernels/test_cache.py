@@ -78,19 +78,33 @@ def test_nothing_is_compiled_twice(engine: Path):
     assert compiled_files(engine) == compiled
 
 
-def test_the_key_is_of_every_source(engine: Path):
+def test_the_key_is_of_every_source_that_a_kernel_sees(engine: Path):
+    caller, constant = engine / "caller.py", engine / "prices" / "constant.py"
+    constant.parent.mkdir()
+    (constant.parent / "__init__.py").touch()
+    constant.write_text("UNIT_PRICE = 1")
     keys = [cache_key(engine)]
     for change in (
         lambda: (engine / "callee.py").write_text(CALLEE.format(unit_price=91)),
-        lambda: (engine / "callee.py").rename(engine / "other.py"),
-        lambda: (engine / "new.py").touch(),
-        lambda: (engine / "new.py").unlink(),
+        lambda: (engine / "new.py").write_text(CALLEE.format(unit_price=1)),
+        lambda: (engine / "new.py").rename(engine / "other.py"),
+        lambda: caller.write_text(
+            CALLER + "from tallybook_engine.prices import (  # a comment (of two)\n    constant,\n)"
+        ),
+        lambda: constant.write_text("UNIT_PRICE = 2"),
+        lambda: (constant.parent / "__init__.py").write_text("UNIT_PRICE = 3"),
+        lambda: caller.write_text(CALLER + "import tallybook_engine.prices.constant as constant"),
+        lambda: constant.write_text("UNIT_PRICE = 4"),
     ):
         change()
         keys.append(cache_key(engine))
-    # The last change takes the one before back.
-    assert keys[-1] == keys[2]
-    assert len(set(keys)) == len(keys) - 1
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_key_is_not_of_what_no_kernel_sees(engine: Path):
+    before = cache_key(engine)
+    (engine / "report.py").write_text("from tallybook_engine.callee import unit_price")
+    assert cache_key(engine) == before
 
 
 @pytest.mark.parametrize(
