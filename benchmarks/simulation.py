@@ -13,7 +13,7 @@ Timed, the median of the runs:
 - charges: the charges of all five as Arrow tables
 - total: all three, one after the other
 
-Not timed: making the usage and the catalogue, the index of its contracts (once a version), compilation, the transport.
+Not timed: making the usage and the catalogue, the table of its contracts (once a version), compilation, the transport.
 The hash covers every amount of every customer under every scenario.
 """
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -47,9 +48,10 @@ from tallybook_engine.catalog.model import (
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.pricing.model import Graduated, PerUnit, Price, Tier, Volume
-from tallybook_engine.simulation.charges import ChargesWriter
+from tallybook_engine.simulation.charges import ChargesWriter, charges_writers
 from tallybook_engine.simulation.compare import Comparison
-from tallybook_engine.simulation.plan import ContractIndex, Planner, SimulationPlan
+from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.run import PieceLines, run_piece
 from tallybook_engine.simulation.usage import UsageFrame
 
@@ -145,24 +147,26 @@ def usage(row_count: int, contract_count: int) -> UsageFrame:
 def measure(size: Size) -> list[Figures]:
     """One simulation, again and again."""
     catalog = catalogue(CONTRACTS[size])
-    index = ContractIndex(catalog.contracts)
+    table = ContractTable(catalog.contracts)
+    # As the rank of its rows, once a version.
+    _ = table.rank
     frame = usage(ROWS[size], CONTRACTS[size])
     changes = scenarios(catalog)
     with ThreadPoolExecutor(THREADS) as executor:
         # The first run compiles, or loads what was compiled, and is not counted.
-        runs = [_run(catalog, index, frame, changes, executor) for _ in range(RUNS[size] + 1)]
+        runs = [_run(catalog, table, frame, changes, executor) for _ in range(RUNS[size] + 1)]
     return [median(runs[1:])]
 
 
 def _run(
     catalog: Catalog,
-    index: ContractIndex,
+    table: ContractTable,
     frame: UsageFrame,
     changes: list[CatalogChange],
     executor: ThreadPoolExecutor,
 ) -> Figures:
     begun = time.perf_counter()
-    planner = Planner(frame, catalog, index, ())
+    planner = Planner(frame, catalog, table, ())
     for change in changes:
         planner.add(apply_change(catalog, change))
     plan = planner.finish()
@@ -173,9 +177,15 @@ def _run(
         comparison.add(lines)
     customers = comparison.customers()
     ran = time.perf_counter()
-    line_count = _written(plan, found)
+    line_count = sum(executor.map(partial(_written, charges_writers(plan)), found))
     ended = time.perf_counter()
-    amounts = [(each.customer_id, each.terms_number, each.excluding_tax, each.tax) for each in customers]
+    amounts = [
+        (customer_id, number, amount, tax)
+        for customer_id, amounts, taxes in zip(
+            customers.customer_ids, customers.excluding_tax.tolist(), customers.tax.tolist(), strict=True
+        )
+        for number, (amount, tax) in enumerate(zip(amounts, taxes, strict=True))
+    ]
     return {
         "case": "baseline and 4 scenarios",
         "plan_ms": significant((planned - begun) * 1e3),
@@ -188,10 +198,9 @@ def _run(
     }
 
 
-def _written(plan: SimulationPlan, found: list[list[PieceLines]]) -> int:
-    """Writes all charges; answers how many lines they are."""
-    writers = [ChargesWriter(plan, terms) for terms in plan.terms]
-    return sum(writer.table(lines).num_rows for piece in found for writer, lines in zip(writers, piece, strict=True))
+def _written(writers: Sequence[ChargesWriter], piece: Sequence[PieceLines]) -> int:
+    """Writes the charges of a piece; answers how many lines they are."""
+    return sum(writer.table(lines).num_rows for writer, lines in zip(writers, piece, strict=True))
 
 
 def main() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tallybook.v1 import common_pb2
 from tallybook.v1 import simulate_pb2 as wire
@@ -17,9 +19,10 @@ from tallybook_engine.catalog.model import Catalog, Contract
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import format_money
-from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter
-from tallybook_engine.simulation.compare import Comparison, CustomerAmount
-from tallybook_engine.simulation.plan import ContractIndex, Piece, Planner, SimulationPlan
+from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter, charges_writers, money_column
+from tallybook_engine.simulation.compare import Comparison, CustomerAmounts
+from tallybook_engine.simulation.contracts import ContractTable, contract_table
+from tallybook_engine.simulation.plan import Piece, Planner, SimulationPlan
 from tallybook_engine.simulation.run import DoesNotFitError, PieceLines, run_piece
 from tallybook_engine.simulation.usage import FAULTS_MAX, SimulationTooLargeError, UsageFaultsError, UsageFrame
 from tallybook_server import limits
@@ -119,30 +122,36 @@ class Simulation:
             )
         yield wire.RunSimulationResponse(simulation_id=self.simulation_id, totals=totals)
 
-    def _customers(self, customers: Sequence[CustomerAmount]) -> pa.Table:
-        digits = {each.currency: minor_digits(each.currency) for each in customers}
+    def _customers(self, customers: CustomerAmounts) -> pa.Table:
+        count = len(self.names)
+        digits = np.array([minor_digits(each) for each in customers.currencies], dtype=np.int64).repeat(count)
 
-        def money(amounts: Iterable[int]) -> pa.Array:
-            pairs = zip(amounts, customers, strict=True)
-            return pa.array([Decimal(minor).scaleb(-digits[each.currency]) for minor, each in pairs], MONEY)
+        def money(amounts: NDArray[Any]) -> pa.Array:
+            return money_column(amounts.ravel(), digits)
 
-        def names(texts: Iterable[str]) -> pa.Array:
-            return pa.array(texts, pa.string()).dictionary_encode()
+        def by_row(texts: Sequence[str]) -> pa.Array:
+            encoded = pa.array(texts, pa.string()).dictionary_encode()
+            return pa.DictionaryArray.from_arrays(
+                pa.array(encoded.indices.to_numpy().repeat(count)), encoded.dictionary
+            )
 
         columns = [
-            names([each.customer_id for each in customers]),
-            names([each.currency for each in customers]),
-            names([self.names[each.terms_number] for each in customers]),
-            money(each.excluding_tax for each in customers),
-            money(each.tax for each in customers),
-            money(each.excluding_tax + each.tax for each in customers),
-            money(each.difference for each in customers),
-            pa.array([each.is_cheapest for each in customers], pa.bool_()),
+            by_row(customers.customer_ids),
+            by_row(customers.currencies),
+            pa.DictionaryArray.from_arrays(
+                pa.array(np.tile(np.arange(count, dtype=np.int32), len(customers.customer_ids))),
+                pa.array(self.names, pa.string()),
+            ),
+            money(customers.excluding_tax),
+            money(customers.tax),
+            money(customers.excluding_tax + customers.tax),
+            money(customers.difference),
+            pa.array(customers.is_cheapest.ravel()),
         ]
         return pa.Table.from_arrays(columns, schema=CUSTOMERS_SCHEMA)
 
 
-def prepare(request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex) -> Simulation:
+def prepare(request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable) -> Simulation:
     """Reads and checks a request against a book's catalogue. Raises Fault."""
     _check_names(request.scenarios)
     usage = read_usage(request)
@@ -150,7 +159,7 @@ def prepare(request: wire.RunSimulationRequest, catalog: Catalog, index: Contrac
         baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
-    planner = _planner(usage, baseline, ContractIndex(baseline.contracts, index), request.customer_ids)
+    planner = _planner(usage, baseline, contract_table(baseline.contracts, table), request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         try:
@@ -169,7 +178,7 @@ def prepare(request: wire.RunSimulationRequest, catalog: Catalog, index: Contrac
         plan = planner.finish()
     except SimulationTooLargeError as error:
         raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
-    writers = () if request.omit_charges else tuple(ChargesWriter(plan, terms) for terms in plan.terms)
+    writers = () if request.omit_charges else charges_writers(plan)
     simulation_id = f"sim_{secrets.token_hex(8)}"
     return Simulation(simulation_id, catalog.version, plan, tuple(names), tuple(skipped), writers)
 
@@ -185,9 +194,9 @@ def _as_faults(error: UsageFaultsError) -> list[CatalogFault]:
     return [CatalogFault(each.field, each.message) for each in error.faults]
 
 
-def _planner(usage: UsageFrame, catalog: Catalog, index: ContractIndex, customer_ids: Sequence[str]) -> Planner:
+def _planner(usage: UsageFrame, catalog: Catalog, table: ContractTable, customer_ids: Sequence[str]) -> Planner:
     try:
-        return Planner(usage, catalog, index, customer_ids)
+        return Planner(usage, catalog, table, customer_ids)
     except UsageFaultsError as error:
         raise usage_invalid(_as_faults(error), error.fault_count) from None
 

@@ -63,7 +63,7 @@ from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.verify import verify
 from tallybook_engine.pricing.model import Graduated, Package, PerUnit, Price, Tier, Volume
-from tallybook_engine.simulation.plan import ContractIndex
+from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_server.book import Book
 from tallybook_server.codec import arrow
 from tallybook_server.codec.events import decode_rows
@@ -160,7 +160,7 @@ def _simulate(catalog: Catalog) -> None:
                 quantity="7.5",
                 properties={"kind": "a"},
             )
-    simulation = prepare(request, catalog, ContractIndex(catalog.contracts))
+    simulation = prepare(request, catalog, ContractTable(catalog.contracts))
     for piece in simulation.plan.pieces:
         simulation.run(piece)
 

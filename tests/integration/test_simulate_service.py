@@ -17,7 +17,7 @@ from tests.support.small_catalogue import MONTHLY
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
 from tallybook_engine.catalog.model import Catalog
-from tallybook_engine.simulation.plan import ContractIndex
+from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
@@ -577,7 +577,7 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
     # Given a simulation of six pieces, one product contract each
     monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
     request = tb.simulation_request(usage(), omit_charges=True)
-    simulation = prepare(request, read_catalog(catalogue()), ContractIndex(read_catalog(catalogue()).contracts))
+    simulation = prepare(request, read_catalog(catalogue()), ContractTable(read_catalog(catalogue()).contracts))
     assert len(simulation.plan.pieces) == 6
     begun = []
     run = Simulation.run

@@ -14,7 +14,8 @@ from tallybook.v1 import catalog_pb2
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.decimals import format_decimal, parse_decimal
 from tallybook_engine.kernels.wide import from_limbs, limb_array
-from tallybook_engine.simulation.plan import ContractIndex, Planner
+from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.run import run_piece
 from tallybook_engine.simulation.usage import UsageFrame, UsageProperty
 from tallybook_oracle.calendar import first_instant
@@ -106,12 +107,13 @@ def simulated(plan, number):
     for piece in plan.pieces:
         each = run_piece(plan, piece)[number]
         for at, subject in enumerate(each.subject.tolist()):
-            definition = plan.terms[number].definitions[subject]
+            terms = plan.terms[number]
+            cell = int(terms.cell[terms.pricing.cell_start[subject] + each.cell[at]])
             period = int(each.billing[at])
             found.add(
                 (
-                    definition.contract_path,
-                    definition.cells[int(each.cell[at])].id,
+                    terms.contract_paths()[subject],
+                    plan.registry.cell_ids[cell],
                     int(plan.calendars.billing_start_us[period]),
                     int(plan.calendars.billing_end_us[period]),
                     format_decimal(from_limbs(*each.lines.quantity[at]), 12),
@@ -180,7 +182,7 @@ def test_a_simulation_is_what_the_ledger_holds(seed):
     catalog, scenario = (read_catalog(ParseDict(each, catalog_pb2.Catalog())) for each in (put, other))
     rows = Rows(chance, catalog)
     # When it is simulated under both, the one as a scenario of the other
-    planner = Planner(rows.frame(), catalog, ContractIndex(catalog.contracts), ())
+    planner = Planner(rows.frame(), catalog, ContractTable(catalog.contracts), ())
     planner.add(scenario)
     plan = planner.finish()
     # Then the lines are those of two books that stored the rows as events
@@ -201,9 +203,9 @@ def test_pieces_change_nothing(monkeypatch):
     def lines():
         return simulated(plan, 0)
 
-    plan = Planner(frame, catalog, ContractIndex(catalog.contracts), ()).finish()
+    plan = Planner(frame, catalog, ContractTable(catalog.contracts), ()).finish()
     whole = lines()
     monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
-    plan = Planner(frame, catalog, ContractIndex(catalog.contracts), ()).finish()
+    plan = Planner(frame, catalog, ContractTable(catalog.contracts), ()).finish()
     assert len(plan.pieces) == len(plan.subjects) > 1
     assert lines() == whole

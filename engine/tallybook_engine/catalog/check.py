@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from tallybook_engine.catalog import limits
@@ -54,7 +55,7 @@ def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults
     """
     _check_ids(catalog, change, faults)
     _check_references(base, catalog, change, faults)
-    places = _Places(catalog, change)
+    places = _Places(base, catalog, change)
     for path, tax in places.of("taxes", Tax):
         _check_tax(catalog, path, tax, faults)
     for path, meter in places.of("meters", Meter):
@@ -73,7 +74,7 @@ def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults
 def check_metering(catalog: Catalog, put: CatalogObjects, faults: Faults) -> None:
     """Adds to `faults` what is wrong with objects about meters that a request brings and `catalog` has already."""
     _check_given_once(put, faults)
-    _check_metering(catalog, _Places(catalog, CatalogChange(put)), faults)
+    _check_metering(catalog, _Places(catalog, catalog, CatalogChange(put)), faults)
 
 
 def _check_metering(catalog: Catalog, places: _Places, faults: Faults) -> None:
@@ -89,7 +90,7 @@ def _check_metering(catalog: Catalog, places: _Places, faults: Faults) -> None:
 class _Places:
     """The objects to check, kind by kind, each with the path that it goes by."""
 
-    def __init__(self, catalog: Catalog, change: CatalogChange) -> None:
+    def __init__(self, base: Catalog, catalog: Catalog, change: CatalogChange) -> None:
         self._places: dict[str, list[tuple[str, CatalogObject]]] = {kind: [] for kind in KINDS}
         touched = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
         for kind, index, each in change.put:
@@ -104,9 +105,13 @@ class _Places:
         for plan in catalog.plans.values() if touched["products"] else ():
             if plan.product in touched["products"]:
                 self._add("plans", plan, touched)
-        for contract in catalog.contracts.values() if touched["plans"] or change.remove.customers else ():
+        # A contract asks of a plan what it is for, not what it costs.
+        other = {
+            name for name in touched["plans"] if not _is_for_the_same(base.plans.get(name), catalog.plans.get(name))
+        }
+        for contract in catalog.contracts.values() if other or change.remove.customers else ():
             plans = {each.plan for path in contract.levels() for each in path[-1].product_contracts}
-            if not plans.isdisjoint(touched["plans"]) or contract.customer in change.remove.customers:
+            if not plans.isdisjoint(other) or contract.customer in change.remove.customers:
                 self._add("contracts", contract, touched)
         self._add_metering(catalog, change, touched)
 
@@ -139,6 +144,11 @@ class _Places:
     def of(self, kind: str, type_of_kind: type[Kind]) -> list[tuple[str, Kind]]:
         """(path, object) of one kind."""
         return [(path, each) for path, each in self._places[kind] if isinstance(each, type_of_kind)]
+
+
+def _is_for_the_same(before: Plan | None, after: Plan | None) -> bool:
+    """Whether two plans of one id differ at most in what they cost."""
+    return before is not None and after is not None and replace(after, price=before.price) == before
 
 
 def _check_ids(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:

@@ -29,7 +29,7 @@ class _Level:
     def unknown_dates(self, faults: Faults) -> bool:
         """Whether a fault leaves open when the contract is active; what is left out comes from above."""
         levels = (*self.above, self)
-        return any(faults.at(*(f"{each.path}.{field}" for field in _WHEN)) for each in levels)
+        return not faults.is_empty and any(faults.at(*(f"{each.path}.{field}" for field in _WHEN)) for each in levels)
 
 
 def check_contracts(
@@ -129,14 +129,21 @@ def _check_currency(catalog: Catalog, path: str, root: Contract, faults: Faults)
 
 def _check_unique(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
     """Ids of contracts are unique over all levels of all trees, ids of product contracts over all contracts."""
-    put = {contract.id for contract in change.put.contracts}
+    put = {path[-1].id for root in change.put.contracts for path in root.levels()}
+    put_below = {
+        each.id for root in change.put.contracts for path in root.levels() for each in path[-1].product_contracts
+    }
+    roots = {root.id for root in change.put.contracts}
     contracts: dict[str, str] = {}
     product_contracts: dict[str, str] = {}
-    for root in catalog.contracts.values():
-        if root.id not in put:
+    for root in catalog.contracts.values() if roots else ():
+        if root.id not in roots:
             for path in root.levels():
-                contracts[path[-1].id] = f'contracts["{root.id}"]'
-                product_contracts.update((each.id, f'contracts["{root.id}"]') for each in path[-1].product_contracts)
+                if path[-1].id in put:
+                    contracts[path[-1].id] = f'contracts["{root.id}"]'
+                for each in path[-1].product_contracts:
+                    if each.id in put_below:
+                        product_contracts[each.id] = f'contracts["{root.id}"]'
     for root_index, root in enumerate(change.put.contracts):
         for level in _levels(f"contracts[{root_index}]", root):
             contract = level.contract
@@ -210,7 +217,9 @@ def _claims(catalog: Catalog, path: str, root: Contract, put: bool, faults: Faul
         for index, each in enumerate(contract.product_contracts):
             here = f"{level.path}.product_contracts[{index}]"
             plan = catalog.plans.get(each.plan)
-            if plan is None or level.unknown_dates(faults) or faults.at(f"{here}.start_date", f"{here}.end_date"):
+            if plan is None or level.unknown_dates(faults):
+                continue
+            if not faults.is_empty and faults.at(f"{here}.start_date", f"{here}.end_date"):
                 continue
             end = each.end_date or contract.end_date
             yield _Claim(

@@ -345,6 +345,13 @@ def _match_table(by_customer: Mapping[int, list[tuple[int, bool]]], customer_cou
     )
 
 
+def cells_of(plan: Plan) -> tuple[Cell, ...]:
+    """The prices of a plan."""
+    if isinstance(plan.price, Matrix):
+        return tuple(Cell(rule.id, rule.match, rule.price) for rule in plan.price.rules)
+    return (Cell("", (), plan.price),)
+
+
 def definition_of(
     catalog: Catalog, taxes: Mapping[str, Tax], path: tuple[Contract, ...], product_contract: ProductContract
 ) -> Definition:
@@ -355,11 +362,6 @@ def definition_of(
     customer = catalog.customers[contract.customer]
     start = product_contract.start_date or contract.start_date
     end = product_contract.end_date or contract.end_date
-    cells = (
-        tuple(Cell(rule.id, rule.match, rule.price) for rule in plan.price.rules)
-        if isinstance(plan.price, Matrix)
-        else (Cell("", (), plan.price),)
-    )
     return Definition(
         product_contract_id=product_contract.id,
         contract_path=(*(level.id for level in path), product_contract.id),
@@ -372,7 +374,7 @@ def definition_of(
         aggregation=product.aggregation,
         value=product.value,
         filter=product.filter,
-        cells=cells,
+        cells=cells_of(plan),
         time_zone=contract.time_zone,
         anchor=contract.start_date,
         billing_frequency=contract.billing_frequency,

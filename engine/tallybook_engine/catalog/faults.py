@@ -34,6 +34,11 @@ class Faults:
         """Notes a fault, unless the same field has one."""
         self._by_path.setdefault(path, CatalogFault(path, message))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is wrong so far: then nothing needs to be looked up."""
+        return not self._by_path
+
     def at(self, *paths: str) -> bool:
         """Whether any of the fields has a fault, so that nothing can be concluded from its value."""
         return any(path in self._by_path for path in paths)

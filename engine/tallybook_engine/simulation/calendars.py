@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.calendar.periods import anchor_date, boundaries
-from tallybook_engine.catalog.compile import Definition
 from tallybook_engine.catalog.model import Frequency, PeriodUnit
 from tallybook_engine.simulation.grouping import NEVER_US, Parts
 from tallybook_engine.simulation.usage import SimulationTooLargeError
@@ -31,13 +30,6 @@ class CalendarKey:
     anchor: date
     billing: Frequency
     accumulation: Frequency
-
-
-def calendar_key(definition: Definition) -> CalendarKey:
-    """The calendar of a product contract."""
-    return CalendarKey(
-        definition.time_zone, definition.anchor, definition.billing_frequency, definition.accumulation_frequency
-    )
 
 
 @dataclass(frozen=True, slots=True)

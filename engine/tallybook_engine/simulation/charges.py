@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
+from tallybook_engine.simulation.contracts import Codes
 from tallybook_engine.simulation.evaluation import rescaled
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
@@ -47,37 +50,60 @@ CHARGES_SCHEMA = pa.schema(
 class ChargesWriter:
     """Writes the lines of one catalogue's pieces."""
 
-    def __init__(self, plan: SimulationPlan, terms: Terms) -> None:
+    def __init__(self, plan: SimulationPlan, terms: Terms, base: ChargesWriter | None = None) -> None:
+        """`base` is the writer of another catalogue: what is the same in both is made once."""
         self._plan = plan
         self._terms = terms
+        self._base = base
+        registry = plan.registry
+        self._customers = pa.array(list(registry.customers), pa.string())
+        self._products = _Named([each.product.id for each in registry.plans])
+        self._plans = _Named([each.plan.id for each in registry.plans])
+        self._currencies = _Named(list(registry.currencies))
+        self._currency_of_plan = np.array([each.currency for each in registry.plans], dtype=np.int64)
+        self._cells = _Named(registry.cell_ids)
 
     def table(self, found: PieceLines) -> pa.Table:
         """The lines of a piece, in their order, as CHARGES_SCHEMA."""
         subject = found.subject
-        definitions = self._terms.definitions
+        plan = self._terms.plan[subject]
         cells = self._terms.pricing.cell_start[subject] + found.cell
         excluding, tax, including = self._money(found)
         columns = [
-            _named([each.customer_id for each in definitions], subject),
+            self._customer(self._terms.customer[subject]),
             self._paths.take(pa.array(subject)),
-            _named([each.product_id for each in definitions], subject),
-            _named([each.plan_id for each in definitions], subject),
-            _named([cell.id for each in definitions for cell in each.cells], cells),
+            self._products.column(plan),
+            self._plans.column(plan),
+            self._cells.column(self._terms.cell[cells]),
             pa.array(self._plan.calendars.billing_start_us[found.billing], INSTANT),
             pa.array(self._plan.calendars.billing_end_us[found.billing], INSTANT),
             _decimals(found.lines.quantity, QUANTITY),
             self._unit_amounts(cells),
             _decimals(_widened(found.lines.exact), EXACT),
-            _named([each.currency for each in definitions], subject),
+            self._currencies.column(self._currency_of_plan[plan]),
             _decimals(excluding, MONEY),
             _decimals(tax, MONEY),
             _decimals(including, MONEY),
         ]
         return pa.Table.from_arrays(columns, schema=CHARGES_SCHEMA)
 
+    def _customer(self, codes: NDArray[np.int64]) -> pa.Array:
+        """Customers of a piece are neighbours, so a stretch of all names does."""
+        first, end = (int(codes.min()), int(codes.max()) + 1) if len(codes) else (0, 0)
+        return pa.DictionaryArray.from_arrays(
+            pa.array((codes - first).astype(np.int32)), self._customers.slice(first, end - first)
+        )
+
+    @cached_property
+    def _path_list(self) -> list[tuple[str, ...]]:
+        return self._terms.contract_paths()
+
     @cached_property
     def _paths(self) -> pa.Array:
-        return pa.array([list(each.contract_path) for each in self._terms.definitions], pa.list_(pa.string()))
+        base = self._base
+        if base is not None and all(map(operator.is_, base._path_list, self._path_list)):
+            return base._paths
+        return pa.array(self._path_list, pa.list_(pa.string()))
 
     def _money(self, found: PieceLines) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
         """Without tax, the tax, and with it; two limbs, as many decimals as any currency has."""
@@ -101,11 +127,33 @@ class ChargesWriter:
         return limb_array(numbers, 2), np.array([isinstance(model, PerUnit) for model in models], dtype=np.bool_)
 
 
-def _named(names: Sequence[str], which: NDArray[Any]) -> pa.Array:
-    """names[which] as a dictionary column with each name once."""
-    number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    codes = np.array([number_of[name] for name in names], dtype=np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(codes[which]), pa.array(list(number_of), pa.string()))
+def charges_writers(plan: SimulationPlan) -> tuple[ChargesWriter, ...]:
+    """A writer for each catalogue."""
+    baseline = ChargesWriter(plan, plan.terms[0])
+    return baseline, *(ChargesWriter(plan, terms, baseline) for terms in plan.terms[1:])
+
+
+def money_column(minor: NDArray[Any], digits: NDArray[np.int64]) -> pa.Array:
+    """n amounts of minor units with so many digits each, int64 or Python's integers, as MONEY."""
+    if minor.dtype == object:
+        pairs = zip(minor.tolist(), digits.tolist(), strict=True)
+        return pa.array([Decimal(amount).scaleb(-places) for amount, places in pairs], MONEY)
+    limbs = np.empty((len(minor), 2), dtype=np.uint64)
+    rescaled(minor, 10 ** (MINOR_DIGITS_MAX - digits), limbs)
+    return _decimals(limbs, MONEY)
+
+
+class _Named:
+    """Names by number, each once in a column's dictionary."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        codes: Codes[str] = Codes()
+        self._codes = np.array([codes.add(name) for name in names], dtype=np.int32)
+        self._names = pa.array(list(codes), pa.string())
+
+    def column(self, numbers: NDArray[np.int64]) -> pa.Array:
+        """The names of n numbers, as a dictionary column."""
+        return pa.DictionaryArray.from_arrays(pa.array(self._codes[numbers]), self._names)
 
 
 def _decimals(limbs: NDArray[np.uint64], kind: pa.DataType, valid: NDArray[np.bool_] | None = None) -> pa.Array:

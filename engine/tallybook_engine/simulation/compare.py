@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.simulation.plan import SimulationPlan
@@ -13,20 +15,25 @@ from tallybook_engine.simulation.run import PieceLines
 
 _HALF = np.int64(32)
 _LOW = np.int64(2**32 - 1)
+_WITHIN = 2**30
+"""High halves below this leave room for the difference of two amounts."""
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerAmount:
-    """What one customer pays in one currency under one catalogue, minor units."""
+class CustomerAmounts:
+    """What n customers pay, each in one currency: rows by customer and currency, columns by catalogue; minor units.
 
-    customer_id: str
-    currency: str
-    terms_number: int
-    excluding_tax: int
-    tax: int
-    difference: int
+    Amounts are int64 where all of them fit, and Python's integers where one does not.
+    """
+
+    customer_ids: tuple[str, ...]
+    currencies: tuple[str, ...]
+    excluding_tax: NDArray[Any]
+    """[n, catalogues], as the others."""
+    tax: NDArray[Any]
+    difference: NDArray[Any]
     """`excluding_tax` less the baseline's."""
-    is_cheapest: bool
+    is_cheapest: NDArray[np.bool_]
     """Whether no catalogue is cheaper; several may be."""
 
 
@@ -53,19 +60,13 @@ class Comparison:
 
     def __init__(self, plan: SimulationPlan) -> None:
         self._plan = plan
-        self._numbers: dict[tuple[str, str], int] = {}
-        """(customer, currency) -> group"""
-        self._group_of = [
-            np.array(
-                [
-                    self._numbers.setdefault((each.customer_id, each.currency), len(self._numbers))
-                    for each in terms.definitions
-                ],
-                dtype=np.int64,
-            )
-            for terms in plan.terms
-        ]
-        shape = (len(plan.terms), len(self._numbers))
+        currency_of_plan = np.array([each.currency for each in plan.registry.plans], dtype=np.int64)
+        self._currency_count = max(len(plan.registry.currencies), 1)
+        pairs = [terms.customer * self._currency_count + currency_of_plan[terms.plan] for terms in plan.terms]
+        self._pairs = np.unique(np.concatenate(pairs))
+        """(customer, currency) of each group, as one number."""
+        self._group_of = [np.searchsorted(self._pairs, each) for each in pairs]
+        shape = (len(plan.terms), len(self._pairs))
         # A sum of many int64 may leave it: high and low halves are added apart.
         self._sums = {name: np.zeros(shape, dtype=np.int64) for name in ("amount", "amount_low", "tax", "tax_low")}
 
@@ -80,51 +81,52 @@ class Comparison:
                 np.add.at(self._sums[name][number], groups, values >> _HALF)
                 np.add.at(self._sums[f"{name}_low"][number], groups, values & _LOW)
 
-    def customers(self) -> list[CustomerAmount]:
-        """By customer and currency, each under every catalogue."""
-        amounts, taxes = self._whole("amount"), self._whole("tax")
+    def customers(self) -> CustomerAmounts:
+        """What customers pay under every catalogue."""
+        customers, currencies = list(self._plan.registry.customers), list(self._plan.registry.currencies)
+        named = [
+            (customers[pair // self._currency_count], currencies[pair % self._currency_count])
+            for pair in self._pairs.tolist()
+        ]
+        order = sorted(range(len(named)), key=named.__getitem__)
+        amount, tax = (self._whole(name)[order] for name in ("amount", "tax"))
+        return CustomerAmounts(
+            tuple(named[at][0] for at in order),
+            tuple(named[at][1] for at in order),
+            amount,
+            tax,
+            amount - amount[:, :1],
+            np.equal(amount, amount.min(axis=1, keepdims=True)).astype(np.bool_) if named else amount.astype(np.bool_),
+        )
+
+    def totals(self, customers: CustomerAmounts) -> list[Total]:
+        """By currency, each under every catalogue; `customers` are what the method of that name answers."""
         found = []
-        for (customer_id, currency), group in sorted(self._numbers.items()):
-            of_group = [amounts[number][group] for number in range(len(self._plan.terms))]
-            cheapest = min(of_group)
-            found += [
-                CustomerAmount(
-                    customer_id,
-                    currency,
-                    number,
-                    amount,
-                    taxes[number][group],
-                    amount - of_group[0],
-                    amount == cheapest,
+        of_row = np.array(customers.currencies)
+        for currency in sorted(set(customers.currencies)):
+            rows = of_row == currency
+            for number in range(len(self._plan.terms)):
+                difference = customers.difference[rows, number]
+                found.append(
+                    Total(
+                        number,
+                        currency,
+                        minor_digits(currency),
+                        sum(customers.excluding_tax[rows, number].tolist()),
+                        sum(customers.tax[rows, number].tolist()),
+                        sum(difference.tolist()),
+                        int((difference > 0).sum()),
+                        int((difference < 0).sum()),
+                        int((difference == 0).sum()),
+                        int(customers.is_cheapest[rows, number].sum()),
+                    )
                 )
-                for number, amount in enumerate(of_group)
-            ]
         return found
 
-    def totals(self, customers: Sequence[CustomerAmount]) -> list[Total]:
-        """By currency, each under every catalogue; `customers` are what the method of that name answers."""
-        by_total: dict[tuple[str, int], list[CustomerAmount]] = {}
-        for each in customers:
-            by_total.setdefault((each.currency, each.terms_number), []).append(each)
-        return [
-            Total(
-                number,
-                currency,
-                minor_digits(currency),
-                sum(each.excluding_tax for each in group),
-                sum(each.tax for each in group),
-                sum(each.difference for each in group),
-                sum(each.difference > 0 for each in group),
-                sum(each.difference < 0 for each in group),
-                sum(each.difference == 0 for each in group),
-                sum(each.is_cheapest for each in group),
-            )
-            for (currency, number), group in sorted(by_total.items())
-        ]
-
-    def _whole(self, name: str) -> list[list[int]]:
-        high, low = self._sums[name], self._sums[f"{name}_low"]
-        return [
-            [(one << 32) + other for one, other in zip(high[number].tolist(), low[number].tolist(), strict=True)]
-            for number in range(len(high))
-        ]
+    def _whole(self, name: str) -> NDArray[Any]:
+        """[groups, catalogues] sums of both halves."""
+        high, low = self._sums[name].T, self._sums[f"{name}_low"].T
+        carried = high + (low >> _HALF)
+        if not np.all(np.abs(carried) < _WITHIN):
+            return (high.astype(object) << 32) + low.astype(object)
+        return (carried << _HALF) + (low & _LOW)

@@ -7,20 +7,24 @@ the baseline. What a scenario leaves as it is, it shares with the baseline.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.calendar.zones import midnight
-from tallybook_engine.catalog.compile import AGGREGATION_CODES, Definition, definition_of
-from tallybook_engine.catalog.model import Catalog, Contract, Matrix, Plan, ProductContract
-from tallybook_engine.pricing.model import NoPrice
+from tallybook_engine.catalog.compile import AGGREGATION_CODES, cells_of
+from tallybook_engine.catalog.model import Catalog, Matrix, Meter, Plan, Product, TaxMode
+from tallybook_engine.currencies import minor_digits
+from tallybook_engine.ledger.stage import ranges
+from tallybook_engine.pricing.model import NoPrice, Rounding
 from tallybook_engine.pricing.tables import PricePool
 from tallybook_engine.rating.tax import TaxPool
-from tallybook_engine.simulation.calendars import CalendarKey, Calendars, calendar_key, make_calendars
+from tallybook_engine.simulation.calendars import CalendarKey, Calendars, make_calendars
+from tallybook_engine.simulation.contracts import Codes, ContractTable, Value, contract_table
 from tallybook_engine.simulation.evaluation import Pricing
 from tallybook_engine.simulation.grouping import (
     NEVER_US,
@@ -46,28 +50,24 @@ PIECE_ROWS = 1 << 18
 """And about so many rows."""
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-Place = tuple[tuple[Contract, ...], ProductContract]
 
 
-class ContractIndex:
-    """Where each product contract of a catalogue stands; one made of another shares what did not change."""
+class PlanTerms(NamedTuple):
+    """What a plan means for its product contracts; `plan`, `product` and `meter` are kept, for they identify it."""
 
-    def __init__(self, contracts: Mapping[str, Contract], base: ContractIndex | None = None) -> None:
-        self.contracts = contracts
-        if base is not None and base.contracts is contracts:
-            self.places: dict[str, Place] = base.places
-            return
-        before = {} if base is None else base.contracts
-        changed = [each for each in contracts.values() if before.get(each.id) is not each]
-        gone = [each for each in before.values() if contracts.get(each.id) is not each]
-        self.places = {} if base is None else dict(base.places)
-        for name, _ in _places(gone):
-            self.places.pop(name, None)
-        self.places.update(_places(changed))
-
-
-def _places(roots: Sequence[Contract]) -> list[tuple[str, Place]]:
-    return [(each.id, (path, each)) for root in roots for path in root.levels() for each in path[-1].product_contracts]
+    plan: Plan
+    product: Product
+    meter: Meter | None
+    aggregation: int
+    allows_negative: bool
+    minor_digits: int
+    half_even: bool
+    currency: int
+    """Of the registry's currencies."""
+    cell_set: int
+    first_cell: int
+    """Of the registry's cells, and how many behind it."""
+    cell_count: int
 
 
 @dataclass(frozen=True)
@@ -75,63 +75,110 @@ class Terms:
     """The product contracts of a simulation under one catalogue, in the order of the simulation's subjects."""
 
     catalog: Catalog
-    index: ContractIndex
-    definitions: list[Definition]
+    table: ContractTable
+    row: NDArray[np.int64]
+    """[subjects] of the table."""
+    customer: NDArray[np.int64]
+    """[subjects] of the registry's customers."""
+    plan: NDArray[np.int64]
+    """[subjects] of the registry's plans."""
+    cell: NDArray[np.int64]
+    """[cells] of the registry's cells, subject by subject."""
     layout: Layout
     pricing: Pricing
     judged: Judged
     end_us: NDArray[np.int64]
     """[subjects]"""
+    zone: NDArray[np.int64]
+    """[subjects] of the registry's zones."""
     times_us: NDArray[np.int64]
     """[rows] in the order of the subjects."""
     allows_negative: NDArray[np.bool_]
-    calendar: NDArray[np.int32]
-    """[subjects] number of each one's calendar."""
+    calendar: NDArray[np.int64]
+    """[subjects] of the registry's calendars."""
     inclusive: NDArray[np.bool_]
     """[subjects] whether amounts contain their tax."""
 
+    def contract_paths(self) -> list[tuple[str, ...]]:
+        """[subjects] ids from the root contract down to the product contract."""
+        paths = self.table.paths
+        return [paths[row] for row in self.row.tolist()]
 
-@dataclass
+
 class Registry:
-    """What the catalogues of one simulation share: prices, taxes, sets of cells, calendars, times of rows."""
+    """What the catalogues of one simulation share: prices, taxes, names, plans, sets of cells, calendars."""
 
-    usage: UsageFrame
-    prices: PricePool = field(default_factory=PricePool)
-    taxes: TaxPool = field(default_factory=TaxPool)
-    cell_sets: dict[tuple[tuple[tuple[str, str], ...], ...], int] = field(default_factory=dict)
-    calendars: dict[CalendarKey, int] = field(default_factory=dict)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    """By calendar: first and last instant of the usage."""
-    plans: dict[int, tuple[Plan, int, list[tuple[int, bool]]]] = field(default_factory=dict)
-    """By identity of the plan: itself, its cell set, and (price, whether it is billed) of each cell."""
+    def __init__(self, usage: UsageFrame) -> None:
+        self.usage = usage
+        self.prices = PricePool()
+        self.taxes = TaxPool()
+        self.customers: Codes[str] = Codes()
+        self.currencies: Codes[str] = Codes()
+        self.zones: Codes[str] = Codes()
+        self.calendars: Codes[CalendarKey] = Codes()
+        self.spans: list[tuple[int, int]] = []
+        """By calendar: first and last instant of the usage."""
+        self.plans: list[PlanTerms] = []
+        self.cell_ids: list[str] = []
+        self.cell_prices: list[int] = []
+        self.cell_billed: list[bool] = []
+        self._cell_sets: Codes[tuple[tuple[tuple[str, str], ...], ...]] = Codes()
+        self._plan_numbers: dict[tuple[int, int, int], int] = {}
+        """By identity of what is kept in the plan's terms."""
 
-    def plan(self, plan: Plan) -> tuple[int, list[tuple[int, bool]]]:
-        """Cell set and cells of a plan."""
-        known = self.plans.get(id(plan))
-        if known is None:
-            rules = [(rule.match, rule.price) for rule in plan.price.rules] if isinstance(plan.price, Matrix) else []
-            cells = rules or [((), plan.price)]  # type: ignore[list-item]  # it is a price where it is no matrix
-            matches = tuple(match for match, _ in cells)
-            found = [(self.prices.add(price), not isinstance(price.model, NoPrice)) for _, price in cells]
-            known = plan, self.cell_sets.setdefault(matches, len(self.cell_sets)), found
-            self.plans[id(plan)] = known
-        return known[1], known[2]
+    def plan(self, catalog: Catalog, plan_id: str) -> int:
+        """The number of a plan as it is in a catalogue."""
+        plan = catalog.plans[plan_id]
+        product = catalog.products[plan.product]
+        meter = catalog.meters.get(product.meter)
+        identity = id(plan), id(product), id(meter)
+        if identity not in self._plan_numbers:
+            metered = catalog.meter_of(product)
+            allows_negative = metered is not None and metered.allow_negative
+            self._plan_numbers[identity] = len(self.plans)
+            self.plans.append(self._plan_terms(plan, product, meter, allows_negative))
+        return self._plan_numbers[identity]
 
-    def calendar(self, definition: Definition, first_us: int, last_us: int) -> int:
-        """The calendar of a product contract, which is to hold these instants."""
-        number = self.calendars.setdefault(calendar_key(definition), len(self.calendars))
-        if number == len(self.spans):
-            self.spans.append((NEVER_US, -NEVER_US))
-        before = self.spans[number]
-        self.spans[number] = min(before[0], first_us), max(before[1], last_us)
-        return number
+    def _plan_terms(self, plan: Plan, product: Product, meter: Meter | None, allows_negative: bool) -> PlanTerms:
+        cells = cells_of(plan)
+        first_cell = len(self.cell_ids)
+        for each in cells:
+            self.cell_ids.append(each.id)
+            self.cell_prices.append(self.prices.add(each.price))
+            self.cell_billed.append(not isinstance(each.price.model, NoPrice))
+        return PlanTerms(
+            plan,
+            product,
+            meter,
+            AGGREGATION_CODES[product.aggregation],
+            allows_negative,
+            minor_digits(plan.currency),
+            plan.rounding is Rounding.HALF_EVEN,
+            self.currencies.add(plan.currency),
+            self._cell_sets.add(tuple(each.match for each in cells)),
+            first_cell,
+            len(cells),
+        )
+
+    def extend_spans(
+        self, calendar: NDArray[np.int64], first_us: NDArray[np.int64], last_us: NDArray[np.int64]
+    ) -> None:
+        """Makes calendars hold these instants, one pair a product contract."""
+        first, last = np.full(len(self.calendars), NEVER_US), np.full(len(self.calendars), -NEVER_US)
+        np.minimum.at(first, calendar, first_us)
+        np.maximum.at(last, calendar, last_us)
+        before = [*self.spans, *[(NEVER_US, -NEVER_US)] * (len(self.calendars) - len(self.spans))]
+        self.spans = [
+            (min(one, low), max(other, high))
+            for (one, other), low, high in zip(before, first.tolist(), last.tolist(), strict=True)
+        ]
 
     def cells(self) -> Cells:
         """The tables of all cell sets."""
         columns = {each.name: index for index, each in enumerate(self.usage.properties)}
         codes = [{text: code for code, text in enumerate(each.texts)} for each in self.usage.properties]
         set_start, condition_start, column, text = [0], [0], [], []
-        for matches in self.cell_sets:
+        for matches in self._cell_sets:
             for match in matches:
                 for name, wanted in match:
                     at = columns.get(name, -1)
@@ -174,52 +221,50 @@ class SimulationPlan:
 class Planner:
     """Takes the baseline, then the scenarios, then `finish`."""
 
-    def __init__(self, usage: UsageFrame, catalog: Catalog, index: ContractIndex, customer_ids: Sequence[str]) -> None:
-        """Raises UsageFaultsError with everything that does not fit the baseline."""
+    def __init__(self, usage: UsageFrame, catalog: Catalog, table: ContractTable, customer_ids: Sequence[str]) -> None:
+        """`table` is of the catalogue's contracts. Raises UsageFaultsError with everything that does not fit."""
         self._usage = usage
         self._registry = Registry(usage)
-        faults: list[UsageFault] = []
-        used = np.bincount(usage.contract_codes, minlength=len(usage.contracts)) > 0
-        names = [name for name, is_used in zip(usage.contracts, used.tolist(), strict=True) if is_used]
-        faults += [
+        used = np.flatnonzero(np.bincount(usage.contract_codes, minlength=len(usage.contracts)))
+        names = [usage.contracts[code] for code in used.tolist()]
+        rows = table.of(names)
+        faults = [
             UsageFault("customer_ids", f'no customer "{name}" in the catalogue')
             for name in dict.fromkeys(customer_ids)
             if name not in catalog.customers
         ]
-        faults += self._unknown(names, index, "in the catalogue")
+        faults += _unknown(names, rows, "in the catalogue")
         faults += self._unknown_products(catalog)
         if customer_ids:
-            wanted = set(customer_ids)
-            faults += [
-                UsageFault(
-                    "contract_id", f'"{name}" is of customer "{index.places[name][0][0].customer}", who is not asked'
-                )
-                for name in names
-                if name in index.places and index.places[name][0][0].customer not in wanted
-            ]
+            faults += _unasked(names, rows, table, customer_ids)
         if faults:
             raise UsageFaultsError(faults)
-        known = [(index.places[name], name) for name in names]
-        known.sort(key=lambda each: (each[0][0][0].customer, tuple(level.id for level in each[0][0]), each[1]))
-        self._subjects = tuple(name for _, name in known)
-        subject_of = {name: number for number, name in enumerate(self._subjects)}
-        codes = np.array([subject_of.get(name, -1) for name in usage.contracts], dtype=np.int32)
-        subject_of_row = codes[usage.contract_codes] if usage.row_count else np.empty(0, dtype=np.int32)
-        self._grouped = group_rows(subject_of_row, len(self._subjects))
-        self._subject_of_row = subject_of_row
-        self._quantities = np.ascontiguousarray(usage.quantities[self._grouped.order])
-        self._times: dict[tuple[str, ...], NDArray[np.int64]] = {}
+        order = np.argsort(table.rank[rows])
+        self._subjects = tuple(names[at] for at in order.tolist())
+        subject_of_code = np.full(len(usage.contracts), -1, dtype=np.int32)
+        subject_of_code[used[order]] = np.arange(len(used), dtype=np.int32)
+        self._subject_of_row = subject_of_code[usage.contract_codes]
+        self._grouped = group_rows(self._subject_of_row, len(self._subjects))
+        # Not by an index, which gathers rows of two one by one.
+        self._quantities = np.take(usage.quantities, self._grouped.order, axis=0)
+        # Nearly always all rows of a product contract are of one product, and then one look is enough.
+        products = usage.product_codes[self._grouped.order]
+        starts = self._grouped.start[:-1]
+        self._products = tuple(
+            each.reduceat(products, starts) if usage.row_count else products for each in (np.minimum, np.maximum)
+        )
         self._terms: list[Terms] = []
-        self._terms.append(self._made(catalog, index, None))
+        self._terms.append(self._made(catalog, table, rows[order], None))
 
     def add(self, catalog: Catalog) -> None:
         """Adds a scenario. Raises UsageFaultsError where the usage does not fit it, and then it is not added."""
         base = self._terms[0]
-        index = ContractIndex(catalog.contracts, base.index)
-        faults = self._unknown(self._subjects, index, "in this scenario: keep its id")
+        table = contract_table(catalog.contracts, base.table)
+        rows = base.row if table is base.table else table.of(self._subjects)
+        faults = _unknown(self._subjects, rows, "in this scenario: keep its id")
         if faults:
             raise UsageFaultsError(faults)
-        self._terms.append(self._made(catalog, index, base))
+        self._terms.append(self._made(catalog, table, rows, base))
 
     def finish(self) -> SimulationPlan:
         """The plan. Raises SimulationTooLargeError."""
@@ -242,10 +287,6 @@ class Planner:
             tuple(self._pieces(terms)),
         )
 
-    def _unknown(self, names: Sequence[str], index: ContractIndex, where: str) -> list[UsageFault]:
-        missing = [name for name in names if name not in index.places]
-        return [UsageFault("contract_id", f'no product contract "{name}" {where}') for name in missing]
-
     def _unknown_products(self, catalog: Catalog) -> list[UsageFault]:
         usage = self._usage
         used = np.bincount(usage.product_codes, minlength=len(usage.products)) > 0
@@ -255,19 +296,14 @@ class Planner:
             if is_used and name not in catalog.products
         ]
 
-    def _made(self, catalog: Catalog, index: ContractIndex, base: Terms | None) -> Terms:
-        definitions = self._definitions(catalog, index, base)
-        registry, count = self._registry, len(definitions)
-        plans = [registry.plan(catalog.plans[each.plan_id]) for each in definitions]
-        zones = tuple(each.time_zone for each in definitions)
-        if base is not None and zones == tuple(each.time_zone for each in base.definitions):
-            times_us = base.times_us
-        else:
-            times_us = self._times_of(zones)
-        start_us = np.array([each.start_us for each in definitions], dtype=np.int64)
-        end_us = np.array([each.end_us for each in definitions], dtype=np.int64)
-        negative = [self._allows_negative(catalog, each) for each in definitions]
-        allows_negative = np.array(negative, dtype=np.bool_)
+    def _made(self, catalog: Catalog, table: ContractTable, row: NDArray[np.int64], base: Terms | None) -> Terms:
+        registry, count = self._registry, len(row)
+        customer, zone, calendar = (self._codes(name, table, row, base) for name in ("customer", "zone", "calendar"))
+        start_us, end_us = table.start_us[row], table.end_us[row]
+        plan = _looked_up(table.plan[row], table.plans, lambda name: registry.plan(catalog, name))
+        by_plan = _PlanColumns(registry.plans)
+        allows_negative = by_plan.allows_negative[plan]
+        times_us = base.times_us if base is not None and zone is base.zone else self._times_of(zone)
         if (
             base is not None
             and times_us is base.times_us
@@ -278,103 +314,97 @@ class Planner:
             judged = base.judged
         else:
             judged = Judged(*(np.zeros(count, dtype=np.int64) for _ in Judged._fields))
-            row_start = self._grouped.start
-            judge_rows(row_start, start_us, end_us, allows_negative, times_us, self._quantities, judged)
-        self._refuse(catalog, definitions, judged)
-        cells = [cell for _, found in plans for cell in found]
-        cell_counts = np.array([len(found) for _, found in plans], dtype=np.int64)
+            judge_rows(self._grouped.start, start_us, end_us, allows_negative, times_us, self._quantities, judged)
+        self._refuse([registry.plans[number] for number in plan.tolist()], judged)
+        registry.extend_spans(calendar, judged.first_us, judged.last_us)
+        tax_rule, inclusive = self._taxes(catalog, customer, base)
+        cell_count, first_cell = by_plan.cell_count[plan], by_plan.first_cell[plan]
+        cell = ranges(first_cell, first_cell + cell_count)
         unplaced = np.zeros(count, dtype=np.int32)
-        spans = zip(judged.first_us.tolist(), judged.last_us.tolist(), strict=True)
-        calendar = np.array(
-            [
-                base.calendar[subject]
-                if base is not None and judged is base.judged and base.definitions[subject] is definition
-                else registry.calendar(definition, *span)
-                for subject, (definition, span) in enumerate(zip(definitions, spans, strict=True))
-            ],
-            dtype=np.int32,
-        )
         return Terms(
-            catalog,
-            index,
-            definitions,
-            Layout(
-                np.array([AGGREGATION_CODES[each.aggregation] for each in definitions], dtype=np.uint8),
-                np.array([cell_set for cell_set, _ in plans], dtype=np.int32),
-                start_us,
-                unplaced,
-                unplaced,
-                np.zeros(count + 1, dtype=np.int64),
+            catalog=catalog,
+            table=table,
+            row=row,
+            customer=customer,
+            plan=plan,
+            cell=cell,
+            layout=Layout(
+                aggregation=by_plan.aggregation[plan],
+                cell_set=by_plan.cell_set[plan],
+                start_us=start_us,
+                part_start=unplaced,
+                part_end=unplaced,
+                slot_start=np.zeros(count + 1, dtype=np.int64),
             ),
-            Pricing(
-                np.concatenate([[0], np.cumsum(cell_counts)]).astype(np.int64),
-                np.array([price for price, _ in cells], dtype=np.int32),
-                np.array([billed for _, billed in cells], dtype=np.bool_),
-                np.array([each.minor_digits for each in definitions], dtype=np.uint8),
-                np.array([each.half_even for each in definitions], dtype=np.bool_),
-                np.array([registry.taxes.add(each.tax) for each in definitions], dtype=np.int32),
-                np.zeros(count + 1, dtype=np.int64),
+            pricing=Pricing(
+                cell_start=np.concatenate([[0], np.cumsum(cell_count)]).astype(np.int64),
+                price=np.array(registry.cell_prices, dtype=np.int32)[cell],
+                billed=np.array(registry.cell_billed, dtype=np.bool_)[cell],
+                minor_digits=by_plan.minor_digits[plan],
+                half_even=by_plan.half_even[plan],
+                tax_rule=tax_rule,
+                line_start=np.zeros(count + 1, dtype=np.int64),
             ),
-            judged,
-            end_us,
-            times_us,
-            allows_negative,
-            calendar,
-            np.array([each.tax_inclusive for each in definitions], dtype=np.bool_),
+            judged=judged,
+            end_us=end_us,
+            zone=zone,
+            times_us=times_us,
+            allows_negative=allows_negative,
+            calendar=calendar,
+            inclusive=inclusive,
         )
 
-    def _definitions(self, catalog: Catalog, index: ContractIndex, base: Terms | None) -> list[Definition]:
-        """The definitions of the subjects; those whose objects did not change are the baseline's own."""
+    def _codes(self, name: str, table: ContractTable, row: NDArray[np.int64], base: Terms | None) -> NDArray[np.int64]:
+        """[subjects] a column of the table as numbers of the registry; the baseline's where it has the same."""
+        codes = getattr(table, name)[row]
+        # A table keeps the codes of the one that it was made of.
+        if base is not None and np.array_equal(codes, getattr(base.table, name)[base.row]):
+            same: NDArray[np.int64] = getattr(base, name)
+            return same
+        others = getattr(self._registry, f"{name}s")
+        return _looked_up(codes, getattr(table, f"{name}s"), others.add)
+
+    def _taxes(
+        self, catalog: Catalog, customer: NDArray[np.int64], base: Terms | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """([subjects] number of the tax, [subjects] whether amounts contain it)."""
+        if (
+            base is not None
+            and customer is base.customer
+            and base.catalog.customers is catalog.customers
+            and base.catalog.taxes is catalog.taxes
+        ):
+            return base.pricing.tax_rule, base.inclusive
         taxes = {tax.country_code: tax for tax in catalog.taxes.values()}
-        same_taxes = base is not None and base.catalog.taxes is catalog.taxes
-        found = []
-        for subject, name in enumerate(self._subjects):
-            path, each = index.places[name]
-            if base is not None and same_taxes:
-                before = base.definitions[subject]
-                plan = catalog.plans[each.plan]
-                if (
-                    base.index.places[name][0][0] is path[0]
-                    and base.catalog.plans.get(each.plan) is plan
-                    and base.catalog.products.get(plan.product) is catalog.products[plan.product]
-                    and base.catalog.customers.get(path[0].customer) is catalog.customers[path[0].customer]
-                ):
-                    found.append(before)
-                    continue
-            found.append(definition_of(catalog, taxes, path, each))
-        return found
+        countries: Codes[str] = Codes()
+        country = _looked_up(
+            customer, self._registry.customers, lambda each: countries.add(catalog.customers[each].country_code)
+        )
+        of_country = [taxes.get(code) for code in countries]
+        rule = np.array([self._registry.taxes.add(tax) for tax in of_country], dtype=np.int32)
+        inclusive = [tax is not None and tax.mode is TaxMode.INCLUSIVE for tax in of_country]
+        return rule[country], np.array(inclusive, dtype=np.bool_)[country]
 
-    def _allows_negative(self, catalog: Catalog, definition: Definition) -> bool:
-        meter = catalog.meter_of(catalog.products[definition.product_id])
-        return meter is not None and meter.allow_negative
-
-    def _times_of(self, zones: tuple[str, ...]) -> NDArray[np.int64]:
+    def _times_of(self, zone: NDArray[np.int64]) -> NDArray[np.int64]:
         """The instant of each row, in the order of the subjects: its own, or midnight of its date in its zone."""
         usage = self._usage
         if usage.row_count == 0 or bool(usage.time_given.all()):
             return usage.times_us[self._grouped.order]
         dated = ~usage.time_given
         first, last = int(usage.days[dated].min()), int(usage.days[dated].max())
-        names = list(dict.fromkeys(zones))
+        names = list(self._registry.zones)
         occurs = np.flatnonzero(np.bincount(usage.days[dated] - first, minlength=last - first + 1))
         table = np.zeros((len(names), last - first + 1), dtype=np.int64)
-        for number, name in enumerate(names):
+        for number in np.unique(zone).tolist():
             for day in occurs.tolist():
-                table[number, day] = midnight(name, date.fromordinal(_EPOCH_ORDINAL + first + day))
-        number_of = {name: number for number, name in enumerate(names)}
-        zone_of_subject = np.array([number_of[name] for name in zones], dtype=np.int32)
+                table[number, day] = midnight(names[number], date.fromordinal(_EPOCH_ORDINAL + first + day))
         offsets = np.where(dated, usage.days - first, 0)
-        midnights = table[zone_of_subject[self._subject_of_row], offsets]
-        return np.where(usage.time_given, usage.times_us, midnights)[self._grouped.order]
+        midnights = table[zone[self._subject_of_row], offsets]
+        return np.take(np.where(usage.time_given, usage.times_us, midnights), self._grouped.order)
 
-    def _refuse(
-        self,
-        catalog: Catalog,
-        definitions: list[Definition],
-        judged: Judged,
-    ) -> None:
-        """Names everything that is wrong with the rows under a catalogue."""
-        faults = self._other_products(definitions)
+    def _refuse(self, plans: Sequence[PlanTerms], judged: Judged) -> None:
+        """Names everything that is wrong with the rows under a catalogue; `plans` by subject."""
+        faults = self._other_products(plans)
         for subject in np.flatnonzero(judged.outside_count).tolist():
             faults.append(
                 UsageFault(
@@ -390,16 +420,18 @@ class Planner:
                     "which its meter does not take",
                 )
             )
-        faults += self._missing_properties(catalog, definitions)
+        faults += self._missing_properties(plans)
         if faults:
             raise UsageFaultsError(faults)
 
-    def _other_products(self, definitions: list[Definition]) -> list[UsageFault]:
+    def _other_products(self, plans: Sequence[PlanTerms]) -> list[UsageFault]:
         """Rows whose product is not that of their product contract's plan."""
         usage = self._usage
-        code_of = {name: code for code, name in enumerate(usage.products)}
-        wanted = np.array([code_of.get(each.product_id, -1) for each in definitions], dtype=np.int32)
         if usage.row_count == 0:
+            return []
+        code_of = {name: code for code, name in enumerate(usage.products)}
+        wanted = np.array([code_of.get(each.product.id, -1) for each in plans], dtype=np.int32)
+        if all(np.array_equal(wanted, each) for each in self._products):
             return []
         wrong = np.flatnonzero(usage.product_codes != wanted[self._subject_of_row])
         pairs = Counter(zip(self._subject_of_row[wrong].tolist(), usage.product_codes[wrong].tolist(), strict=True))
@@ -407,20 +439,19 @@ class Planner:
             UsageFault(
                 "product_id",
                 f'{count} rows of "{self._subjects[subject]}" are of product "{usage.products[code]}"; '
-                f'its plan "{definitions[subject].plan_id}" is for "{definitions[subject].product_id}"',
+                f'its plan "{plans[subject].plan.id}" is for "{plans[subject].product.id}"',
             )
             for (subject, code), count in pairs.items()
         ]
 
-    def _missing_properties(self, catalog: Catalog, definitions: list[Definition]) -> list[UsageFault]:
+    def _missing_properties(self, plans: Sequence[PlanTerms]) -> list[UsageFault]:
         """Properties that a matrix looks at and that the usage has no column of."""
         there = {each.name for each in self._usage.properties}
         faults: dict[tuple[str, str], None] = {}
-        for plan_id in dict.fromkeys(each.plan_id for each in definitions):
-            price = catalog.plans[plan_id].price
-            if isinstance(price, Matrix):
-                for rule in price.rules:
-                    faults.update(dict.fromkeys((name, plan_id) for name, _ in rule.match if name not in there))
+        for plan in {each.plan.id: each.plan for each in plans}.values():
+            if isinstance(plan.price, Matrix):
+                for rule in plan.price.rules:
+                    faults.update(dict.fromkeys((name, plan.id) for name, _ in rule.match if name not in there))
         return [
             UsageFault(f"property:{name}", f'is missing, and the matrix of plan "{plan_id}" looks at it')
             for name, plan_id in faults
@@ -428,7 +459,7 @@ class Planner:
 
     def _laid_out(self, terms: Terms, calendars: Calendars) -> Terms:
         """Terms with windows, slots and lines."""
-        count = len(terms.definitions)
+        count = len(terms.row)
         numbers = terms.calendar
         part_start, part_end = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
         order = np.argsort(numbers, kind="stable")
@@ -472,3 +503,46 @@ class Planner:
         if count:
             pieces.append(Piece(first, count, row_count))
         return pieces
+
+
+class _PlanColumns:
+    """Plans as columns, [plans] each."""
+
+    def __init__(self, plans: Sequence[PlanTerms]) -> None:
+        def column(name: str, dtype: type[np.generic]) -> NDArray[Any]:
+            return np.array([getattr(each, name) for each in plans], dtype=dtype)
+
+        self.aggregation = column("aggregation", np.uint8)
+        self.allows_negative = column("allows_negative", np.bool_)
+        self.minor_digits = column("minor_digits", np.uint8)
+        self.half_even = column("half_even", np.bool_)
+        self.cell_set = column("cell_set", np.int32)
+        self.first_cell = column("first_cell", np.int64)
+        self.cell_count = column("cell_count", np.int64)
+
+
+def _looked_up(codes: NDArray[np.int64], values: Codes[Value], number_of: Callable[[Value], int]) -> NDArray[np.int64]:
+    """`number_of` the value of each code, asked once for each value that occurs."""
+    numbers = np.zeros(len(values), dtype=np.int64)
+    names = list(values)
+    for code in np.flatnonzero(np.bincount(codes, minlength=len(values))).tolist():
+        numbers[code] = number_of(names[code])
+    return numbers[codes]
+
+
+def _unknown(names: Sequence[str], rows: NDArray[np.int64], where: str) -> list[UsageFault]:
+    missing = [names[at] for at in np.flatnonzero(rows < 0).tolist()]
+    return [UsageFault("contract_id", f'no product contract "{name}" {where}') for name in missing]
+
+
+def _unasked(
+    names: Sequence[str], rows: NDArray[np.int64], table: ContractTable, customer_ids: Sequence[str]
+) -> list[UsageFault]:
+    """Usage of customers that are not asked."""
+    wanted, customers = set(customer_ids), list(table.customers)
+    of = [(name, customers[table.customer[row]]) for name, row in zip(names, rows.tolist(), strict=True) if row >= 0]
+    return [
+        UsageFault("contract_id", f'"{name}" is of customer "{customer}", who is not asked')
+        for name, customer in of
+        if customer not in wanted
+    ]

@@ -15,7 +15,7 @@ from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
-from tallybook_engine.simulation.plan import ContractIndex
+from tallybook_engine.simulation.contracts import ContractTable, contract_table
 from tallybook_server import limits, quotes
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.simulations import Simulation, prepare
@@ -43,7 +43,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         """`book_of` answers the book that a call's credential names."""
         self._book_of = book_of
         self._executor = executor
-        self._indexes: dict[str, ContractIndex] = {}
+        self._tables: dict[str, ContractTable] = {}
         self._at_work = 0
 
     async def QuotePrice(self, request: wire.QuotePriceRequest, context: Context) -> wire.QuotePriceResponse:
@@ -91,9 +91,9 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
 
     def _prepared(self, request: wire.RunSimulationRequest, book: SimulatedBook) -> Simulation:
         catalog = book.catalog()
-        index = ContractIndex(catalog.contracts, self._indexes.get(book.name))
-        self._indexes[book.name] = index
-        return prepare(request, catalog, index)
+        table = contract_table(catalog.contracts, self._tables.get(book.name))
+        self._tables[book.name] = table
+        return prepare(request, catalog, table)
 
     async def _pieces(self, simulation: Simulation) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""
