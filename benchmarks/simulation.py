@@ -13,6 +13,12 @@ Timed, the median of the runs:
 - charges: the charges of all five as Arrow tables
 - total: all three, one after the other
 
+Then the same job as a user would write it (see `pricing_rivals`), which answers what each customer pays and no charges:
+Polars expressions on as many threads, and a loop over customers with Decimal, once. All three answer the same cents.
+
+Then growth, one run each: with rows, with contracts, with levels of sub-contracts above each product contract, with
+scenarios; all else as it was, but 1,000 contracts where levels grow.
+
 Not timed: making the usage and the catalogue, the table of its contracts (once a version), compilation, the transport.
 The hash covers every amount of every customer under every scenario.
 """
@@ -20,15 +26,19 @@ The hash covers every amount of every customer under every scenario.
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
 import numpy as np
+import polars as pl
 from benchmarks.measuring import Figures, Size, hash_of, median, run_command, significant
+from benchmarks.pricing_rivals import Bills, PriceList, by_decimals, by_polars
+from numpy.typing import NDArray
 
 from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.model import (
@@ -59,11 +69,22 @@ SEED = 20250101
 ROWS = {Size.SMOKE: 20_000, Size.FULL: 1_000_000}
 CONTRACTS = {Size.SMOKE: 200, Size.FULL: 10_000}
 RUNS = {Size.SMOKE: 1, Size.FULL: 5}
+LEVELS = {Size.SMOKE: (1, 3), Size.FULL: (1, 4, 16)}
+PRICES = {
+    "graduated": (100, 90, 80, 70),
+    "dearer": (99, 91, 82, 60),
+    "volume": (95, 88, 81, 74),
+    "flat": (85, 85, 85, 85),
+}
+"""Thousandths a unit, in tiers of 1,000 units."""
 THREADS = os.cpu_count() or 1
 FIRST_DAY = (date(2025, 1, 1) - date(1970, 1, 1)).days
 MONTH = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
 YEAR = Frequency(Basis.CALENDAR, 1, PeriodUnit.YEAR)
 QUARTER = Frequency(Basis.CALENDAR, 3, PeriodUnit.MONTH)
+
+
+FLAT = Price(PerUnit(PRICES["flat"][0] * UNIT // 1_000))
 
 
 def tiers(*prices: int) -> tuple[Tier, ...]:
@@ -72,24 +93,12 @@ def tiers(*prices: int) -> tuple[Tier, ...]:
     return tuple(Tier(bound, price * UNIT // 1_000) for bound, price in zip([*bounds, None], prices, strict=True))
 
 
-def catalogue(contract_count: int) -> Catalog:
-    """A customer and a contract each."""
+def catalogue(contract_count: int, levels: int = 1) -> Catalog:
+    """A customer and a contract each, with its product contract in the lowest of so many levels."""
     plans = (
-        Plan("graduated", "calls", "EUR", Price(Graduated(tiers(100, 90, 80, 70)))),
-        Plan("volume", "calls", "EUR", Price(Volume(tiers(95, 88, 81, 74)))),
-        Plan("flat", "calls", "EUR", Price(PerUnit(85 * UNIT // 1_000))),
-    )
-    contracts = tuple(
-        Contract(
-            f"contract{number}",
-            f"customer{number}",
-            "Europe/Amsterdam",
-            date(2025, 1, 1),
-            None,
-            MONTH,
-            (ProductContract(f"charge{number}", plans[number % 2].id, YEAR if number % 2 else None),),
-        )
-        for number in range(contract_count)
+        Plan("graduated", "calls", "EUR", Price(Graduated(tiers(*PRICES["graduated"])))),
+        Plan("volume", "calls", "EUR", Price(Volume(tiers(*PRICES["volume"])))),
+        Plan("flat", "calls", "EUR", FLAT),
     )
     return apply_change(
         Catalog(),
@@ -102,69 +111,201 @@ def catalogue(contract_count: int) -> Catalog:
                 customers=tuple(
                     Customer(f"customer{number}", f"customer{number}", "", "NL") for number in range(contract_count)
                 ),
-                contracts=contracts,
+                contracts=tuple(
+                    # Every second one with tiers over a year.
+                    contract(number, levels, *(("volume", YEAR) if number % 2 else ("graduated", None)))
+                    for number in range(contract_count)
+                ),
             )
         ),
     )
 
 
-def scenarios(catalog: Catalog) -> list[CatalogChange]:
-    """Four changes of the catalogue."""
-    contracts, plans = list(catalog.contracts.values()), list(catalog.plans.values())
+def contract(number: int, levels: int, plan: str, accumulation: Frequency | None) -> Contract:
+    """One customer's."""
+    made = Contract(
+        f"contract{number}",
+        f"customer{number}",
+        "Europe/Amsterdam",
+        date(2025, 1, 1),
+        None,
+        MONTH,
+        (ProductContract(f"charge{number}", plan, accumulation),),
+    )
+    for level in range(1, levels):
+        made = replace(made, id=f"contract{number}.{level}", product_contracts=(), sub_contracts=(made,))
+    return made
 
-    def with_plan(contract: Contract, plan: str, accumulation: Frequency | None) -> Contract:
-        (each,) = contract.product_contracts
-        return replace(contract, product_contracts=(replace(each, plan=plan, accumulation_period=accumulation),))
 
+def scenarios(contract_count: int, levels: int, count: int) -> list[CatalogChange]:
+    """The first `count` changes of the catalogue; from the fifth on, other prices in the tiers again and again."""
+
+    def other_prices(*prices: int) -> CatalogChange:
+        return CatalogChange(
+            CatalogObjects(plans=(Plan("graduated", "calls", "EUR", Price(Graduated(tiers(*prices)))),))
+        )
+
+    def other_contracts(step: int, plan: str, accumulation: Frequency | None) -> CatalogChange:
+        numbers = range(0, contract_count, step)
+        return CatalogChange(
+            CatalogObjects(contracts=tuple(contract(number, levels, plan, accumulation) for number in numbers))
+        )
+
+    flat = tuple(Plan(each, "calls", "EUR", FLAT) for each in ("graduated", "volume", "flat"))
+    if count == 0:
+        return []
     return [
-        CatalogChange(
-            CatalogObjects(plans=(Plan("graduated", "calls", "EUR", Price(Graduated(tiers(99, 91, 82, 60)))),))
-        ),
-        CatalogChange(CatalogObjects(plans=tuple(replace(each, price=catalog.plans["flat"].price) for each in plans))),
-        CatalogChange(CatalogObjects(contracts=tuple(with_plan(each, "flat", None) for each in contracts[::3]))),
-        CatalogChange(CatalogObjects(contracts=tuple(with_plan(each, "volume", QUARTER) for each in contracts[::10]))),
+        other_prices(*PRICES["dearer"]),
+        CatalogChange(CatalogObjects(plans=flat)),
+        other_contracts(3, "flat", None),
+        other_contracts(10, "volume", QUARTER),
+        *(other_prices(100 + number, 90, 80, 70) for number in range(count - 4)),
     ]
 
 
-def usage(row_count: int, contract_count: int) -> UsageFrame:
-    """Rows in the order of time, contracts at random."""
+def price_lists(contract_count: int) -> list[PriceList]:
+    """The baseline and the four scenarios in the terms of the rivals."""
+    number = np.arange(contract_count)
+    odd = number % 2 == 1
+
+    def listed(graduated: str, volume: str, third: bool = False, tenth: bool = False) -> PriceList:
+        prices = np.where(odd[:, None], PRICES[volume], PRICES[graduated])
+        is_volume, months = odd.copy(), np.where(odd, 12, 1)
+        if third:
+            prices[::3], is_volume[::3], months[::3] = PRICES["flat"], True, 1
+        if tenth:
+            prices[::10], is_volume[::10], months[::10] = PRICES["volume"], True, 3
+        return PriceList(prices, is_volume, months)
+
+    return [
+        listed("graduated", "volume"),
+        listed("dearer", "volume"),
+        listed("flat", "flat"),
+        listed("graduated", "volume", third=True),
+        listed("graduated", "volume", tenth=True),
+    ]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """n rows in the order of time, contracts at random."""
+
+    contract: NDArray[np.int32]
+    day: NDArray[np.int32]
+    """Since 1970-01-01."""
+    thousandths: NDArray[np.int64]
+
+    def frame(self, contract_count: int) -> UsageFrame:
+        """As a simulation takes it."""
+        count = len(self.contract)
+        quantities = np.zeros((count, 2), dtype=np.uint64)
+        quantities[:, 0] = self.thousandths.astype(np.uint64) * np.uint64(10**9)
+        return UsageFrame(
+            tuple(f"charge{number}" for number in range(contract_count)),
+            self.contract,
+            ("calls",),
+            np.zeros(count, dtype=np.int32),
+            self.day,
+            np.zeros(count, dtype=np.int64),
+            np.zeros(count, dtype=np.bool_),
+            quantities,
+        )
+
+
+def usage(row_count: int, contract_count: int) -> Usage:
+    """A year."""
     random = np.random.default_rng(SEED)
-    quantities = np.zeros((row_count, 2), dtype=np.uint64)
-    # Thousandths, so that a quantity is below 2^64 at scale 12.
-    quantities[:, 0] = random.integers(1, 200_000, row_count).astype(np.uint64) * np.uint64(10**9)
-    return UsageFrame(
-        tuple(f"charge{number}" for number in range(contract_count)),
-        random.integers(0, contract_count, row_count).astype(np.int32),
-        ("calls",),
-        np.zeros(row_count, dtype=np.int32),
-        FIRST_DAY + np.sort(random.integers(0, 365, row_count)).astype(np.int32),
-        np.zeros(row_count, dtype=np.int64),
-        np.zeros(row_count, dtype=np.bool_),
-        quantities,
-    )
+    thousandths = random.integers(1, 200_000, row_count)
+    contract = random.integers(0, contract_count, row_count).astype(np.int32)
+    return Usage(contract, FIRST_DAY + np.sort(random.integers(0, 365, row_count)).astype(np.int32), thousandths)
 
 
 def measure(size: Size) -> list[Figures]:
-    """One simulation, again and again."""
-    catalog = catalogue(CONTRACTS[size])
+    """The simulation, its rivals, and how it grows."""
+    rows, contracts = ROWS[size], CONTRACTS[size]
+    used = usage(rows, contracts)
+    ours, bills = _simulated("tallybook", used, contracts, 1, 4, RUNS[size])
+    return [
+        ours,
+        *_rivals(used, contracts, bills, RUNS[size]),
+        *(_growth("rows", rows * factor // 4, contracts, 1, 4) for factor in (1, 2, 4, 8)),
+        *(_growth("contracts", rows, contracts * factor // 10, 1, 4) for factor in (1, 10, 100)),
+        *(_growth("levels", rows, contracts // 10, levels, 4) for levels in LEVELS[size]),
+        *(_growth("scenarios", rows, contracts, 1, count) for count in (0, 4, 16, 64)),
+    ]
+
+
+def _growth(what: str, rows: int, contracts: int, levels: int, scenario_count: int) -> Figures:
+    figures, _ = _simulated(what, usage(rows, contracts), contracts, levels, scenario_count, 1)
+    kept = ("plan_ms", "run_ms", "charges_ms", "total_ms", "row_scenarios_per_second", "hash")
+    return {
+        "growth_with": what,
+        "rows": rows,
+        "contracts": contracts,
+        "levels": levels,
+        "scenarios": scenario_count,
+        **{name: figures[name] for name in kept},
+    }
+
+
+def _rivals(used: Usage, contracts: int, bills: Bills, run_count: int) -> list[Figures]:
+    """The rivals' figures. ValueError where one answers other cents."""
+    listed = price_lists(contracts)
+    table = pl.DataFrame({"contract": used.contract, "date": used.day, "thousandths": used.thousandths}).with_columns(
+        pl.col("date").cast(pl.Date)
+    )
+    month = table["date"].dt.month().to_list()
+
+    def expressions() -> Bills:
+        return by_polars(table, listed)
+
+    def decimals() -> Bills:
+        return by_decimals(used.contract.tolist(), month, used.thousandths.tolist(), listed)
+
+    found = []
+    for name, work, runs in (("polars", expressions, run_count), ("decimal loop", decimals, 1)):
+        times = []
+        for _ in range(runs):
+            begun = time.perf_counter()
+            answer = work()
+            times.append(time.perf_counter() - begun)
+            if not np.array_equal(answer, bills):
+                raise ValueError(f"{name} answers other cents")
+        seconds = statistics.median(times)
+        found.append(
+            {
+                "case": name,
+                "total_ms": significant(seconds * 1e3),
+                "row_scenarios_per_second": significant(len(used.day) * len(listed) / seconds),
+                "hash": _hash(answer),
+            }
+        )
+    return found
+
+
+def _simulated(
+    case: str, used: Usage, contracts: int, levels: int, scenario_count: int, run_count: int
+) -> tuple[Figures, Bills]:
+    """The medians of the runs, and what each customer pays, by contract."""
+    catalog = catalogue(contracts, levels)
     table = ContractTable(catalog.contracts)
     # As the rank of its rows, once a version.
     _ = table.rank
-    frame = usage(ROWS[size], CONTRACTS[size])
-    changes = scenarios(catalog)
+    frame, changes = used.frame(contracts), scenarios(contracts, levels, scenario_count)
     with ThreadPoolExecutor(THREADS) as executor:
         # The first run compiles, or loads what was compiled, and is not counted.
-        runs = [_run(catalog, table, frame, changes, executor) for _ in range(RUNS[size] + 1)]
-    return [median(runs[1:])]
+        runs = [_run(case, catalog, table, frame, changes, executor) for _ in range(run_count + 1)]
+    return median(figures for figures, _ in runs[1:]), runs[0][1]
 
 
 def _run(
+    case: str,
     catalog: Catalog,
     table: ContractTable,
     frame: UsageFrame,
     changes: list[CatalogChange],
     executor: ThreadPoolExecutor,
-) -> Figures:
+) -> tuple[Figures, Bills]:
     begun = time.perf_counter()
     planner = Planner(frame, catalog, table, ())
     for change in changes:
@@ -179,23 +320,23 @@ def _run(
     ran = time.perf_counter()
     line_count = sum(executor.map(partial(_written, charges_writers(plan)), found))
     ended = time.perf_counter()
-    amounts = [
-        (customer_id, number, amount, tax)
-        for customer_id, amounts, taxes in zip(
-            customers.customer_ids, customers.excluding_tax.tolist(), customers.tax.tolist(), strict=True
-        )
-        for number, (amount, tax) in enumerate(zip(amounts, taxes, strict=True))
-    ]
-    return {
-        "case": "baseline and 4 scenarios",
+    number = np.array([int(name.removeprefix("customer")) for name in customers.customer_ids])
+    bills = np.stack([customers.excluding_tax, customers.tax], axis=2)[np.argsort(number)]
+    figures = {
+        "case": case,
         "plan_ms": significant((planned - begun) * 1e3),
         "run_ms": significant((ran - planned) * 1e3),
         "charges_ms": significant((ended - ran) * 1e3),
         "total_ms": significant((ended - begun) * 1e3),
         "row_scenarios_per_second": significant(frame.row_count * len(plan.terms) / (ended - begun)),
         "line_count": line_count,
-        "hash": hash_of(repr(amounts).encode()),
+        "hash": _hash(bills),
     }
+    return figures, bills
+
+
+def _hash(bills: Bills) -> str:
+    return hash_of(np.ascontiguousarray(bills).tobytes())
 
 
 def _written(writers: Sequence[ChargesWriter], piece: Sequence[PieceLines]) -> int:

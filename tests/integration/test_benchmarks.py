@@ -16,10 +16,21 @@ HASHES = {
     "unary": {"621b4b307c6896ed"},
     "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
     "readings": {"8b375caf0b4cfe1f", "abf01b212aab4cdb", "e92b45de97acd321", "ef318693236f9320"},
-    "simulation": {"354c17ec24e747db"},
+    "simulation": {
+        "6b6084f7fa64499b",
+        "231057d5f7b67f0c",
+        "0bbbbcd9e67308a8",
+        "8bf40b8effc27c41",
+        "4291df6f7b92e0d5",
+        "5e1e83ebd19b5d5d",
+        "fed245fa3075327f",
+        "0c43e2d4169e32e2",
+        "aff20e55633561d1",
+    },
 }
 """Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
-determinants of a month over gRPC, and the whole rule over a journal."""
+determinants of a month over gRPC, and the whole rule over a journal; bills of a simulation and its rivals, then of the
+simulations by which growth is measured."""
 
 
 @pytest.mark.parametrize("name", HASHES)

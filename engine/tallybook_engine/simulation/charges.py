@@ -26,6 +26,8 @@ EXACT = pa.decimal256(39, 24)
 MONEY = pa.decimal128(38, MINOR_DIGITS_MAX)
 INSTANT = pa.timestamp("us", "UTC")
 NAME = pa.dictionary(pa.int32(), pa.string())
+_FACTORS = np.array([10 ** (MINOR_DIGITS_MAX - digits) for digits in range(MINOR_DIGITS_MAX + 1)], dtype=np.int64)
+"""From a currency's minor unit to that of MONEY, by its digits."""
 
 CHARGES_SCHEMA = pa.schema(
     [
@@ -107,17 +109,19 @@ class ChargesWriter:
 
     def _money(self, found: PieceLines) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
         """Without tax, the tax, and with it; two limbs, as many decimals as any currency has."""
-        factors = 10 ** (MINOR_DIGITS_MAX - self._terms.pricing.minor_digits[found.subject].astype(np.int64))
+        factors = _FACTORS[self._terms.pricing.minor_digits[found.subject]]
         priced, tax = (np.empty((len(factors), 2), dtype=np.uint64) for _ in range(2))
         rescaled(found.lines.amount, factors, priced)
         rescaled(found.lines.tax, factors, tax)
         inclusive = self._terms.inclusive[found.subject][:, None]
+        if not inclusive.any():
+            return priced, tax, _plus(priced, tax)
         return np.where(inclusive, _less(priced, tax), priced), tax, np.where(inclusive, priced, _plus(priced, tax))
 
     def _unit_amounts(self, cells: NDArray[np.int64]) -> pa.Array:
         """The price of one unit, where the price is one; null elsewhere."""
         prices = self._terms.pricing.price[cells]
-        return _decimals(self._unit_prices[0][prices], QUANTITY, self._unit_prices[1][prices])
+        return _decimals(np.take(self._unit_prices[0], prices, axis=0), QUANTITY, self._unit_prices[1][prices])
 
     @cached_property
     def _unit_prices(self) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
@@ -139,7 +143,7 @@ def money_column(minor: NDArray[Any], digits: NDArray[np.int64]) -> pa.Array:
         pairs = zip(minor.tolist(), digits.tolist(), strict=True)
         return pa.array([Decimal(amount).scaleb(-places) for amount, places in pairs], MONEY)
     limbs = np.empty((len(minor), 2), dtype=np.uint64)
-    rescaled(minor, 10 ** (MINOR_DIGITS_MAX - digits), limbs)
+    rescaled(minor, _FACTORS[digits], limbs)
     return _decimals(limbs, MONEY)
 
 
@@ -165,8 +169,10 @@ def _decimals(limbs: NDArray[np.uint64], kind: pa.DataType, valid: NDArray[np.bo
 
 def _widened(limbs: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Three limbs as four, two's complement."""
-    sign = (limbs[:, 2].view(np.int64) >> 63).view(np.uint64) if len(limbs) else np.empty(0, dtype=np.uint64)
-    return np.column_stack([limbs, sign])
+    wide = np.empty((len(limbs), 4), dtype=np.uint64)
+    wide[:, :3] = limbs
+    wide[:, 3] = (limbs[:, 2].astype(np.int64) >> 63).astype(np.uint64)
+    return wide
 
 
 def _plus(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:

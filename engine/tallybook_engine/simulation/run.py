@@ -101,7 +101,7 @@ def _opened(plan: SimulationPlan, terms: Terms, piece: Piece, lines: Lines, unfi
     opened = np.flatnonzero(lines.opened)
     line_start = terms.pricing.line_start[piece.first : piece.end + 1]
     local_start = line_start - line_start[0]
-    subject = np.searchsorted(local_start, opened, side="right") - 1
+    subject = np.repeat(np.arange(piece.end - piece.first), np.diff(local_start))[opened]
     billing = plan.calendars.parts.billing
     first_billing = billing[terms.layout.part_start[piece.first : piece.end]]
     billing_count = billing[terms.layout.part_end[piece.first : piece.end] - 1] + 1 - first_billing
@@ -110,6 +110,7 @@ def _opened(plan: SimulationPlan, terms: Terms, piece: Piece, lines: Lines, unfi
         (subject + piece.first).astype(np.int32),
         (within // billing_count[subject]).astype(np.int32),
         (first_billing[subject] + within % billing_count[subject]).astype(np.int32),
-        Lines._make(column[opened] for column in lines),
+        # Often all of them are open. Rows of several limbs are taken, for an index gathers them one by one.
+        lines if len(opened) == len(lines.opened) else Lines._make(np.take(each, opened, axis=0) for each in lines),
         unfit,
     )

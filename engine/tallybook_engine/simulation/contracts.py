@@ -1,0 +1,125 @@
+"""The product contracts of a catalogue as columns, so that thousands of them are looked at at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.zones import midnight
+from tallybook_engine.catalog.compile import FOREVER_US
+from tallybook_engine.catalog.model import Contract, ProductContract
+from tallybook_engine.simulation.calendars import CalendarKey
+
+Value = TypeVar("Value", bound=Hashable)
+
+
+class Codes(Generic[Value]):
+    """Values by a number each, in the order of their coming."""
+
+    def __init__(self, values: Iterable[Value] = ()) -> None:
+        self._codes = {value: code for code, value in enumerate(values)}
+
+    def add(self, value: Value) -> int:
+        """The value's number."""
+        return self._codes.setdefault(value, len(self._codes))
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+
+class ContractTable:
+    """The product contracts of a catalogue, one a row."""
+
+    def __init__(self, contracts: Mapping[str, Contract], base: ContractTable | None = None) -> None:
+        """`contracts` are the roots by id. A table made of another one looks only at what changed."""
+        self.contracts = contracts
+        before: Mapping[str, Contract] = {} if base is None else base.contracts
+        self.rows: dict[str, int] = {} if base is None else dict(base.rows)
+        """Row of each product contract, by its id; a row of one that is gone stays, and is in no entry."""
+        self.paths: list[tuple[str, ...]] = [] if base is None else list(base.paths)
+        """[rows] ids from the root contract down to the product contract."""
+        self.customers: Codes[str] = Codes(() if base is None else base.customers)
+        self.zones: Codes[str] = Codes(() if base is None else base.zones)
+        self.plans: Codes[str] = Codes(() if base is None else base.plans)
+        self.calendars: Codes[CalendarKey] = Codes(() if base is None else base.calendars)
+        for _, each in _places(root for name, root in before.items() if contracts.get(name) is not root):
+            del self.rows[each.id]
+        self._met: dict[tuple[str, date, int, int], int] = {}
+        """Calendars by zone, start and the identity of both frequencies, which `contracts` keeps alive."""
+        where, entries = [], []
+        for path, each in _places(root for name, root in contracts.items() if before.get(name) is not root):
+            where.append(self._placed(path, each, None if base is None else base.rows.get(each.id)))
+            entries.append(self._entry(path[-1], each))
+        self._columns = np.zeros((len(self.paths), 6), dtype=np.int64)
+        if base is not None:
+            self._columns[: len(base.paths)] = base._columns
+        if where:
+            self._columns[where] = entries
+        self.customer, self.zone, self.plan, self.calendar, self.start_us, self.end_us = self._columns.T
+        """[rows] each; the first four are codes."""
+
+    def _placed(self, path: tuple[Contract, ...], each: ProductContract, row: int | None) -> int:
+        """The row of a product contract: the one that it had, or a new one."""
+        ids = (*(level.id for level in path), each.id)
+        if row is None:
+            row = len(self.paths)
+            self.paths.append(ids)
+        elif self.paths[row] != ids:
+            self.paths[row] = ids
+        self.rows[each.id] = row
+        return row
+
+    def _entry(self, contract: Contract, each: ProductContract) -> tuple[int, ...]:
+        zone, billing, end = contract.time_zone, contract.billing_frequency, each.end_date or contract.end_date
+        accumulation = each.accumulation_period or billing
+        # Most contracts share few frequencies, and a frequency takes longer to compare than to be met again.
+        met = zone, contract.start_date, id(billing), id(accumulation)
+        calendar = self._met.get(met)
+        if calendar is None:
+            calendar = self.calendars.add(CalendarKey(zone, contract.start_date, billing, accumulation))
+            self._met[met] = calendar
+        return (
+            self.customers.add(contract.customer),
+            self.zones.add(zone),
+            self.plans.add(each.plan),
+            calendar,
+            midnight(zone, each.start_date or contract.start_date),
+            FOREVER_US if end is None else midnight(zone, end),
+        )
+
+    def of(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """[n] row of each product contract; -1 where there is none."""
+        find = self.rows.get
+        return np.fromiter((find(name, -1) for name in names), dtype=np.int64, count=len(names))
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """[rows] place of each row by customer, contract path and id."""
+        customers = list(self.customers)
+        keys = [
+            (customers[customer], path[:-1], path[-1])
+            for customer, path in zip(self.customer.tolist(), self.paths, strict=True)
+        ]
+        rank = np.empty(len(keys), dtype=np.int64)
+        rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+        return rank
+
+
+def contract_table(contracts: Mapping[str, Contract], base: ContractTable | None = None) -> ContractTable:
+    """The table of these contracts: `base` itself where they are the same."""
+    return base if base is not None and base.contracts is contracts else ContractTable(contracts, base)
+
+
+def _places(roots: Iterable[Contract]) -> Iterator[tuple[tuple[Contract, ...], ProductContract]]:
+    for root in roots:
+        for path in root.levels():
+            for each in path[-1].product_contracts:
+                yield path, each
