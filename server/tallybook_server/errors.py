@@ -142,8 +142,8 @@ class ErrorCode(Enum):
     STORED_READINGS_DO_NOT_FIT = ErrorKind(
         _PRECONDITION,
         False,
-        "Stored readings have another unit, more decimals or another status than their channel is configured with now, "
-        "or their intervals overlap.",
+        "Stored readings have another unit, kind, label or status or more decimals than their channel is configured "
+        "with now, or their intervals overlap.",
     )
     SIMULATION_DOES_NOT_FIT = ErrorKind(
         _PRECONDITION,

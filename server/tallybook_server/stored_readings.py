@@ -22,7 +22,7 @@ from tallybook_engine.determinants.request import BillingConfiguration, BillingR
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.journal.attached import StoredBlock, sequence_of
-from tallybook_server.journal.interface import Journal
+from tallybook_server.journal.interface import Journal, UnreadableJournal
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_channel(
     raw_count = 0
     for _, blocks in journal.blocks(datasource, wanted.channel, *buckets, sequence):
         for block in blocks:
-            delivered = decode_block(block.body)
+            delivered = opened(datasource, wanted.channel, block)
             raw_count += delivered.readings.times.count
             if raw_count > raw_max:
                 raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
@@ -115,18 +115,24 @@ def list_readings(
     every = (
         reading
         for _, blocks in journal.blocks(datasource, channel, *buckets, sequence)
-        for reading in _of_bucket(blocks, wanted, after, include_superseded=include_superseded, limit=limit)
+        for reading in _of_bucket(datasource, blocks, wanted, after, include_superseded=include_superseded, limit=limit)
     )
     return list(islice(every, limit))
 
 
 def _of_bucket(
-    blocks: list[StoredBlock], wanted: Wanted, after: Place | None, *, include_superseded: bool, limit: int
+    datasource: str,
+    blocks: list[StoredBlock],
+    wanted: Wanted,
+    after: Place | None,
+    *,
+    include_superseded: bool,
+    limit: int,
 ) -> Iterator[StoredReading]:
     delivered: list[tuple[int, Delivered]] = []
     labels, owners, rows = [], [], []
     for block in blocks:
-        each = decode_block(block.body)
+        each = opened(datasource, wanted.channel, block)
         first, end = rows_between(each.readings.times, wanted.first_us, wanted.last_us + 1)
         if first < end:
             owners.append(np.full(end - first, len(delivered), np.int64))
@@ -159,6 +165,17 @@ def _reading(each: Delivered, row: int, position: int, *, superseded: bool) -> S
         position,
         superseded,
     )
+
+
+def opened(datasource: str, channel: str, block: StoredBlock) -> Delivered:
+    """What a block holds. UnreadableJournal where this program does not read it."""
+    try:
+        return decode_block(block.body)
+    except ValueError as error:
+        raise UnreadableJournal(
+            f"datasource {datasource!r}, channel {channel!r}, sequence {sequence_of(block.position)}: {error}; "
+            f"read the journal with the program that wrote it, and deliver its readings anew"
+        ) from error
 
 
 def _too_many(most: int, what: str) -> Fault:

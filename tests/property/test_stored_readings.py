@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.support.metered_book import QUARTER_US, MeteredBook, Row, delivery, message
 
 from tallybook_engine.determinants.blocks import BUCKET_US, Delivered, bucket_count, decode_block, encode_blocks
+from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.deliveries import Wanted, overlaid
 from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes, labels_between
 from tallybook_server.journal.memory import MemoryJournal
@@ -142,13 +143,14 @@ def columns(found: Readings) -> tuple[list[int], ...]:
 
 @given(readings())
 def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> None:
-    blocks = list(encode_blocks(Delivered(delivered, STATUSES, "kWh", 7)))
+    blocks = list(encode_blocks(Delivered(delivered, STATUSES, "kWh", 7, ChannelKind.INTERVAL, Label.BEGIN)))
     assert len(blocks) == bucket_count(delivered.times)
     opened = [decode_block(body) for _, _, body in blocks]
     for (bucket, count, _), each in zip(blocks, opened, strict=True):
         labels = labels_between(each.readings.times, 0, count)
         assert (labels // BUCKET_US == bucket).all()
         assert (each.statuses, each.unit, each.decimal_places) == (STATUSES, "kWh", 7)
+        assert (each.kind, each.label) == (ChannelKind.INTERVAL, Label.BEGIN)
     joined = overlaid([each.readings for each in opened], Wanted("load", -(2**60), 2**60))
     assert columns(joined) == columns(delivered)
     if isinstance(delivered.times, RegularTimes) and delivered.times.count > 1:
@@ -158,7 +160,7 @@ def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> No
 def test_a_month_of_quarter_hours_takes_two_bytes_a_reading() -> None:
     values = np.random.default_rng(1).integers(0, 60_000, 2_976)
     delivered = Readings(RegularTimes(START_US, QUARTER_US, 2_976), values, np.zeros(2_976, np.uint8))
-    [(_, _, body)] = encode_blocks(Delivered(delivered, STATUSES, "kWh", 3))
+    [(_, _, body)] = encode_blocks(Delivered(delivered, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END))
     assert len(body) < 2 * 2_976 + 100
 
 

@@ -67,8 +67,15 @@ class Fitting:
         self._names = tuple(status.name for status in table.statuses)
 
     def fitted(self, delivered: Delivered) -> Readings:
-        """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others."""
+        """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others, or
+        where its values or its timestamps mean something else.
+        """
         classifier = self._classifier
+        if delivered.kind is not classifier.kind:
+            raise self._meaning("values of kind", delivered.kind.value, classifier.kind.value)
+        # A register's readings have no length, and so no end that a timestamp could name.
+        if delivered.label is not classifier.label and classifier.kind is ChannelKind.INTERVAL:
+            raise self._meaning("timestamps that label the interval's", delivered.label.value, classifier.label.value)
         if delivered.unit != classifier.unit:
             raise StoredReadingsFault(
                 f"its readings are stored in {delivered.unit!r}, and its classifier {classifier.id!r} says "
@@ -86,6 +93,12 @@ class Fitting:
         readings = delivered.readings
         codes = readings.quality if is_of_table else self._translated(readings.quality, delivered.statuses)
         return Readings(readings.times, _scaled(readings.values, places), codes)
+
+    def _meaning(self, what: str, stored: str, configured: str) -> StoredReadingsFault:
+        return StoredReadingsFault(
+            f"its readings are stored as {what} {stored}, and its classifier {self._classifier.id!r} says "
+            f"{configured}: let the classifier be, or deliver to a channel of another name"
+        )
 
     def _translated(self, codes: NDArray[np.uint8], statuses: Sequence[str]) -> NDArray[np.uint8]:
         places = {name: code for code, name in enumerate(self._names)}

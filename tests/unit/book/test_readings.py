@@ -341,6 +341,18 @@ def test_a_channel_that_is_configured_anew_does_not_misread_what_is_stored(book:
     for changed in ({"unit": "MWh"}, {"decimal_places": 2}):
         answer = book.calculate(billing(configuration=configuration("m1", **changed)))
         assert reason_of(answer.status) == "STORED_READINGS_DO_NOT_FIT"
+    for changed, words in (
+        ({"label": "BEGIN"}, ("interval's END", "'ACTIVE' says BEGIN")),
+        ({"kind": "REGISTER"}, ("kind INTERVAL", "'ACTIVE' says REGISTER")),
+    ):
+        asked = billing(configuration=configuration("m1", **changed))
+        if "kind" in changed:
+            asked.billing_request.ClearField("channels")
+            asked.billing_request.channels.add(channel="load", kind="REGISTER")
+        status = book.calculate(asked).status
+        assert reason_of(status) == "STORED_READINGS_DO_NOT_FIT"
+        for word in ("'m1'", "'load'", *words, "let the classifier be"):
+            assert word in status.message
     finer = book.calculate(billing(configuration=configuration("m1", decimal_places=6))).result
     assert finer.determinants[0].value == book.calculate(billing()).result.determinants[0].value
 
