@@ -46,7 +46,9 @@ class Services:
 
     def ingest_readings(self, *deliveries: Any) -> Any:
         """One message of deliveries that must be answered with a result."""
-        message = determinants_pb2.IngestReadingsRequest(deliveries={"deliveries": deliveries})
+        message = determinants_pb2.IngestReadingsRequest(
+            deliveries=determinants_pb2.ReadingDeliveries(deliveries=deliveries)
+        )
         (answer,) = self.ingest.IngestReadings(iter([message]))
         assert answer.WhichOneof("outcome") == "result", answer
         return answer.result
