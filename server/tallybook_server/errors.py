@@ -109,6 +109,12 @@ class ErrorCode(Enum):
     EVENT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such event.")
     CUSTOMER_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such customer.")
     OBJECT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such object.")
+    DATASOURCE_NOT_FOUND = ErrorKind(
+        _NOT_FOUND, False, "The catalogue has no such datasource, and nothing is stored of one."
+    )
+    CHANNEL_NOT_FOUND = ErrorKind(
+        _NOT_FOUND, False, "The datasource has no such channel, and nothing is stored of one."
+    )
     CATALOG_VERSION_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such catalogue version.")
     SEQUENCE_NOT_COMMITTED = ErrorKind(
         grpc.StatusCode.OUT_OF_RANGE, False, "The book is not as far as the sequence that was asked for."
