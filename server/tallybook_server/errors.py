@@ -285,6 +285,10 @@ ROW_FAULTS: Mapping[RowFault, str] = MappingProxyType(
         RowFault.SELECTOR_INCOMPLETE: "Name the event by event_id, or by customer, reference and generation.",
         RowFault.GENERATION_MISSING: "A delete must name the generation (1 for a reference's first event).",
         RowFault.EVENT_ID_MALFORMED: "Not an event id: evt_ and 16 hexadecimal digits.",
+        RowFault.METER_OF_DETERMINANTS: (
+            "Events of a BILLING channel are made of stored determinants alone: store these (CalculateDeterminants), "
+            "or name a meter of the catalogue."
+        ),
     }
 )
 """One sentence for each row fault: what is wrong and how to mend it."""

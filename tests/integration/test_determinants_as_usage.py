@@ -30,9 +30,9 @@ TOLERANCE = Fraction(1, 10**6)
 """The cases add binary floats; bounds are rounded to twelve decimals here."""
 
 
-def amounts(services: Services) -> dict[str, tuple[str, str]]:
+def amounts(services: Services, customer: str = CUSTOMER) -> dict[str, tuple[str, str]]:
     """Product -> (quantity, amount) of every line."""
-    return {each.product_id: (each.quantity, each.amount_excluding_tax.quantity) for each in services.charges()}
+    return {each.product_id: (each.quantity, each.amount_excluding_tax.quantity) for each in services.charges(customer)}
 
 
 def test_a_stored_determinant_is_an_event_and_a_charge(tmp_path: Path) -> None:
@@ -147,6 +147,124 @@ def test_time_is_billed_once_however_it_is_cut(tmp_path: Path) -> None:
         services.determinants.CalculateDeterminants(request())
         assert amounts(services)["energy"] == ("1.005", "100.50")
     assert lawful(tmp_path)
+
+
+def of_two_customers(owner: str | None, **more: str) -> dict[str, Any]:
+    """The small meter's catalogue with a second customer, who has a plan for its energy, and a third, who has none."""
+    (source,) = SMALL["datasources"]
+    owned = {key: value for key, value in source.items() if key != "customer"}
+    if owner is not None:
+        owned["customer"] = owner
+    second = {**contract([{"plan": "energy_plan"}], "UTC"), "id": "c2", "customer": "second"}
+    return {
+        **SMALL,
+        "customers": [{"id": CUSTOMER}, {"id": "second"}, {"id": "third"}],
+        "contracts": [*SMALL["contracts"], second],
+        "datasources": [{**owned, **more}],
+    }
+
+
+NOTHING = dict.fromkeys(("energy", "t1", "peak"), ("0", "0.00"))
+
+
+@pytest.mark.parametrize(("owner", "billed"), [("second", {"energy": ("1.005", "100.50")}), ("third", {}), (None, {})])
+def test_a_datasource_of_another_customer_is_billed_to_that_one_alone(
+    tmp_path: Path, owner: str | None, billed: dict[str, tuple[str, str]]
+) -> None:
+    with served(tmp_path) as services:
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        # When the datasource belongs to another customer, or to none
+        services.apply(of_two_customers(owner))
+        # Then what was billed stays until it is calculated again
+        assert amounts(services) == before
+    with served(tmp_path) as services:
+        result = services.determinants.CalculateDeterminants(request()).result
+        # And then it is taken back in that commit, and billed to the other one
+        assert amounts(services) == NOTHING
+        deleted = [each for each in services.events(show_deleted=True) if each.deleted]
+        assert [services.history(each.event_id)[-1].sequence for each in deleted] == [result.stored_sequence] * 3
+        assert amounts(services, "second") == (billed if owner == "second" else {})
+        # As often as it is calculated
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == NOTHING
+        # When it comes back, so do the charges
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == before
+        assert not any(Fraction(quantity) for quantity, _ in amounts(services, "second").values())
+    assert lawful(tmp_path)
+
+
+def test_what_was_billed_to_an_earlier_customer_is_not_half_taken_back(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(longer())
+        before = amounts(services)
+        services.apply(of_two_customers("second"))
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(request())
+        assert "to 'acme', which reaches beyond the period" in str(failure.value.details())
+        assert (amounts(services), services.charges("second")) == (before, [])
+        # Parts of the period that was billed are taken back when the period that holds it is split
+        services.determinants.CalculateDeterminants(longer(split_by_month=True))
+        assert amounts(services) == NOTHING
+    assert lawful(tmp_path)
+
+
+def test_a_datasource_of_another_product_contract_is_billed_under_that_one_alone(tmp_path: Path) -> None:
+    twice = of_two_customers(CUSTOMER)
+    twice["contracts"] = [
+        contract(
+            [
+                {"id": "one", "plan": "energy_plan", "shared": True},
+                {"id": "two", "plan": "energy_plan", "shared": True},
+            ],
+            "UTC",
+        )
+    ]
+    with served(tmp_path) as services:
+        for name, other in (("one", "two"), ("two", "one")):
+            services.apply({**twice, "datasources": [{**twice["datasources"][0], "contract_id": name}]})
+            services.determinants.CalculateDeterminants(request())
+            lines = {each.contract_path[-1]: each.quantity for each in services.charges()}
+            assert (lines[name], lines.get(other, "0")) == ("1.005", "0")
+    assert lawful(tmp_path)
+
+
+@pytest.mark.parametrize("meter", ["BILLING_ACTIVE_INTERVAL", "BILLING_ACTIVE_TIMESLICE_NIGHT"])
+@pytest.mark.parametrize("field", ["meter_reference", "meter_id"])
+def test_nobody_else_makes_events_of_a_billing_channel(tmp_path: Path, meter: str, field: str) -> None:
+    """Neither of one that a product is made of, nor of one that a product may be made of some day."""
+    event: Any = ingest_pb2.Event(
+        customer_id=CUSTOMER, reference="mine", meter_values=[{"reference": "value", "number": "1"}]
+    )
+    setattr(event, field, meter)
+    rows = ingest_pb2.EventRows(events=[event])
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        (stored,) = services.ingest.IngestEvents(ingest_pb2.IngestEventsRequest(events=[event])).results
+        (predicted,) = services.ingest.PredictCosts(ingest_pb2.PredictCostsRequest(events=[event])).results
+        (streamed,) = services.ingest.StreamingIngestEvents(iter([ingest_pb2.StreamingIngestEventsRequest(rows=rows)]))
+        (row,) = streamed.result.exceptional_rows
+        for found in (stored, predicted, row):
+            assert found.status == ingest_pb2.EventResult.INVALID
+            assert (found.fault.reason, found.fault.field) == ("METER_OF_DETERMINANTS", field)
+            assert "made of stored determinants alone" in found.fault.message
+        assert (amounts(services), len(services.events())) == (before, 3)
+    assert lawful(tmp_path)
+
+
+def test_a_meter_of_the_catalogue_may_be_named_like_a_billing_channel(tmp_path: Path) -> None:
+    own = {**SMALL, "meters": [{"id": "BILLING_ACTIVE_CALLS", "values": ["count"]}]}
+    event: Any = ingest_pb2.Event(customer_id=CUSTOMER, reference="mine", meter_id="BILLING_ACTIVE_CALLS")
+    with served(tmp_path) as services:
+        services.apply(own)
+        (stored,) = services.ingest.IngestEvents(ingest_pb2.IngestEventsRequest(events=[event])).results
+        assert stored.status == ingest_pb2.EventResult.STORED
 
 
 def test_two_channels_of_one_classifier_are_not_stored_over_one_another(tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ class Services:
         put = ParseDict(dict(catalogue), catalog_pb2.Catalog())
         self.catalog.ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put))
 
-    def charges(self) -> list[Any]:
-        """Lines of the customer."""
-        request = ingest_pb2.ListChargesRequest(customer_id=CUSTOMER)
+    def charges(self, customer: str = CUSTOMER) -> list[Any]:
+        """Lines of a customer."""
+        request = ingest_pb2.ListChargesRequest(customer_id=customer)
         return list(self.ingest.ListCharges(request).charges)
 
     def ingest_readings(self, *deliveries: Any) -> Any:
@@ -76,7 +76,7 @@ def lawful(folder: Path) -> bool:
     return not any(each.differences for each in found)
 
 
-def contract(plans: list[Any], zone: str, **more: str) -> Mapping[str, Any]:
+def contract(plans: list[Any], zone: str, **more: str) -> dict[str, Any]:
     frequency = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
     return {"id": "c", "customer": CUSTOMER, "time_zone": zone, "start_date": "2018-01-01",
             "billing_frequency": frequency, "product_contracts": plans, **more}  # fmt: skip
