@@ -21,7 +21,10 @@ from tallybook_server.journal.interface import Journal
 from tallybook_server.stored_readings import does_not_fit, load_readings
 from tallybook_server.writer import Parcel
 
-_MEND_STORED = "or give `as_of_sequence` from before the delivery that does not fit, or readings with the request"
+_MEND_STORED = (
+    "take the delivery that does not fit back with DeleteReadings, or give `as_of_sequence` from before it, or "
+    "readings with the request"
+)
 
 
 class Calculated(NamedTuple):
@@ -82,15 +85,11 @@ def _check_apart(request: BillingRequest, configuration: BillingConfiguration) -
 
 
 def parcel_of(result: Result, partition: int, calculation_us: int) -> Parcel:
-    """What is stored of a result: the value of each determinant that has one, and one message."""
+    """What is stored of a result: the value of each determinant, also that it has none any more, and one message."""
     rows = []
-    for determinant, value in zip(
-        (each for each in result.determinants if each.value is not None),
-        billing_values(result, calculation_us),
-        strict=True,
-    ):
+    for determinant, value in zip(result.determinants, billing_values(result, calculation_us), strict=True):
         body = {
-            "value": format_decimal(value.value, QUANTITY_SCALE),
+            "value": "" if value.value is None else format_decimal(value.value, QUANTITY_SCALE),
             "unit": value.unit,
             "quality": value.quality or "",
             "annotations": dict(value.annotations),
@@ -106,7 +105,7 @@ class BillingBody:
     """A stored value of a BILLING channel."""
 
     value: str
-    """Decimal."""
+    """Decimal; empty where the calculation found none."""
     unit: str
     quality: str
     annotations: dict[str, str]

@@ -27,7 +27,7 @@ from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
-from tallybook_engine.catalog.model import Catalog, Customer, Meter
+from tallybook_engine.catalog.model import Catalog, Customer, DeterminantSource, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
@@ -276,9 +276,16 @@ class Book:
         FIELD_INVALID where it cannot be, and nothing is stored.
         """
         source = self._versions.current.datasources.get(result.datasource)
-        if source is None or source.customer not in self._customers_of_determinants():
+        customer = None if source is None else source.customer
+        if customer not in self._customers_of_determinants() and not self._earlier_customers(result.datasource):
             return await self.store(parcel)
         return await self._changing(lambda: self._store_usage(result, parcel))
+
+    def _earlier_customers(self, datasource_id: str) -> tuple[str, ...]:
+        """Ids of the customers that a datasource belonged to before, and does not belong to now."""
+        source = self._versions.current.datasources.get(datasource_id)
+        now = None if source is None else source.customer
+        return tuple(each for each in self._versions.customers_of(datasource_id) if each != now)
 
     def _customers_of_determinants(self) -> frozenset[str]:
         """Ids of the customers that have a plan for a product that is made of a determinant."""
@@ -293,9 +300,10 @@ class Book:
         commit = self._writer.next_commit()
         compiled = self._state.current
         source = compiled.catalog.datasources.get(result.datasource)
-        usage = None
+        named: Mapping[str, DeterminantSource] = {}
         if source is not None and source.customer is not None:
-            usage = usage_of(result, source, compiled.determinants_of(source.customer, self._state.pools.definitions))
+            named = compiled.determinants_of(source.customer, self._state.pools.definitions)
+        usage = usage_of(result, source, named, self._earlier_customers(result.datasource))
 
         def with_deletes(deletes: DeletePiece) -> AlsoStaged:
             commit.add(deletes)
@@ -322,7 +330,7 @@ class Book:
 
     def _stored_before(self, usage: Usage) -> Iterator[Earlier]:
         """Determinants of the usage's meters that were stored of periods which meet its own."""
-        for meter_id in usage.meter_ids:
+        for meter_id in usage.every_meter_id if usage.earlier_customers else usage.meter_ids:
             for channel in (meter_id, f"{meter_id}_{MONTH_SUFFIX}"):
                 for row in self._journal.billing_values(
                     usage.datasource_id, channel, usage.start_us + 1, LAST_INSTANT_US, self._state.sequence

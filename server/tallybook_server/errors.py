@@ -109,6 +109,12 @@ class ErrorCode(Enum):
     EVENT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such event.")
     CUSTOMER_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such customer.")
     OBJECT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such object.")
+    DATASOURCE_NOT_FOUND = ErrorKind(
+        _NOT_FOUND, False, "The catalogue has no such datasource, and nothing is stored of one."
+    )
+    CHANNEL_NOT_FOUND = ErrorKind(
+        _NOT_FOUND, False, "The datasource has no such channel, and nothing is stored of one."
+    )
     CATALOG_VERSION_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such catalogue version.")
     SEQUENCE_NOT_COMMITTED = ErrorKind(
         grpc.StatusCode.OUT_OF_RANGE, False, "The book is not as far as the sequence that was asked for."
@@ -142,8 +148,8 @@ class ErrorCode(Enum):
     STORED_READINGS_DO_NOT_FIT = ErrorKind(
         _PRECONDITION,
         False,
-        "Stored readings have another unit, more decimals or another status than their channel is configured with now, "
-        "or their intervals overlap.",
+        "Stored readings have another unit, kind, label or status or more decimals than their channel is configured "
+        "with now, or their intervals overlap.",
     )
     SIMULATION_DOES_NOT_FIT = ErrorKind(
         _PRECONDITION,
@@ -279,6 +285,10 @@ ROW_FAULTS: Mapping[RowFault, str] = MappingProxyType(
         RowFault.SELECTOR_INCOMPLETE: "Name the event by event_id, or by customer, reference and generation.",
         RowFault.GENERATION_MISSING: "A delete must name the generation (1 for a reference's first event).",
         RowFault.EVENT_ID_MALFORMED: "Not an event id: evt_ and 16 hexadecimal digits.",
+        RowFault.METER_OF_DETERMINANTS: (
+            "Events of a BILLING channel are made of stored determinants alone: store these (CalculateDeterminants), "
+            "or name a meter of the catalogue."
+        ),
     }
 )
 """One sentence for each row fault: what is wrong and how to mend it."""

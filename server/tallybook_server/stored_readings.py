@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tallybook_engine.determinants.blocks import Delivered, bucket_of, decode_block
+from tallybook_engine.determinants.configuration import ChannelKind, Label
+from tallybook_engine.determinants.deletions import Deletion, decode_deletion, deleted_by, deleted_count, left_of
 from tallybook_engine.determinants.deliveries import (
     Fitting,
     StoredReadingsFault,
     Wanted,
-    last_of_each,
+    check_unfit,
     overlaid,
     wanted_readings,
 )
@@ -21,8 +24,8 @@ from tallybook_engine.determinants.readings import FIRST_LABEL_US, LAST_LABEL_US
 from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault
-from tallybook_server.journal.attached import StoredBlock, sequence_of
-from tallybook_server.journal.interface import Journal
+from tallybook_server.journal.attached import DELETIONS_BUCKET, StoredBlock, sequence_of
+from tallybook_server.journal.interface import Journal, UnreadableJournal
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,13 @@ class StoredReading:
     decimal_places: int
     unit: str
     quality: str
+    kind: ChannelKind
+    label: Label
     position: int
     """Of its block."""
     superseded: bool
+    deleted_sequence: int
+    """The commit that took it back; 0 where none did."""
 
     @property
     def sequence(self) -> int:
@@ -76,19 +83,58 @@ def load_channel(
     """(the current readings of one channel as of a sequence, how many deliveries of readings it took). Raises Fault."""
     fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
-    deliveries = []
+    deliveries: list[tuple[Readings, StoredReadingsFault | None]] = []
+    all_fit = True
     raw_count = 0
-    for _, blocks in journal.blocks(datasource, wanted.channel, *buckets, sequence):
+    for position, delivered, deletions in deliveries_of(journal, datasource, wanted.channel, *buckets, sequence):
+        raw_count += delivered.readings.times.count
+        if raw_count > raw_max:
+            raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
+        unfit: StoredReadingsFault | None = None
+        try:
+            readings = fitting.fitted(delivered)
+        except StoredReadingsFault as fault:
+            readings, unfit, all_fit = delivered.readings, fault, False
+        if deletions:
+            readings = left_of(readings, sequence_of(position), deletions)
+        if readings.times.count:
+            deliveries.append((readings, unfit))
+    if not all_fit:
+        try:
+            check_unfit(deliveries, wanted)
+        except StoredReadingsFault as fault:
+            raise does_not_fit(datasource, wanted.channel, str(fault)) from None
+    return overlaid([readings for readings, unfit in deliveries if unfit is None], wanted), raw_count
+
+
+def deliveries_of(
+    journal: Journal, datasource: str, channel: str, first_bucket: int, last_bucket: int, sequence: int
+) -> Iterator[tuple[int, Delivered, Sequence[Deletion]]]:
+    """(position, readings, what is taken back of the channel) of each block, by bucket and position."""
+    for _, blocks, deletions in _buckets(journal, datasource, channel, first_bucket, last_bucket, sequence):
         for block in blocks:
-            delivered = decode_block(block.body)
-            raw_count += delivered.readings.times.count
-            if raw_count > raw_max:
-                raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
-            try:
-                deliveries.append(fitting.fitted(delivered))
-            except StoredReadingsFault as fault:
-                raise does_not_fit(datasource, wanted.channel, str(fault)) from None
-    return overlaid(deliveries, wanted), raw_count
+            yield block.position, delivered_of(datasource, channel, block), deletions
+
+
+def count_left(journal: Journal, datasource: str, channel: str, wanted: Deletion, sequence: int) -> int:
+    """How many readings a deletion takes back that no earlier one did, as of a sequence."""
+    buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
+    count = 0
+    for position, delivered, deletions in deliveries_of(journal, datasource, channel, *buckets, sequence):
+        of = delivered.readings, sequence_of(position)
+        count += deleted_count(*of, [*deletions, wanted]) - deleted_count(*of, deletions)
+    return count
+
+
+def _buckets(
+    journal: Journal, datasource: str, channel: str, first_bucket: int, last_bucket: int, sequence: int
+) -> Iterator[tuple[int, list[StoredBlock], list[Deletion]]]:
+    deletions: list[Deletion] = []
+    for bucket, blocks in journal.blocks(datasource, channel, first_bucket, last_bucket, sequence):
+        if bucket == DELETIONS_BUCKET:
+            deletions = [deletion_of(datasource, channel, block) for block in blocks]
+        else:
+            yield bucket, blocks, deletions
 
 
 def list_readings(
@@ -114,40 +160,59 @@ def list_readings(
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     every = (
         reading
-        for _, blocks in journal.blocks(datasource, channel, *buckets, sequence)
-        for reading in _of_bucket(blocks, wanted, after, include_superseded=include_superseded, limit=limit)
+        for _, blocks, deletions in _buckets(journal, datasource, channel, *buckets, sequence)
+        for reading in _of_bucket(
+            [(block.position, delivered_of(datasource, channel, block)) for block in blocks],
+            deletions,
+            wanted,
+            after,
+            include_superseded=include_superseded,
+            limit=limit,
+        )
     )
     return list(islice(every, limit))
 
 
 def _of_bucket(
-    blocks: list[StoredBlock], wanted: Wanted, after: Place | None, *, include_superseded: bool, limit: int
+    blocks: Sequence[tuple[int, Delivered]],
+    deletions: Sequence[Deletion],
+    wanted: Wanted,
+    after: Place | None,
+    *,
+    include_superseded: bool,
+    limit: int,
 ) -> Iterator[StoredReading]:
-    delivered: list[tuple[int, Delivered]] = []
-    labels, owners, rows = [], [], []
-    for block in blocks:
-        each = decode_block(block.body)
+    labels, owners, rows, deleted = [], [], [], []
+    for owner, (position, each) in enumerate(blocks):
         first, end = rows_between(each.readings.times, wanted.first_us, wanted.last_us + 1)
-        if first < end:
-            owners.append(np.full(end - first, len(delivered), np.int64))
-            rows.append(np.arange(first, end, dtype=np.int64))
-            labels.append(labels_between(each.readings.times, first, end))
-            delivered.append((block.position, each))
-    if not delivered:
-        return
-    order, is_last = last_of_each(np.concatenate(labels))
-    kept = np.ones(len(order), np.bool_) if include_superseded else is_last
-    times, owner_of, row_of = (np.concatenate(column)[order] for column in (labels, owners, rows))
+        owners.append(np.full(end - first, owner, np.int64))
+        rows.append(np.arange(first, end, dtype=np.int64))
+        labels.append(labels_between(each.readings.times, first, end))
+        taken = deleted_by(each.readings, sequence_of(position), deletions)
+        deleted.append(np.zeros(end - first, np.int64) if taken is None else taken[first:end])
+    times = np.concatenate(labels)
+    order = np.argsort(times, kind="stable")
+    times, owner_of, row_of, deleted_in = (np.concatenate(column)[order] for column in (labels, owners, rows, deleted))
+    superseded = _superseded(times, deleted_in == 0)
+    kept = np.ones(len(times), np.bool_) if include_superseded else (deleted_in == 0) & ~superseded
     if after is not None:
-        positions = np.array([position for position, _ in delivered], np.int64)[owner_of]
+        positions = np.array([position for position, _ in blocks], np.int64)[owner_of]
         kept &= (times > after[0]) | ((times == after[0]) & (positions > after[1]))
     # No more than a page of objects is made of a bucket.
     for at in np.flatnonzero(kept)[:limit].tolist():
-        position, each = delivered[owner_of[at]]
-        yield _reading(each, int(row_of[at]), position, superseded=not is_last[at])
+        position, each = blocks[owner_of[at]]
+        yield _reading(each, int(row_of[at]), position, bool(superseded[at]), int(deleted_in[at]))
 
 
-def _reading(each: Delivered, row: int, position: int, *, superseded: bool) -> StoredReading:
+def _superseded(labels: NDArray[np.int64], counts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether a later row of the same timestamp counts; rows lie by timestamp, and of each as they came."""
+    row = np.arange(len(labels))
+    last_that_counts = np.maximum.accumulate(np.where(counts, row, -1))
+    end_of_group = np.searchsorted(labels, labels, side="right") - 1
+    return last_that_counts[end_of_group] > row
+
+
+def _reading(each: Delivered, row: int, position: int, superseded: bool, deleted_sequence: int) -> StoredReading:
     readings = each.readings
     return StoredReading(
         readings.label(row),
@@ -156,8 +221,34 @@ def _reading(each: Delivered, row: int, position: int, *, superseded: bool) -> S
         each.decimal_places,
         each.unit,
         each.statuses[int(readings.quality[row])],
+        each.kind,
+        each.label,
         position,
         superseded,
+        deleted_sequence,
+    )
+
+
+def delivered_of(datasource: str, channel: str, block: StoredBlock) -> Delivered:
+    """What a block holds. UnreadableJournal where this program does not read it."""
+    try:
+        return decode_block(block.body)
+    except ValueError as error:
+        raise _unreadable(datasource, channel, block, error) from error
+
+
+def deletion_of(datasource: str, channel: str, block: StoredBlock) -> Deletion:
+    """What a block of `DELETIONS_BUCKET` takes back. UnreadableJournal where this program does not read it."""
+    try:
+        return decode_deletion(block.body, sequence_of(block.position))
+    except ValueError as error:
+        raise _unreadable(datasource, channel, block, error) from error
+
+
+def _unreadable(datasource: str, channel: str, block: StoredBlock, error: ValueError) -> UnreadableJournal:
+    return UnreadableJournal(
+        f"datasource {datasource!r}, channel {channel!r}, sequence {sequence_of(block.position)}: {error}; "
+        f"read the journal with the program that wrote it, and deliver its readings anew"
     )
 
 

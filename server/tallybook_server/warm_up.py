@@ -44,8 +44,10 @@ from tallybook_engine.determinants.blocks import Delivered, decode_block, encode
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.configuration import (
     ChannelClassifier,
+    ChannelKind,
     Days,
     HolidayCalendar,
+    Label,
     TimesliceGroup,
     TimesliceInterval,
 )
@@ -109,7 +111,7 @@ def _warm_up_determinants() -> None:
     )
     calculate(request, dict.fromkeys(classifiers, readings), configuration)
     statuses = tuple(status.name for status in configuration.quality.statuses)
-    for _, _, body in encode_blocks(Delivered(readings, statuses, "kWh", 3)):
+    for _, _, body in encode_blocks(Delivered(readings, statuses, "kWh", 3, ChannelKind.INTERVAL, Label.END)):
         decode_block(body)
 
 

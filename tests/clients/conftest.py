@@ -63,6 +63,7 @@ class ScriptedService(ingest_pb2_grpc.IngestServiceServicer, catalog_pb2_grpc.Ca
         return self._answer(list(request_iterator), context)
 
     IngestReadings = StreamingIngestEvents
+    DeleteReadings = _answer
 
     def ReprocessEvents(self, request, context):  # noqa: N802
         self.requests.append(ingest_pb2.ReprocessEventsRequest.FromString(request.SerializeToString()))

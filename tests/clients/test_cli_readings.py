@@ -96,6 +96,24 @@ def test_readings_are_stored_listed_and_billed(client: tb.Client, tallybook: Run
     assert any("estimated" in line for line in tallybook("billing", "readings", "m1", value_channel(), text=True))
 
 
+def test_readings_are_taken_back(client: tb.Client, tallybook: Run) -> None:
+    list(client.ingest_readings([[("m1", day(250))], [("m1", day(1))]], configuration=configuration("m1")))
+    assert [each.sequence for each in client.list_readings("m1", "load", include_superseded=True)][:2] == [1, 2]
+    [answer] = tallybook("readings", "delete", "m1", "load", "--sequence", 2, "--from", "2026-01-01T00:16:00Z")
+    assert answer == {"deleted_count": "95", "sequence": "3"}
+    told = tallybook("readings", "delete", "m1", "load", "--sequence", 2, "--to", "2026-01-02", text=True)
+    assert told == ["1 readings taken back in sequence 4"]
+    told = tallybook("readings", "delete", "m1", "load", "--sequence", 2, text=True)
+    assert told == ["nothing to take back: no such reading is stored, or all were taken back before"]
+    assert {each.value for each in client.list_readings("m1", "load")} == {Decimal("0.25")}
+    first, second, *_ = client.list_readings("m1", "load", include_superseded=True)
+    assert (first.deleted_sequence, second.deleted_sequence, first.kind, first.label) == (0, 4, "INTERVAL", "END")
+    shown = tallybook("readings", "list", "m1", "load", "--superseded", text=True)
+    assert any("taken back" in line for line in shown), shown
+    # All of a channel is not taken back by leaving everything out
+    tallybook("readings", "delete", "m1", "load", expected=ExitCode.USAGE, text=True)
+
+
 def value_channel() -> str:
     return "BILLING_ACTIVE_INTERVAL"
 

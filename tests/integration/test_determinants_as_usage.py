@@ -5,9 +5,7 @@ NREL SAM's tariffs are catalogues here, and their bills are charge lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
@@ -15,111 +13,26 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict
+from tests.support.billed_meter import CUSTOMER, SMALL, Services, contract, lawful, longer, request, served
 from tests.support.energy.sam import ENERGY_TOLERANCE, POWER_TOLERANCE, YEAR, SamTariff, month_period, sam_tariffs
 from tests.support.energy.sam_prices import OPEN, Bounds, bounds_of, rows_by_period
-from tests.support.energy.sent_meter import small_request
 from tests.support.energy.wire import request_message
-from tests.support.live_server import SETTINGS, live_server
 
 from tallybook.v1 import (
-    catalog_pb2,
-    catalog_pb2_grpc,
     determinants_pb2,
-    determinants_pb2_grpc,
     ingest_pb2,
-    ingest_pb2_grpc,
 )
 from tallybook_engine.decimals import UNIT, format_decimal
 from tallybook_engine.determinants.numbers import rounded
-from tallybook_server.verify import verify
 
 TOLERANCE = Fraction(1, 10**6)
 """The cases add binary floats; bounds are rounded to twelve decimals here."""
-CUSTOMER = "acme"
 
 
-class Services:
-    """A server's services, and what this file asks of them."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self.catalog: Any = catalog_pb2_grpc.CatalogServiceStub(channel)
-        self.determinants: Any = determinants_pb2_grpc.DeterminantsServiceStub(channel)
-        self.ingest: Any = ingest_pb2_grpc.IngestServiceStub(channel)
-
-    def apply(self, catalogue: Mapping[str, Any]) -> None:
-        put = ParseDict(dict(catalogue), catalog_pb2.Catalog())
-        self.catalog.ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put))
-
-    def charges(self) -> list[Any]:
-        request = ingest_pb2.ListChargesRequest(customer_id=CUSTOMER)
-        return list(self.ingest.ListCharges(request).charges)
-
-    def events(self, *, show_deleted: bool = False) -> list[Any]:
-        request = ingest_pb2.ListEventsRequest(customer_id=CUSTOMER, show_deleted=show_deleted)
-        return list(self.ingest.ListEvents(request).events)
-
-    def history(self, event_id: str) -> list[Any]:
-        request = ingest_pb2.GetEventRequest(event=ingest_pb2.EventSelector(event_id=event_id))
-        return list(self.ingest.GetEvent(request).event.history)
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[Services]:
-    settings = replace(SETTINGS, data_directory=folder)
-    with live_server(settings) as address, grpc.insecure_channel(address) as channel:
-        yield Services(channel)
-
-
-def lawful(folder: Path) -> bool:
-    """Whether every line is what the surviving events come to, by the kernels and by the oracle."""
-    found = [verify(folder, "default", oracle, None) for oracle in (False, True)]
-    assert all(each.line_count for each in found)
-    return not any(each.differences for each in found)
-
-
-def contract(plans: list[Any], zone: str, **more: str) -> Mapping[str, Any]:
-    frequency = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
-    return {"id": "c", "customer": CUSTOMER, "time_zone": zone, "start_date": "2018-01-01",
-            "billing_frequency": frequency, "product_contracts": plans, **more}  # fmt: skip
-
-
-SMALL: dict[str, Any] = {
-    **MessageToDict(small_request().configuration, preserving_proto_field_name=True),
-    "customers": [{"id": CUSTOMER}],
-    "products": [
-        {"id": "energy", "aggregation": "SUM", "determinant": {"classifier": "ACTIVE", "kind": "INTERVAL"}},
-        {
-            "id": "t1",
-            "aggregation": "SUM",
-            "determinant": {"classifier": "ACTIVE", "kind": "TIMESLICE", "slice": "T1"},
-            "filter": {"datasource": "m1"},
-        },
-        {"id": "peak", "aggregation": "MAX", "determinant": {"classifier": "ACTIVE", "kind": "PMAX"}},
-    ],
-    "plans": [
-        {"id": f"{name}_plan", "product": name, "currency": "EUR", "per_unit": {"unit_price": unit_price}}
-        for name, unit_price in (("energy", "100"), ("t1", "10"), ("peak", "1"))
-    ],
-    "contracts": [contract([{"plan": f"{name}_plan"} for name in ("energy", "t1", "peak")], "UTC")],
-}
-SMALL["datasources"][0]["customer"] = CUSTOMER
-
-
-def request(**changes: Any) -> determinants_pb2.CalculateDeterminantsRequest:
-    """The small meter's hour, to be stored; its configuration is the catalogue's."""
-    made = small_request()
-    made.ClearField("configuration")
-    del made.billing_request.demands[:]
-    made.store = True
-    for name, value in changes.items():
-        setattr(made.billing_request, name, value)
-    return made
-
-
-def amounts(services: Services) -> dict[str, tuple[str, str]]:
+def amounts(services: Services, customer: str = CUSTOMER) -> dict[str, tuple[str, str]]:
     """Product -> (quantity, amount) of every line."""
-    return {each.product_id: (each.quantity, each.amount_excluding_tax.quantity) for each in services.charges()}
+    return {each.product_id: (each.quantity, each.amount_excluding_tax.quantity) for each in services.charges(customer)}
 
 
 def test_a_stored_determinant_is_an_event_and_a_charge(tmp_path: Path) -> None:
@@ -204,16 +117,6 @@ def test_a_month_is_one_event_whichever_way_it_is_asked_for(tmp_path: Path) -> N
     assert lawful(tmp_path)
 
 
-def longer(**changes: Any) -> determinants_pb2.CalculateDeterminantsRequest:
-    """The small meter's hour and the hour before it, in which it used 1 kWh."""
-    made = request(**changes)
-    made.billing_request.start_time.FromJsonString("2025-12-31T23:00:00Z")
-    made.readings[0].regular_times.first_time.FromJsonString("2025-12-31T23:15:00Z")
-    made.readings[0].values[:] = [1_000, 0, 0, 0, 250, 260, 240, 255]
-    made.readings[0].quality_codes = bytes(8)
-    return made
-
-
 def test_time_is_billed_once_however_it_is_cut(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply(SMALL)
@@ -244,6 +147,124 @@ def test_time_is_billed_once_however_it_is_cut(tmp_path: Path) -> None:
         services.determinants.CalculateDeterminants(request())
         assert amounts(services)["energy"] == ("1.005", "100.50")
     assert lawful(tmp_path)
+
+
+def of_two_customers(owner: str | None, **more: str) -> dict[str, Any]:
+    """The small meter's catalogue with a second customer, who has a plan for its energy, and a third, who has none."""
+    (source,) = SMALL["datasources"]
+    owned = {key: value for key, value in source.items() if key != "customer"}
+    if owner is not None:
+        owned["customer"] = owner
+    second = {**contract([{"plan": "energy_plan"}], "UTC"), "id": "c2", "customer": "second"}
+    return {
+        **SMALL,
+        "customers": [{"id": CUSTOMER}, {"id": "second"}, {"id": "third"}],
+        "contracts": [*SMALL["contracts"], second],
+        "datasources": [{**owned, **more}],
+    }
+
+
+NOTHING = dict.fromkeys(("energy", "t1", "peak"), ("0", "0.00"))
+
+
+@pytest.mark.parametrize(("owner", "billed"), [("second", {"energy": ("1.005", "100.50")}), ("third", {}), (None, {})])
+def test_a_datasource_of_another_customer_is_billed_to_that_one_alone(
+    tmp_path: Path, owner: str | None, billed: dict[str, tuple[str, str]]
+) -> None:
+    with served(tmp_path) as services:
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        # When the datasource belongs to another customer, or to none
+        services.apply(of_two_customers(owner))
+        # Then what was billed stays until it is calculated again
+        assert amounts(services) == before
+    with served(tmp_path) as services:
+        result = services.determinants.CalculateDeterminants(request()).result
+        # And then it is taken back in that commit, and billed to the other one
+        assert amounts(services) == NOTHING
+        deleted = [each for each in services.events(show_deleted=True) if each.deleted]
+        assert [services.history(each.event_id)[-1].sequence for each in deleted] == [result.stored_sequence] * 3
+        assert amounts(services, "second") == (billed if owner == "second" else {})
+        # As often as it is calculated
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == NOTHING
+        # When it comes back, so do the charges
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == before
+        assert not any(Fraction(quantity) for quantity, _ in amounts(services, "second").values())
+    assert lawful(tmp_path)
+
+
+def test_what_was_billed_to_an_earlier_customer_is_not_half_taken_back(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(longer())
+        before = amounts(services)
+        services.apply(of_two_customers("second"))
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(request())
+        assert "to 'acme', which reaches beyond the period" in str(failure.value.details())
+        assert (amounts(services), services.charges("second")) == (before, [])
+        # Parts of the period that was billed are taken back when the period that holds it is split
+        services.determinants.CalculateDeterminants(longer(split_by_month=True))
+        assert amounts(services) == NOTHING
+    assert lawful(tmp_path)
+
+
+def test_a_datasource_of_another_product_contract_is_billed_under_that_one_alone(tmp_path: Path) -> None:
+    twice = of_two_customers(CUSTOMER)
+    twice["contracts"] = [
+        contract(
+            [
+                {"id": "one", "plan": "energy_plan", "shared": True},
+                {"id": "two", "plan": "energy_plan", "shared": True},
+            ],
+            "UTC",
+        )
+    ]
+    with served(tmp_path) as services:
+        for name, other in (("one", "two"), ("two", "one")):
+            services.apply({**twice, "datasources": [{**twice["datasources"][0], "contract_id": name}]})
+            services.determinants.CalculateDeterminants(request())
+            lines = {each.contract_path[-1]: each.quantity for each in services.charges()}
+            assert (lines[name], lines.get(other, "0")) == ("1.005", "0")
+    assert lawful(tmp_path)
+
+
+@pytest.mark.parametrize("meter", ["BILLING_ACTIVE_INTERVAL", "BILLING_ACTIVE_TIMESLICE_NIGHT"])
+@pytest.mark.parametrize("field", ["meter_reference", "meter_id"])
+def test_nobody_else_makes_events_of_a_billing_channel(tmp_path: Path, meter: str, field: str) -> None:
+    """Neither of one that a product is made of, nor of one that a product may be made of some day."""
+    event: Any = ingest_pb2.Event(
+        customer_id=CUSTOMER, reference="mine", meter_values=[{"reference": "value", "number": "1"}]
+    )
+    setattr(event, field, meter)
+    rows = ingest_pb2.EventRows(events=[event])
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        (stored,) = services.ingest.IngestEvents(ingest_pb2.IngestEventsRequest(events=[event])).results
+        (predicted,) = services.ingest.PredictCosts(ingest_pb2.PredictCostsRequest(events=[event])).results
+        (streamed,) = services.ingest.StreamingIngestEvents(iter([ingest_pb2.StreamingIngestEventsRequest(rows=rows)]))
+        (row,) = streamed.result.exceptional_rows
+        for found in (stored, predicted, row):
+            assert found.status == ingest_pb2.EventResult.INVALID
+            assert (found.fault.reason, found.fault.field) == ("METER_OF_DETERMINANTS", field)
+            assert "made of stored determinants alone" in found.fault.message
+        assert (amounts(services), len(services.events())) == (before, 3)
+    assert lawful(tmp_path)
+
+
+def test_a_meter_of_the_catalogue_may_be_named_like_a_billing_channel(tmp_path: Path) -> None:
+    own = {**SMALL, "meters": [{"id": "BILLING_ACTIVE_CALLS", "values": ["count"]}]}
+    event: Any = ingest_pb2.Event(customer_id=CUSTOMER, reference="mine", meter_id="BILLING_ACTIVE_CALLS")
+    with served(tmp_path) as services:
+        services.apply(own)
+        (stored,) = services.ingest.IngestEvents(ingest_pb2.IngestEventsRequest(events=[event])).results
+        assert stored.status == ingest_pb2.EventResult.STORED
 
 
 def test_two_channels_of_one_classifier_are_not_stored_over_one_another(tmp_path: Path) -> None:

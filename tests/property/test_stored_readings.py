@@ -1,4 +1,5 @@
-"""Laws of stored readings: of each timestamp the last delivery counts, every one is kept, and pages show each once.
+"""Laws of stored readings: of each timestamp the last delivery that was not taken back counts, every one is kept, and
+pages show each once.
 
 The other side is a dict: timestamp -> what was delivered for it, in order.
 """
@@ -15,10 +16,13 @@ from hypothesis import strategies as st
 from tests.support.metered_book import QUARTER_US, MeteredBook, Row, delivery, message
 
 from tallybook_engine.determinants.blocks import BUCKET_US, Delivered, bucket_count, decode_block, encode_blocks
+from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, Label
 from tallybook_engine.determinants.deliveries import Wanted, overlaid
 from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes, labels_between
+from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.stored_readings import load_channel
 
 START_US = 63 * BUCKET_US
 """Timestamps lie around the edges of buckets."""
@@ -42,29 +46,67 @@ def deliveries(draw: st.DrawFn) -> list[Row]:
     ]
 
 
-Kept = dict[int, list[tuple[int, Row]]]
-"""Timestamp -> (sequence, row) of each delivery, in order."""
+Kept = dict[int, list[tuple[int, Row, int]]]
+"""Timestamp -> (sequence, row, sequence that took it back or NEVER) of each delivery, in order."""
+NEVER = 2**62
+CONFIGURATION = BillingConfiguration({"load": ChannelClassifier("ACTIVE", "kWh", 3)})
 
 
-def shown(page: Any) -> list[tuple[int, str, str, int, bool]]:
-    return [(each.time.ToMicroseconds(), each.value, each.quality, each.sequence, each.superseded) for each in page]
+def shown(page: Any) -> list[tuple[int, str, str, int, bool, int]]:
+    return [
+        (
+            each.time.ToMicroseconds(),
+            each.value,
+            each.quality,
+            each.sequence,
+            each.superseded,
+            each.deleted_sequence,
+        )
+        for each in page
+    ]
 
 
 def expected(kept: Kept, start_us: int, end_us: int, sequence: int, *, every: bool) -> list[Any]:
     found = []
     for time_us in sorted(kept):
         there = [each for each in kept[time_us] if each[0] <= sequence]
-        for place, (at, row) in enumerate(there):
-            is_last = place == len(there) - 1
-            if start_us <= time_us < end_us and (every or is_last):
+        for place, (at, row, deleted) in enumerate(there):
+            is_deleted = deleted <= sequence
+            is_superseded = any(later > sequence for _, _, later in there[place + 1 :])
+            if start_us <= time_us < end_us and (every or not (is_deleted or is_superseded)):
                 value = f"{row.value / 1000:.3f}".rstrip("0").rstrip(".") if row.value else "0"
-                found.append((time_us, value, row.status, at, not is_last))
+                found.append((time_us, value, row.status, at, is_superseded, deleted if is_deleted else 0))
     return found
+
+
+def instant(time_us: int) -> dict[str, int]:
+    return {"seconds": time_us // 10**6, "nanos": time_us % 10**6 * 1000}
+
+
+def take_back(data: st.DataObject, book: MeteredBook, kept: Kept) -> None:
+    """Some readings, by time or by what a commit delivered."""
+    bounds = sorted(data.draw(st.tuples(*[st.sampled_from([*kept, START_US + 99 * BUCKET_US])] * 2)))
+    of = data.draw(st.sampled_from([0, *range(1, book.book.committed_sequence() + 1)]))
+    wanted: dict[str, Any] = {"datasource": "m1", "channel": "load", "sequence": of}
+    wanted["start_time"], wanted["end_time"] = map(instant, bounds)
+    answer = book.delete(**wanted)
+    taken = 0
+    for time_us, there in kept.items():
+        for place, (at, row, deleted) in enumerate(there):
+            if bounds[0] <= time_us < bounds[1] and of in (0, at) and deleted == NEVER:
+                there[place] = (at, row, answer.sequence)
+                taken += 1
+    assert answer.deleted_count == taken
+    assert (answer.sequence > 0) == (taken > 0)
+    again = book.delete(**wanted)
+    assert (again.deleted_count, again.sequence) == (0, 0)
 
 
 @given(st.data())
 @settings(max_examples=30)
-def test_the_last_delivery_of_a_timestamp_counts_and_every_one_is_kept(data: st.DataObject) -> None:
+def test_the_last_delivery_that_is_not_taken_back_counts_and_every_one_is_kept(
+    data: st.DataObject,
+) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "journal.sqlite"
         in_memory = data.draw(st.booleans())
@@ -74,21 +116,29 @@ def test_the_last_delivery_of_a_timestamp_counts_and_every_one_is_kept(data: st.
             result = book.deliver(*(delivery("m1", rows) for rows in each), delivery("m2", each[0]))
             for rows in each:
                 for row in rows:
-                    kept.setdefault(row.time_us, []).append((result.sequence, row))
+                    kept.setdefault(row.time_us, []).append((result.sequence, row, NEVER))
+            if data.draw(st.booleans()):
+                take_back(data, book, kept)
             if not in_memory and data.draw(st.booleans()):
                 book.restart(SqliteJournal.open(path))
         last = book.book.committed_sequence()
         bounds = sorted(data.draw(st.tuples(*[st.sampled_from([*kept, START_US - 1, START_US + 99 * BUCKET_US])] * 2)))
         sequence, every = data.draw(st.integers(1, last)), data.draw(st.booleans())
         wanted: dict[str, Any] = {"datasource": "m1", "channel": "load", "include_superseded": every}
-        wanted["start_time"], wanted["end_time"] = (
-            {"seconds": at // 10**6, "nanos": at % 10**6 * 1000} for at in bounds
-        )
+        wanted["start_time"], wanted["end_time"] = map(instant, bounds)
         page_size = data.draw(st.sampled_from([1, 3, 1_000]))
 
         found = book.all_of("readings", "readings", as_of_sequence=sequence, page_size=page_size, **wanted)
 
         assert shown(found) == expected(kept, bounds[0], bounds[1], sequence, every=every)
+        # And what a calculation takes is what the list shows
+        current = expected(kept, START_US - 2**50, START_US + 2**50, sequence, every=False)
+        wide = Wanted("load", START_US - 2**50, START_US + 2**50)
+        readings, _ = load_channel(book.journal, "m1", wide, CONFIGURATION, sequence)
+        labels = labels_between(readings.times, 0, readings.times.count).tolist()
+        assert [(label, str(value)) for label, value in zip(labels, readings.values.tolist(), strict=True)] == [
+            (time_us, str(round(float(value) * 1000))) for time_us, value, *_ in current
+        ]
         book.close()
 
 
@@ -142,13 +192,14 @@ def columns(found: Readings) -> tuple[list[int], ...]:
 
 @given(readings())
 def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> None:
-    blocks = list(encode_blocks(Delivered(delivered, STATUSES, "kWh", 7)))
+    blocks = list(encode_blocks(Delivered(delivered, STATUSES, "kWh", 7, ChannelKind.INTERVAL, Label.BEGIN)))
     assert len(blocks) == bucket_count(delivered.times)
     opened = [decode_block(body) for _, _, body in blocks]
     for (bucket, count, _), each in zip(blocks, opened, strict=True):
         labels = labels_between(each.readings.times, 0, count)
         assert (labels // BUCKET_US == bucket).all()
         assert (each.statuses, each.unit, each.decimal_places) == (STATUSES, "kWh", 7)
+        assert (each.kind, each.label) == (ChannelKind.INTERVAL, Label.BEGIN)
     joined = overlaid([each.readings for each in opened], Wanted("load", -(2**60), 2**60))
     assert columns(joined) == columns(delivered)
     if isinstance(delivered.times, RegularTimes) and delivered.times.count > 1:
@@ -158,7 +209,7 @@ def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> No
 def test_a_month_of_quarter_hours_takes_two_bytes_a_reading() -> None:
     values = np.random.default_rng(1).integers(0, 60_000, 2_976)
     delivered = Readings(RegularTimes(START_US, QUARTER_US, 2_976), values, np.zeros(2_976, np.uint8))
-    [(_, _, body)] = encode_blocks(Delivered(delivered, STATUSES, "kWh", 3))
+    [(_, _, body)] = encode_blocks(Delivered(delivered, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END))
     assert len(body) < 2 * 2_976 + 100
 
 

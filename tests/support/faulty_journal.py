@@ -152,6 +152,9 @@ class FaultyJournal:
     def receipt_times(self, sequences: Iterable[int]) -> dict[int, int]:
         return self.journal.receipt_times(sequences)
 
+    def has_series(self, datasource: str, channel: str | None = None) -> bool:
+        return self.journal.has_series(datasource, channel)
+
     def blocks(
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:

@@ -15,6 +15,7 @@ from tallybook_server.book import Book
 from tallybook_server.journal.interface import Journal
 from tallybook_server.services import stored_lists
 from tallybook_server.services.determinants import DeterminantsService
+from tallybook_server.services.ingest import IngestService
 from tallybook_server.services.readings import ReadingsStream
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
@@ -24,6 +25,10 @@ MINUTE_US = 60_000_000
 QUARTER_US = 15 * MINUTE_US
 NOW_US = 1_767_225_600_000_000
 """2026-01-01."""
+
+
+NO_CONTEXT: Any = None
+"""Of a call that asks nothing of it."""
 
 
 class Row(NamedTuple):
@@ -117,6 +122,12 @@ class MeteredBook:
         (answer,) = self.ingest(message(deliveries))
         assert answer.WhichOneof("outcome") == "result", answer
         return answer.result
+
+    def delete(self, **fields: Any) -> Any:
+        """What DeleteReadings answers."""
+        book: Any = self.book
+        service = IngestService(lambda _: book, self._executor)
+        return self._runner.run(service.DeleteReadings(wire.DeleteReadingsRequest(**fields), NO_CONTEXT))
 
     def page(self, method: str, **fields: Any) -> Any:
         """A page."""

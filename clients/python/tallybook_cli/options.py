@@ -81,8 +81,16 @@ def stored_options(command: Command) -> Command:
     """--from, --to, --as-of, --superseded and --limit of a list of readings."""
     for option in (
         click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="At most so many."),
-        click.option("--superseded", is_flag=True, help="Also what was replaced later."),
+        click.option("--superseded", is_flag=True, help="Also what was replaced or taken back later."),
         click.option("--as-of", default=0, metavar="SEQUENCE", help="The list as of this committed sequence."),
+    ):
+        command = option(command)
+    return stretch_options(command)
+
+
+def stretch_options(command: Command) -> Command:
+    """--from and --to."""
+    for option in (
         click.option("--to", "end_time", type=Instant(), metavar="TIME", help="Before this date or time (UTC)."),
         click.option("--from", "start_time", type=Instant(), metavar="TIME", help="From this date or time on (UTC)."),
     ):

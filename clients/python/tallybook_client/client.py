@@ -50,6 +50,7 @@ from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
     BillingReading,
+    DeletedReadings,
     ReadingsAnswer,
     ReadingsBatch,
     StoredReading,
@@ -254,6 +255,28 @@ class Client:
             lambda response, _: ReadingsAnswer.read(response),
             self._retry,
         )
+
+    def delete_readings(
+        self,
+        datasource: str,
+        channel: str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        *,
+        sequence: int = 0,
+    ) -> DeletedReadings:
+        """Take stored readings of one channel back, at or after `start_time` and before `end_time`; with `sequence`,
+        only what that commit delivered. They stay for audit; durable when it returns, and safe to repeat.
+        """
+        request = determinants_pb2.DeleteReadingsRequest(
+            datasource=datasource,
+            channel=channel,
+            start_time=None if start_time is None else to_timestamp(start_time),
+            end_time=None if end_time is None else to_timestamp(end_time),
+            sequence=sequence,
+        )
+        response = self._call(self._ingest.DeleteReadings, request)
+        return DeletedReadings(response.deleted_count, response.sequence, response)
 
     def list_readings(
         self,

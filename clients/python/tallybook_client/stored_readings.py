@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from tallybook.v1 import determinants_pb2
+from tallybook.v1 import catalog_pb2, determinants_pb2
 from tallybook_client.frames import Frame
 from tallybook_client.numbers import to_datetime
 from tallybook_client.readings import readings_stream
@@ -83,6 +83,12 @@ class StoredReading:
     receipt_time: datetime
     superseded: bool
     """Whether a later delivery of the same timestamp has replaced it."""
+    deleted_sequence: int
+    """The committed sequence that took it back; 0: none did."""
+    kind: str
+    """INTERVAL or REGISTER: what the channel's values were when it was delivered."""
+    label: str
+    """BEGIN or END: which end of its interval `time` names; empty for a register's."""
     message: determinants_pb2.StoredReading = field(repr=False, compare=False)
 
     @classmethod
@@ -97,8 +103,22 @@ class StoredReading:
             message.sequence,
             to_datetime(message.receipt_time),
             message.superseded,
+            message.deleted_sequence,
+            catalog_pb2.ChannelClassifier.Kind.Name(message.kind),
+            catalog_pb2.ChannelClassifier.Label.Name(message.label) if message.label else "",
             message,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedReadings:
+    """What was taken back."""
+
+    deleted_count: int
+    """Superseded readings too; 0 where all were taken back before."""
+    sequence: int
+    """The committed sequence that takes them back; 0 where none was."""
+    message: determinants_pb2.DeleteReadingsResponse = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +129,17 @@ class BillingReading:
     """The end of its period."""
     start_time: datetime
     end_time: datetime
-    value: Decimal
+    value: Decimal | None
+    """None where the calculation withdrew it."""
     unit: str
     quality: str
     annotations: dict[str, str]
     sequence: int
     message_id: str
     superseded: bool
-    """Whether a later calculation of the same period has replaced it."""
+    """Whether a later calculation of the same period has replaced or withdrawn it."""
+    withdrawn: bool
+    """Whether this calculation found no value any more where an earlier one had found one."""
     message: determinants_pb2.BillingReading = field(repr=False, compare=False)
 
     @classmethod
@@ -126,13 +149,14 @@ class BillingReading:
             to_datetime(message.time),
             to_datetime(message.period.start_time),
             to_datetime(message.period.end_time),
-            Decimal(message.value),
+            None if message.withdrawn else Decimal(message.value),
             message.unit,
             message.quality,
             dict(message.annotations),
             message.sequence,
             message.message_id,
             message.superseded,
+            message.withdrawn,
             message,
         )
 

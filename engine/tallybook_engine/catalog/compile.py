@@ -33,6 +33,7 @@ from tallybook_engine.catalog.model import (
     TaxMode,
 )
 from tallybook_engine.currencies import minor_digits
+from tallybook_engine.determinants.naming import PREFIX
 from tallybook_engine.kernels.growing import GrowingTable
 from tallybook_engine.pricing.model import NoPrice, Price, Rounding
 from tallybook_engine.pricing.tables import PricePool
@@ -284,6 +285,12 @@ class CompiledCatalog:
     def meter(self, name: str, is_id: bool) -> Meter | None:
         """The meter that an id or reference names; None where the version has none."""
         return self.meters.get(name if is_id else self.meter_id_by_reference.get(name, ""))
+
+    def is_of_determinants(self, name: str, is_id: bool) -> bool:
+        """Whether an id or reference is a BILLING channel's: one that a product is made of, or could be."""
+        if name in self.determinants:
+            return True
+        return name.startswith(f"{PREFIX}_") and self.meter(name, is_id) is None
 
 
 def compile_catalog(catalog: Catalog, pools: Pools, earlier_charges: Iterable[int]) -> CompiledCatalog:

@@ -53,6 +53,7 @@ class Versions:
     def __init__(self, stored: Iterable[CatalogChange] = ()) -> None:
         """`stored` are the differences of versions 1, 2, 3 and so on."""
         self._differences: list[CatalogChange] = []
+        self._customers: dict[str, tuple[str, ...]] = {}
         self.current = Catalog()
         for each in stored:
             self.add(each)
@@ -60,8 +61,16 @@ class Versions:
     def add(self, stored: CatalogChange) -> Catalog:
         """Makes the next version current, by its difference from the current one."""
         self._differences.append(stored)
+        for source in stored.put.datasources:
+            known = self._customers.get(source.id, ())
+            if source.customer is not None and source.customer not in known:
+                self._customers[source.id] = (*known, source.customer)
         self.current = replay(self.current, stored)
         return self.current
+
+    def customers_of(self, datasource_id: str) -> tuple[str, ...]:
+        """Ids of the customers that some version lets pay for a datasource, in the order of the versions."""
+        return self._customers.get(datasource_id, ())
 
     def catalog(self, version: int) -> Catalog:
         """Any version; 0 is the empty catalogue. Raises KeyError for one that does not exist (yet).

@@ -17,8 +17,8 @@ class BillingValue:
     """See `naming`."""
     timestamp_us: int
     """The end of its period; BILLING channels are END-labelled."""
-    value: int
-    """Scale 12."""
+    value: int | None
+    """Scale 12. None: there is none, and one that was stored before of the same period counts no more."""
     unit: str
     quality: str | None
     """`Quality_Status`; None where the period has no row."""
@@ -27,20 +27,19 @@ class BillingValue:
 
 
 def billing_values(result: Result, calculation_time_us: int) -> Iterator[BillingValue]:
-    """A result's values in its order, those that are absent left out.
+    """A result's values in its order, those that are absent too.
 
     `calculation_time_us` is the caller's clock, microseconds since the epoch.
     """
     for determinant in result.determinants:
-        if determinant.value is not None:
-            yield BillingValue(
-                determinant.billing_channel,
-                determinant.end_us,
-                determinant.value,
-                determinant.unit,
-                determinant.quality,
-                tuple(sorted(_annotations(result, determinant, calculation_time_us).items())),
-            )
+        yield BillingValue(
+            determinant.billing_channel,
+            determinant.end_us,
+            determinant.value,
+            determinant.unit,
+            determinant.quality,
+            tuple(sorted(_annotations(result, determinant, calculation_time_us).items())),
+        )
 
 
 def _annotations(result: Result, determinant: Determinant, calculation_time_us: int) -> dict[str, str]:

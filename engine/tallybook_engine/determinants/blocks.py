@@ -2,8 +2,8 @@
 
 A column is its smallest value and, in as few bytes as its largest takes, what each value has above it; a column whose
 values are all alike takes no more. So a month of a quarter-hourly meter on a grid is two bytes a reading. A block names
-its unit, its decimals and its statuses in words: what the catalogue says of them may change, what was delivered does
-not.
+its unit, its decimals and its statuses in words, what its values are and which end of an interval its timestamps name:
+what the catalogue says of them may change, what was delivered does not.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.calendar.local_time import DAY_US
+from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.packing import (
     ONE_STATUS,
     RUN_END_BYTES,
@@ -34,11 +35,14 @@ from tallybook_engine.determinants.readings import (
     label_of,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUCKET_US = 32 * DAY_US
 """Blocks are cut where timestamps pass a multiple of this since the epoch."""
 
-_HEADER = struct.Struct("<BBBBBBHIIqqqq")
+_HEADER = struct.Struct("<BBBBBBBBHIIqqqq")
+_KINDS = (ChannelKind.INTERVAL, ChannelKind.REGISTER)
+_LABELS = (Label.BEGIN, Label.END)
+"""By the numbers that stand for them in a block, for ever."""
 _LENGTH = struct.Struct("<H")
 _RUN_BYTES = RUN_END_BYTES + 1
 """Of a run of one status: where it ends, and which."""
@@ -53,6 +57,8 @@ class Delivered:
     statuses: tuple[str, ...]
     unit: str
     decimal_places: int
+    kind: ChannelKind
+    label: Label
 
 
 def bucket_of(label_us: int) -> int:
@@ -85,6 +91,8 @@ def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
         code_kind, codes = _codes(readings.quality[first:end])
         header = _HEADER.pack(
             FORMAT_VERSION,
+            _KINDS.index(delivered.kind),
+            _LABELS.index(delivered.label),
             delivered.decimal_places,
             value_width,
             label_width,
@@ -102,9 +110,15 @@ def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
 
 
 def decode_block(body: bytes) -> Delivered:
-    """The reverse of `encode_blocks`."""
+    """The reverse of `encode_blocks`. ValueError for bytes that are no block."""
+    if body[:1] != bytes([FORMAT_VERSION]):
+        raise ValueError(f"a block of format {body[0] if body else 'none'}, and this program reads {FORMAT_VERSION}")
+    if len(body) < _HEADER.size:
+        raise ValueError("a block of another length than its header says")
     (
-        version,
+        _,
+        kind,
+        label,
         decimal_places,
         value_width,
         label_width,
@@ -118,8 +132,8 @@ def decode_block(body: bytes) -> Delivered:
         label_base,
         length_base,
     ) = _HEADER.unpack_from(body)
-    if version != FORMAT_VERSION:
-        raise ValueError(f"a block of format {version}, and this program reads {FORMAT_VERSION}")
+    if kind >= len(_KINDS) or label >= len(_LABELS):
+        raise ValueError(f"a block of kind {kind} and label {label}, which there are not")
     at = _HEADER.size
     unit = body[at : at + unit_bytes].decode()
     at += unit_bytes
@@ -144,7 +158,7 @@ def decode_block(body: bytes) -> Delivered:
         times = ListedTimes(labels, lengths)
     values, codes = np.empty(count, np.int64), np.empty(count, np.uint8)
     unpack(data, at, value_width, value_base, codes_at, code_kind, values, codes)
-    return Delivered(Readings(times, values, codes), statuses, unit, decimal_places)
+    return Delivered(Readings(times, values, codes), statuses, unit, decimal_places, _KINDS[kind], _LABELS[label])
 
 
 def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:

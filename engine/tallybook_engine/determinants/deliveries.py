@@ -30,6 +30,10 @@ from tallybook_engine.determinants.request import BillingConfiguration, BillingR
 _INT64_MAX = 2**63 - 1
 
 
+MEND = "take them back with DeleteReadings and deliver them anew, or let the classifier be"
+"""What makes stored readings fit what is configured."""
+
+
 class StoredReadingsFault(ValueError):
     """Stored readings do not fit what is configured of their channel now; the message says how to mend it."""
 
@@ -67,12 +71,19 @@ class Fitting:
         self._names = tuple(status.name for status in table.statuses)
 
     def fitted(self, delivered: Delivered) -> Readings:
-        """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others."""
+        """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others, or
+        where its values or its timestamps mean something else.
+        """
         classifier = self._classifier
+        if delivered.kind is not classifier.kind:
+            raise self._meaning("values of kind", delivered.kind.value, classifier.kind.value)
+        # A register's readings have no length, and so no end that a timestamp could name.
+        if delivered.label is not classifier.label and classifier.kind is ChannelKind.INTERVAL:
+            raise self._meaning("timestamps that label the interval's", delivered.label.value, classifier.label.value)
         if delivered.unit != classifier.unit:
             raise StoredReadingsFault(
                 f"its readings are stored in {delivered.unit!r}, and its classifier {classifier.id!r} says "
-                f"{classifier.unit!r}: deliver them anew, or let the classifier be"
+                f"{classifier.unit!r}: {MEND}"
             )
         places = classifier.decimal_places - delivered.decimal_places
         if places < 0:
@@ -86,6 +97,12 @@ class Fitting:
         readings = delivered.readings
         codes = readings.quality if is_of_table else self._translated(readings.quality, delivered.statuses)
         return Readings(readings.times, _scaled(readings.values, places), codes)
+
+    def _meaning(self, what: str, stored: str, configured: str) -> StoredReadingsFault:
+        return StoredReadingsFault(
+            f"its readings are stored as {what} {stored}, and its classifier {self._classifier.id!r} says "
+            f"{configured}: {MEND}"
+        )
 
     def _translated(self, codes: NDArray[np.uint8], statuses: Sequence[str]) -> NDArray[np.uint8]:
         places = {name: code for code, name in enumerate(self._names)}
@@ -122,6 +139,22 @@ def overlaid(deliveries: Iterable[Readings], wanted: Wanted) -> Readings:
         if following.label(0) <= piece.label(piece.times.count - 1):
             return _merged(pieces)
     return _joined(ordered)
+
+
+def check_unfit(deliveries: Sequence[tuple[Readings, StoredReadingsFault | None]], wanted: Wanted) -> None:
+    """Raises the fault of a delivery that does not fit, where one of its readings would count.
+
+    `deliveries` are all of a channel, oldest first and none empty.
+    """
+    times = [each.times for each, _ in deliveries]
+    bounds = [rows_between(each, wanted.first_us, wanted.last_us + 1) for each in times]
+    labels = [labels_between(each, *rows) for each, rows in zip(times, bounds, strict=True)]
+    owners = np.repeat(np.arange(len(labels)), [len(each) for each in labels])
+    order, is_last = last_of_each(np.concatenate(labels))
+    for owner in np.unique(owners[order[is_last]]).tolist():
+        fault = deliveries[owner][1]
+        if fault is not None:
+            raise fault
 
 
 def last_of_each(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

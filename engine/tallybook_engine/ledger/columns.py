@@ -63,3 +63,5 @@ class EventColumns:
     """[n] RowFault of each row; 0 where it is fine."""
     fault_fields: Mapping[int, tuple[str, str]]
     """Row -> (field that is at fault, the text found there)."""
+    are_determinants: bool = False
+    """Whether the book made them, of stored determinants: nothing else may be an event of a BILLING channel."""

@@ -3,14 +3,15 @@
 A determinant is one event, whose reference says datasource, BILLING channel and period. So a period that is computed
 again with the same value is a duplicate and posts nothing; with another value the earlier event is deleted and the
 next generation of its reference is stored, in the same commit. Time is never billed twice: what was billed of parts of
-the period, or of the whole of it, is taken back, and what reaches beyond the period is refused.
+the period, or of the whole of it, is taken back, also from a customer whom the datasource belonged to before, and what
+reaches beyond the period is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,7 +45,8 @@ class Earlier(NamedTuple):
 class Usage:
     """What a result means to the ledger."""
 
-    customer_id: str
+    customer_id: str | None
+    """None: nobody pays for the datasource (any more)."""
     datasource_id: str
     start_us: int
     end_us: int
@@ -55,6 +57,10 @@ class Usage:
     """One row for each determinant that some product of the customer is made of, and that has a value."""
     withdrawn: tuple[str, ...]
     """References of such determinants that have no value (any more)."""
+    earlier_customers: tuple[str, ...]
+    """Ids of customers whom the datasource belonged to before: what was billed to them of the period is taken back."""
+    every_meter_id: tuple[str, ...]
+    """Meters of all determinants of the result, with whatever plans."""
 
 
 @dataclass(frozen=True)
@@ -70,40 +76,51 @@ class UsageFault(ValueError):
     """A determinant that cannot be an event; nothing was staged."""
 
 
-def usage_of(result: Result, source: Datasource, named: Mapping[str, DeterminantSource]) -> Usage | None:
+def usage_of(
+    result: Result,
+    source: Datasource | None,
+    named: Mapping[str, DeterminantSource],
+    earlier_customers: tuple[str, ...] = (),
+) -> Usage | None:
     """The events of a result, by what the products of the datasource's customer are made of (meter id -> determinant).
 
-    None where nothing of it is anybody's usage. Of a determinant that was answered by month, the months count;
+    None where nothing of it is or was anybody's usage. Of a determinant that was answered by month, the months count;
     otherwise the whole period does.
     """
-    if source.customer is None:
-        return None
-    counted = list(_counted(result, named))
-    if not counted:
+    customer_id = None if source is None else source.customer
+    counted = [] if customer_id is None else list(_counted(result, named))
+    if not counted and not earlier_customers:
         return None
     present = [(name, each) for name, each in counted if each.value is not None]
     return Usage(
-        source.customer,
+        customer_id,
         result.datasource,
         result.start_us,
         result.end_us,
         tuple(dict.fromkeys(name for name, _ in counted)),
-        _columns(source, source.customer, present),
+        _columns(result.datasource, customer_id, None if source is None else source.contract_id, present),
         tuple(
             determinant_reference(result.datasource, name, each.start_us, each.end_us)
             for name, each in counted
             if each.value is None
         ),
+        earlier_customers,
+        tuple(dict.fromkeys(_source_of(each).meter().id for each in result.determinants)),
     )
 
 
 def _counted(result: Result, named: Mapping[str, DeterminantSource]) -> Iterator[tuple[str, Determinant]]:
     meters = {source: name for name, source in named.items()}
-    sources = [DeterminantSource(each.classifier, each.kind, each.slice, each.demand) for each in result.determinants]
+    sources = [_source_of(each) for each in result.determinants]
     by_month = {source for source, each in zip(sources, result.determinants, strict=True) if each.is_month}
     for source, each in zip(sources, result.determinants, strict=True):
         if source in meters and each.is_month == (source in by_month):
             yield meters[source], each
+
+
+def _source_of(determinant: Determinant) -> DeterminantSource:
+    """What a product says that is made of a determinant."""
+    return DeterminantSource(determinant.classifier, determinant.kind, determinant.slice, determinant.demand)
 
 
 def determinant_reference(datasource_id: str, meter_id: str, start_us: int, end_us: int) -> str:
@@ -123,19 +140,25 @@ def event_time_us(determinant: Determinant) -> int:
     return max(determinant.end_us - 1, determinant.start_us)
 
 
-def _columns(source: Datasource, customer_id: str, determinants: Sequence[tuple[str, Determinant]]) -> EventColumns:
+def _columns(
+    datasource_id: str,
+    customer_id: str | None,
+    contract_id: str | None,
+    determinants: Sequence[tuple[str, Determinant]],
+) -> EventColumns:
     count = len(determinants)
     meters = list(dict.fromkeys(name for name, _ in determinants))
     place = {name: index for index, name in enumerate(meters)}
-    contracts = [] if source.contract_id is None else [source.contract_id]
+    customers = [] if customer_id is None else [customer_id]
+    contracts = [] if contract_id is None else [contract_id]
     limbs = [to_limbs(each.value or 0, 2) for _, each in determinants]
     return EventColumns(
         row_count=count,
-        customers=_names(np.zeros(count, np.int32), [customer_id], is_id=True),
+        customers=_names(np.zeros(count, np.int32), customers, is_id=True),
         meters=_names(np.array([place[name] for name, _ in determinants], dtype=np.int32), meters, is_id=False),
         contracts=_names(np.full(count, len(contracts) - 1, dtype=np.int32), contracts, is_id=True),
         references=pa.array(
-            [determinant_reference(source.id, name, each.start_us, each.end_us) for name, each in determinants],
+            [determinant_reference(datasource_id, name, each.start_us, each.end_us) for name, each in determinants],
             type=pa.string(),
         ),
         times_us=np.array([event_time_us(each) for _, each in determinants], dtype=np.int64),
@@ -147,9 +170,12 @@ def _columns(source: Datasource, customer_id: str, determinants: Sequence[tuple[
                 np.ones(count, dtype=np.bool_),
             ),
         ),
-        properties=(PropertyColumn("datasource", np.zeros(count, np.int32), pa.array([source.id], type=pa.string())),),
+        properties=(
+            PropertyColumn("datasource", np.zeros(count, np.int32), pa.array([datasource_id], type=pa.string())),
+        ),
         faults=np.zeros(count, dtype=np.uint8),
         fault_fields={},
+        are_determinants=True,
     )
 
 
@@ -169,18 +195,24 @@ def stage_usage(
 ) -> UsagePieces:
     """Stages usage as the first rows of the commit `sequence`. Nothing may be on its way.
 
-    `earlier` are the determinants of `usage.meter_ids` that were stored of the datasource before, as far as their
-    periods meet that of the usage. `with_deletes` answers the records of the commit too, once the deletes are in it.
-    Raises UsageFault, and what the records raise; nothing is staged then.
+    `earlier` are the determinants that were stored of the datasource before, of the meters that the usage names, as far
+    as their periods meet that of the usage. `with_deletes` answers the records of the commit too, once the deletes are
+    in it. Raises UsageFault, and what the records raise; nothing is staged then.
     """
     times_us = usage.columns.times_us
     if (times_us < 0).any():
         raise UsageFault("the period ends before 1970: no event can be of that time")
     _check_signs(usage)
-    withdrawn = [
-        event_id for each in usage.withdrawn if (event_id := _standing(state, usage, each, records)) is not None
-    ]
-    withdrawn += _overlapped(state, usage, earlier, records)
+    before = list(dict.fromkeys(earlier))
+    withdrawn: list[int] = []
+    if usage.customer_id is not None:
+        standing = (_standing(state, usage.customer_id, each, records) for each in usage.withdrawn)
+        withdrawn += [event_id for event_id in standing if event_id is not None]
+        known = {*usage.columns.references.to_pylist(), *usage.withdrawn}
+        own = [each for each in before if each.meter_id in usage.meter_ids]
+        withdrawn += _billed(state, usage, usage.customer_id, own, known, records)
+    for customer_id in usage.earlier_customers:
+        withdrawn += _billed(state, usage, customer_id, before, frozenset(), records)
     events = stage_events(state, usage.columns, receipt_time_us, sequence, 0, records, future_limit_us)
     found = events.outcome
     selectors = [EventSelector(event_id=int(each)) for each in found.event_ids[found.status == Status.CONFLICT]]
@@ -211,27 +243,36 @@ def _check_signs(usage: Usage) -> None:
         raise UsageFault(f"{name} is negative, which no quantity that is billed may be: take it out of the request")
 
 
-def _standing(state: State, usage: Usage, reference: str, records: CustomerRecords) -> int | None:
-    """Id of the event that a reference has now."""
-    selector = EventSelector(customer=usage.customer_id, customer_is_id=True, reference=reference)
+def _standing(state: State, customer_id: str, reference: str, records: CustomerRecords) -> int | None:
+    """Id of the event that a customer's reference has now."""
+    selector = EventSelector(customer=customer_id, customer_is_id=True, reference=reference)
     event = find_event(state, selector, records)
     return None if event is None or event.deleted else event.event_id
 
 
-def _overlapped(state: State, usage: Usage, earlier: Iterable[Earlier], records: CustomerRecords) -> Iterator[int]:
-    """Ids of events of other periods that this usage takes the place of. UsageFault where one reaches beyond."""
-    known = {*usage.columns.references.to_pylist(), *usage.withdrawn}
-    for each in dict.fromkeys(earlier):
+def _billed(
+    state: State,
+    usage: Usage,
+    customer_id: str,
+    earlier: Iterable[Earlier],
+    known: Collection[str],
+    records: CustomerRecords,
+) -> Iterator[int]:
+    """Ids of a customer's events that this usage takes the place of, save those of known references.
+
+    UsageFault where one reaches beyond.
+    """
+    for each in earlier:
         reference = determinant_reference(usage.datasource_id, *each)
         if reference in known:
             continue
-        event_id = _standing(state, usage, reference, records)
+        event_id = _standing(state, customer_id, reference, records)
         if event_id is None:
             continue
         if each.start_us < usage.start_us or each.end_us > usage.end_us:
             period = f"{instant_text(each.start_us)} to {instant_text(each.end_us)}"
             raise UsageFault(
-                f"{each.meter_id} is billed of {period} already, which reaches beyond the period: ask for a period "
-                f"that holds it, or delete its event, {reference}"
+                f"{each.meter_id} is billed of {period} already, to {customer_id!r}, which reaches beyond the period: "
+                f"ask for a period that holds it, or delete its event, {reference}"
             )
         yield event_id

@@ -261,6 +261,14 @@ def _checked(
         if lacks.any():
             unknown = (carried.codes >= 0) & known & lacks[codes]
             refuse(unknown, RowFault.PROPERTY_UNKNOWN, _always("meter_properties", carried.name))
+    if not columns.are_determinants:
+        names = _names(columns.meters.names, columns.meters.is_id)
+        reserved = np.array([compiled.is_of_determinants(*name) for name in names] + [False], dtype=np.bool_)
+        if reserved.any():
+            shown = {
+                code: ("meter_id" if is_id else "meter_reference", name) for code, (name, is_id) in enumerate(names)
+            }
+            refuse(known & reserved[codes], RowFault.METER_OF_DETERMINANTS, lambda row: shown[int(codes[row])])
     return faults, fields
 
 

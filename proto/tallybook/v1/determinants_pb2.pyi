@@ -1594,6 +1594,76 @@ class ReadingsProgress(_message.Message):
 Global___ReadingsProgress: _TypeAlias = ReadingsProgress  # noqa: Y015
 
 @_typing.final
+class DeleteReadingsRequest(_message.Message):
+    """Which readings to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASOURCE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    datasource: _builtins.str
+    """Id of the datasource. Required."""
+    channel: _builtins.str
+    """Name of its channel. Required."""
+    sequence: _builtins.int
+    """Only what this commit delivered, `sequence` of the answer to IngestReadings and of ListReadings; 0: whatever commit.
+    OUT_OF_RANGE where the book is not as far. Messages that come at once may share a commit.
+    """
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only timestamps at or after this time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only timestamps before this time."""
+
+    def __init__(
+        self,
+        *,
+        datasource: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "datasource", b"datasource", "end_time", b"end_time", "sequence", b"sequence", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteReadingsRequest: _TypeAlias = DeleteReadingsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteReadingsResponse(_message.Message):
+    """What was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    deleted_count: _builtins.int
+    """Readings taken back now, superseded ones too; 0 where all were taken back before, or none is there."""
+    sequence: _builtins.int
+    """The committed sequence that takes them back; 0 where none was."""
+    def __init__(
+        self,
+        *,
+        deleted_count: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteReadingsResponse: _TypeAlias = DeleteReadingsResponse  # noqa: Y015
+
+@_typing.final
 class ListReadingsRequest(_message.Message):
     """Which stored readings."""
 
@@ -1614,7 +1684,7 @@ class ListReadingsRequest(_message.Message):
     as_of_sequence: _builtins.int
     """The readings as of this committed sequence; 0: now. OUT_OF_RANGE where the book is not as far."""
     include_superseded: _builtins.bool
-    """Also readings that a later delivery of the same timestamp has replaced."""
+    """Also readings that a later delivery of the same timestamp has replaced, and those that were taken back."""
     page_size: _builtins.int
     """At most so many readings; 0 and more than 1,000 are read as 1,000."""
     page_token: _builtins.str
@@ -1693,6 +1763,9 @@ class StoredReading(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     RECEIPT_TIME_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
+    DELETED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     value: _builtins.str
     """Decimal string."""
     unit: _builtins.str
@@ -1703,6 +1776,12 @@ class StoredReading(_message.Message):
     """The committed sequence that stored it."""
     superseded: _builtins.bool
     """Whether a later delivery of the same timestamp has replaced it."""
+    deleted_sequence: _builtins.int
+    """The committed sequence that took it back, by DeleteReadings; 0: none did."""
+    kind: _catalog_pb2.ChannelClassifier.Kind.ValueType
+    """What the channel's values were when it was delivered."""
+    label: _catalog_pb2.ChannelClassifier.Label.ValueType
+    """Which end of its interval its timestamp names, as when it was delivered; unspecified for a register's."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Its timestamp as sent."""
@@ -1726,10 +1805,13 @@ class StoredReading(_message.Message):
         sequence: _builtins.int = ...,
         receipt_time: _timestamp_pb2.Timestamp | None = ...,
         superseded: _builtins.bool = ...,
+        deleted_sequence: _builtins.int = ...,
+        kind: _catalog_pb2.ChannelClassifier.Kind.ValueType = ...,
+        label: _catalog_pb2.ChannelClassifier.Label.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "receipt_time", b"receipt_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "quality", b"quality", "receipt_time", b"receipt_time", "sequence", b"sequence", "superseded", b"superseded", "time", b"time", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_sequence", b"deleted_sequence", "interval", b"interval", "kind", b"kind", "label", b"label", "quality", b"quality", "receipt_time", b"receipt_time", "sequence", b"sequence", "superseded", b"superseded", "time", b"time", "unit", b"unit", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1756,7 +1838,7 @@ class ListBillingReadingsRequest(_message.Message):
     as_of_sequence: _builtins.int
     """The values as of this committed sequence; 0: now. OUT_OF_RANGE where the book is not as far."""
     include_superseded: _builtins.bool
-    """Also values that a later calculation of the same period has replaced."""
+    """Also values that a later calculation of the same period has replaced, and calculations that withdrew one."""
     page_size: _builtins.int
     """At most so many values; 0 and more than 1,000 are read as 1,000."""
     page_token: _builtins.str
@@ -1858,8 +1940,9 @@ class BillingReading(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     value: _builtins.str
-    """Decimal string."""
+    """Decimal string; empty where the calculation withdrew it."""
     unit: _builtins.str
     """Unit of the value."""
     quality: _builtins.str
@@ -1869,7 +1952,11 @@ class BillingReading(_message.Message):
     message_id: _builtins.str
     """Id of the billing message that was stored with it."""
     superseded: _builtins.bool
-    """Whether a later calculation of the same period has replaced it."""
+    """Whether a later calculation of the same period has replaced or withdrawn it."""
+    withdrawn: _builtins.bool
+    """Whether this calculation found no value any more where an earlier one had found one: that one counts no more, and
+    nothing takes its place. Shown with `include_superseded`.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Its timestamp: the end of its period."""
@@ -1896,10 +1983,11 @@ class BillingReading(_message.Message):
         sequence: _builtins.int = ...,
         message_id: _builtins.str = ...,
         superseded: _builtins.bool = ...,
+        withdrawn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "message_id", b"message_id", "period", b"period", "quality", b"quality", "sequence", b"sequence", "superseded", b"superseded", "time", b"time", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "message_id", b"message_id", "period", b"period", "quality", b"quality", "sequence", b"sequence", "superseded", b"superseded", "time", b"time", "unit", b"unit", "value", b"value", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

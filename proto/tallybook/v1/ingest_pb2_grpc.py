@@ -63,6 +63,11 @@ class IngestServiceStub:
                 request_serializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsResponse.FromString,
                 _registered_method=True)
+        self.DeleteReadings = channel.unary_unary(
+                '/tallybook.v1.IngestService/DeleteReadings',
+                request_serializer=tallybook_dot_v1_dot_determinants__pb2.DeleteReadingsRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_determinants__pb2.DeleteReadingsResponse.FromString,
+                _registered_method=True)
         self.PredictCosts = channel.unary_unary(
                 '/tallybook.v1.IngestService/PredictCosts',
                 request_serializer=tallybook_dot_v1_dot_ingest__pb2.PredictCostsRequest.SerializeToString,
@@ -144,6 +149,18 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteReadings(self, request, context):
+        """Takes readings of one channel back: those that are stored when the call comes, by their timestamps, and where asked
+        only what one commit delivered. They count no more; of each timestamp the last delivery that is not taken back does.
+        They stay for audit, in ListReadings with `include_superseded` or as of an earlier sequence, and readings may be
+        delivered anew at any time. What was calculated of them stays as it is until it is calculated again. Answered once it
+        is durable. Retry on UNAVAILABLE: what is taken back already is not taken back again. NOT_FOUND with
+        DATASOURCE_NOT_FOUND or CHANNEL_NOT_FOUND where the book knows neither readings nor configuration of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PredictCosts(self, request, context):
         """What IngestEvents would answer for the same events, in message order; nothing is written.
         """
@@ -212,6 +229,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.IngestReadings,
                     request_deserializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_determinants__pb2.IngestReadingsResponse.SerializeToString,
+            ),
+            'DeleteReadings': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteReadings,
+                    request_deserializer=tallybook_dot_v1_dot_determinants__pb2.DeleteReadingsRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_determinants__pb2.DeleteReadingsResponse.SerializeToString,
             ),
             'PredictCosts': grpc.unary_unary_rpc_method_handler(
                     servicer.PredictCosts,
@@ -343,6 +365,33 @@ class IngestService:
             '/tallybook.v1.IngestService/IngestReadings',
             tallybook_dot_v1_dot_determinants__pb2.IngestReadingsRequest.SerializeToString,
             tallybook_dot_v1_dot_determinants__pb2.IngestReadingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteReadings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.IngestService/DeleteReadings',
+            tallybook_dot_v1_dot_determinants__pb2.DeleteReadingsRequest.SerializeToString,
+            tallybook_dot_v1_dot_determinants__pb2.DeleteReadingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

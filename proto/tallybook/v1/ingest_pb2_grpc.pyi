@@ -63,6 +63,14 @@ class IngestServiceStub:
     timestamp counts and earlier ones stay for audit, so the same readings may be sent again. The server stops reading
     while 16 batches are unanswered. After a break resend all unanswered batches.
     """
+    DeleteReadings: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.DeleteReadingsRequest, _determinants_pb2.DeleteReadingsResponse]
+    """Takes readings of one channel back: those that are stored when the call comes, by their timestamps, and where asked
+    only what one commit delivered. They count no more; of each timestamp the last delivery that is not taken back does.
+    They stay for audit, in ListReadings with `include_superseded` or as of an earlier sequence, and readings may be
+    delivered anew at any time. What was calculated of them stays as it is until it is calculated again. Answered once it
+    is durable. Retry on UNAVAILABLE: what is taken back already is not taken back again. NOT_FOUND with
+    DATASOURCE_NOT_FOUND or CHANNEL_NOT_FOUND where the book knows neither readings nor configuration of it.
+    """
     PredictCosts: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PredictCostsRequest, _ingest_pb2.PredictCostsResponse]
     """What IngestEvents would answer for the same events, in message order; nothing is written."""
     DeleteEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.DeleteEventsRequest, _ingest_pb2.DeleteEventsResponse]
@@ -114,6 +122,14 @@ class IngestServiceAsyncStub(IngestServiceStub):
     stored; a message that is wrong as a whole is answered with a status and the stream goes on. The last delivery of a
     timestamp counts and earlier ones stay for audit, so the same readings may be sent again. The server stops reading
     while 16 batches are unanswered. After a break resend all unanswered batches.
+    """
+    DeleteReadings: _aio.UnaryUnaryMultiCallable[_determinants_pb2.DeleteReadingsRequest, _determinants_pb2.DeleteReadingsResponse]  # type: ignore[assignment]
+    """Takes readings of one channel back: those that are stored when the call comes, by their timestamps, and where asked
+    only what one commit delivered. They count no more; of each timestamp the last delivery that is not taken back does.
+    They stay for audit, in ListReadings with `include_superseded` or as of an earlier sequence, and readings may be
+    delivered anew at any time. What was calculated of them stays as it is until it is calculated again. Answered once it
+    is durable. Retry on UNAVAILABLE: what is taken back already is not taken back again. NOT_FOUND with
+    DATASOURCE_NOT_FOUND or CHANNEL_NOT_FOUND where the book knows neither readings nor configuration of it.
     """
     PredictCosts: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PredictCostsRequest, _ingest_pb2.PredictCostsResponse]  # type: ignore[assignment]
     """What IngestEvents would answer for the same events, in message order; nothing is written."""
@@ -181,6 +197,20 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         stored; a message that is wrong as a whole is answered with a status and the stream goes on. The last delivery of a
         timestamp counts and earlier ones stay for audit, so the same readings may be sent again. The server stops reading
         while 16 batches are unanswered. After a break resend all unanswered batches.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteReadings(
+        self,
+        request: _determinants_pb2.DeleteReadingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_determinants_pb2.DeleteReadingsResponse, _abc.Awaitable[_determinants_pb2.DeleteReadingsResponse]]:
+        """Takes readings of one channel back: those that are stored when the call comes, by their timestamps, and where asked
+        only what one commit delivered. They count no more; of each timestamp the last delivery that is not taken back does.
+        They stay for audit, in ListReadings with `include_superseded` or as of an earlier sequence, and readings may be
+        delivered anew at any time. What was calculated of them stays as it is until it is calculated again. Answered once it
+        is durable. Retry on UNAVAILABLE: what is taken back already is not taken back again. NOT_FOUND with
+        DATASOURCE_NOT_FOUND or CHANNEL_NOT_FOUND where the book knows neither readings nor configuration of it.
         """
 
     @_abc_1.abstractmethod

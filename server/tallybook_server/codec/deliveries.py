@@ -114,7 +114,9 @@ def _add(batch: Batch, delivery: _Delivery, configurations: _Configurations, par
         raise _TOO_MANY_BLOCKS
     series = SeriesName(delivery.datasource, delivery.channel, partitions[delivery.datasource])
     statuses = configurations.statuses_of(table)
-    delivered = Delivered(found, statuses, classifier.unit, classifier.decimal_places)
+    delivered = Delivered(
+        found, statuses, classifier.unit, classifier.decimal_places, classifier.kind, classifier.label
+    )
     for bucket, count, body in encode_blocks(delivered):
         crc32 = block_crc32(series.datasource, series.channel, bucket, body)
         batch.blocks.append(ReadingBlock(series, bucket, count, body, crc32))

@@ -16,6 +16,11 @@ ROWS_MAX = 1 << POSITION_BITS
 """Things of one kind in one commit."""
 
 
+DELETIONS_BUCKET = -(1 << 31)
+"""Blocks of this bucket, which no timestamp is in, take readings of their channel back: whoever reads a channel reads
+these first."""
+
+
 class SeriesName(NamedTuple):
     """A channel of a datasource."""
 

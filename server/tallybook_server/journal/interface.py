@@ -252,10 +252,15 @@ class Journal(Protocol):
         """When each of these commits, which all stored something beside their segments, was received."""
         ...
 
+    def has_series(self, datasource: str, channel: str | None = None) -> bool:
+        """Whether anything was stored of a datasource; of this channel, where one is named."""
+        ...
+
     def blocks(
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
-        """(bucket, its blocks by position) of a channel, in order, of commits up to a sequence; both buckets included.
+        """(bucket, its blocks by position) of a channel, in order, of commits up to a sequence; both buckets included,
+        and before them `DELETIONS_BUCKET`.
 
         Bodies are read bucket by bucket. Exhaust it or let go of it, as with `read`.
         """

@@ -7,9 +7,10 @@ import secrets
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
 from tallybook_server.journal.attached import (
+    DELETIONS_BUCKET,
     Acknowledged,
     Attached,
     AttachedSummary,
@@ -178,6 +179,12 @@ class MemoryJournal:
     def receipt_times(self, sequences: Iterable[int]) -> dict[int, int]:
         return {sequence: self._attached[sequence].receipt_time_us for sequence in sequences}
 
+    def has_series(self, datasource: str, channel: str | None = None) -> bool:
+        with self._lock:
+            return any(
+                name[0] == datasource and channel in (None, name[1]) for name in chain(self._blocks, self._values)
+            )
+
     def blocks(
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
@@ -187,7 +194,7 @@ class MemoryJournal:
         found = sorted(
             (bucket, stored)
             for bucket, stored in every
-            if first_bucket <= bucket <= last_bucket and stored.position < end
+            if (first_bucket <= bucket <= last_bucket or bucket == DELETIONS_BUCKET) and stored.position < end
         )
         for bucket, of_bucket in groupby(found, key=lambda each: each[0]):
             yield bucket, [stored for _, stored in of_bucket]

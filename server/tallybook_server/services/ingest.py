@@ -44,8 +44,10 @@ from tallybook_server.codec.selectors import (
 )
 from tallybook_server.errors import ErrorCode, Fault, field_invalid, status_message
 from tallybook_server.interceptors import check_size, internal_fault
+from tallybook_server.services.deletions import found_deletion
 from tallybook_server.services.gathering import Gathering, Stored
 from tallybook_server.services.readings import ReadingsBook, ReadingsStream
+from tallybook_server.services.stored_lists import ListedBook
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
 
@@ -76,7 +78,7 @@ class Page(Protocol):
     upto_sequence: int
 
 
-class IngestBook(ReadingsBook, Protocol):
+class IngestBook(ReadingsBook, ListedBook, Protocol):
     """What the service needs of a book."""
 
     name: str
@@ -172,6 +174,15 @@ class IngestService:
         stream = ReadingsStream(self._book_of(context), self._beside)
         async for response in AnswersInOrder(requests, stream.answer, self._unanswered).answers():
             yield stream.with_progress(response)
+
+    async def DeleteReadings(
+        self, request: determinants_pb2.DeleteReadingsRequest, context: Context
+    ) -> determinants_pb2.DeleteReadingsResponse:
+        """Takes readings of one channel back."""
+        book = self._book_of(context)
+        found = await self._beside(found_deletion, book, request)
+        stored = await book.store(found.parcel)
+        return determinants_pb2.DeleteReadingsResponse(deleted_count=found.deleted_count, sequence=stored.sequence)
 
     async def _batch(self, book: IngestBook, request: StreamRequest, turn: Turn) -> bytes:
         columns = await self._beside(decode_payload, request)

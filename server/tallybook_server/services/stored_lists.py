@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.duration_pb2 import Duration
 
-from tallybook.v1 import common_pb2
+from tallybook.v1 import catalog_pb2, common_pb2
 from tallybook.v1 import determinants_pb2 as wire
+from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.decimals import format_decimal
+from tallybook_engine.determinants.configuration import ChannelKind
 from tallybook_engine.determinants.readings import LAST_LABEL_US
 from tallybook_server import limits
-from tallybook_server.billing import read_body
+from tallybook_server.billing import BillingBody, read_body
 from tallybook_server.codec.instants import TIME_MIN_US, instant_us
 from tallybook_server.codec.metering import check_count
 from tallybook_server.codec.pagination import page_size, read_token, write_token
@@ -36,12 +38,14 @@ class ListedBook(Protocol):
     @property
     def readings(self) -> Journal: ...
     def committed_sequence(self, as_of_sequence: int = 0) -> int: ...
+    def catalog(self) -> Catalog: ...
+    def partitions(self, datasources: Sequence[str]) -> list[int]: ...
 
 
 def readings(book: ListedBook, request: wire.ListReadingsRequest) -> wire.ListReadingsResponse:
     """A page of stored readings."""
-    _require(request, "datasource", "channel")
-    start_us, end_us = _stretch(request)
+    require(request, "datasource", "channel")
+    start_us, end_us = stretch_of(request)
     limit = page_size(request.page_size)
     sequence, after = _place(book, request, 2)
     found = list_readings(
@@ -55,6 +59,8 @@ def readings(book: ListedBook, request: wire.ListReadingsRequest) -> wire.ListRe
         sequence=sequence,
         limit=limit + 1,
     )
+    if not found and after is None:
+        require_known(book, request.datasource, request.channel)
     shown = found[:limit]
     receipts = book.readings.receipt_times({each.sequence for each in shown})
     token = ""
@@ -66,6 +72,9 @@ def readings(book: ListedBook, request: wire.ListReadingsRequest) -> wire.ListRe
 
 
 def _reading(each: StoredReading, receipt_us: int) -> wire.StoredReading:
+    label = catalog_pb2.ChannelClassifier.LABEL_UNSPECIFIED
+    if each.kind is ChannelKind.INTERVAL:
+        label = catalog_pb2.ChannelClassifier.Label.Value(each.label.value)
     return wire.StoredReading(
         time=timestamp(each.time_us),
         interval=None if each.interval_us == REGISTER_INTERVAL_US else _duration(each.interval_us),
@@ -75,13 +84,16 @@ def _reading(each: StoredReading, receipt_us: int) -> wire.StoredReading:
         sequence=each.sequence,
         receipt_time=timestamp(receipt_us),
         superseded=each.superseded,
+        deleted_sequence=each.deleted_sequence,
+        kind=catalog_pb2.ChannelClassifier.Kind.Value(each.kind.value),
+        label=label,
     )
 
 
 def billing_readings(book: ListedBook, request: wire.ListBillingReadingsRequest) -> wire.ListBillingReadingsResponse:
     """A page of stored determinants."""
-    _require(request, "datasource", "billing_channel")
-    start_us, end_us = _stretch(request)
+    require(request, "datasource", "billing_channel")
+    start_us, end_us = stretch_of(request)
     limit = page_size(request.page_size)
     sequence, place = _place(book, request, 3)
     after = None if place is None else (place[0] + TIME_MIN_US, place[1] + TIME_MIN_US, place[2])
@@ -94,35 +106,55 @@ def billing_readings(book: ListedBook, request: wire.ListBillingReadingsRequest)
         sequence,
     )
     every = (
-        (value, superseded)
-        for value, superseded in _calculations(values, include_superseded=request.include_superseded)
-        if after is None or value[:3] > after
+        each
+        for each in _calculations(values, include_superseded=request.include_superseded)
+        if after is None or each.value[:3] > after
     )
     found = list(islice(every, limit + 1))
+    if not found and after is None:
+        require_known(book, request.datasource)
     shown = found[:limit]
     token = ""
     if len(found) > limit:
-        last = shown[-1][0]
+        last = shown[-1].value
         numbers = (last.end_us - TIME_MIN_US, last.start_us - TIME_MIN_US, last.position)
         token = write_token(book.name, request, sequence, *numbers)
     return wire.ListBillingReadingsResponse(
-        readings=[_billing_reading(value, superseded) for value, superseded in shown],
+        readings=[_billing_reading(each) for each in shown],
         next_page_token=token,
         sequence=sequence,
     )
 
 
-def _calculations(values: Iterator[StoredValue], *, include_superseded: bool) -> Iterator[tuple[StoredValue, bool]]:
-    """(value, whether a later calculation of its period replaced it)."""
+class _Calculation(NamedTuple):
+    """What one calculation found of its period."""
+
+    value: StoredValue
+    body: BillingBody
+    superseded: bool
+    """Whether a later calculation of its period found something else."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it found no value any more."""
+        return not self.body.value
+
+
+def _calculations(values: Iterator[StoredValue], *, include_superseded: bool) -> Iterator[_Calculation]:
+    """Calculations by period. Where none found a value yet, there is nothing that another could withdraw."""
     for _, of_period in groupby(values, key=lambda value: value[:2]):
-        *earlier, last = of_period
+        found: list[_Calculation] = []
+        for value in of_period:
+            calculation = _Calculation(value, read_body(value.body), False)
+            if not calculation.withdrawn or (found and not found[-1].withdrawn):
+                found.append(calculation)
         if include_superseded:
-            yield from ((value, True) for value in earlier)
-        yield last, False
+            yield from (each._replace(superseded=True) for each in found[:-1])
+        yield from (each for each in found[-1:] if include_superseded or not each.withdrawn)
 
 
-def _billing_reading(value: StoredValue, superseded: bool) -> wire.BillingReading:
-    body = read_body(value.body)
+def _billing_reading(calculation: _Calculation) -> wire.BillingReading:
+    value, body, superseded = calculation
     sequence = sequence_of(value.position)
     return wire.BillingReading(
         time=timestamp(value.end_us),
@@ -134,6 +166,7 @@ def _billing_reading(value: StoredValue, superseded: bool) -> wire.BillingReadin
         sequence=sequence,
         message_id=message_id_text(value.message_id),
         superseded=superseded,
+        withdrawn=calculation.withdrawn,
     )
 
 
@@ -195,13 +228,33 @@ def message_id_number(text: str) -> int | None:
     return number if number < 1 << 63 else None
 
 
-def _require(request: Any, *fields: str) -> None:
+def require_known(book: ListedBook, datasource: str, channel: str | None = None) -> None:
+    """DATASOURCE_NOT_FOUND, CHANNEL_NOT_FOUND: the catalogue does not know it, and nothing is stored of it."""
+    source = book.catalog().datasources.get(datasource)
+    if source is None and not book.readings.has_series(datasource):
+        raise Fault(
+            ErrorCode.DATASOURCE_NOT_FOUND,
+            f"the catalogue has no datasource {datasource!r}, and nothing is stored of one of that id",
+            {"datasource": datasource},
+        )
+    if channel is None or (source is not None and any(each.name == channel for each in source.channels)):
+        return
+    if not book.readings.has_series(datasource, channel):
+        raise Fault(
+            ErrorCode.CHANNEL_NOT_FOUND,
+            f"datasource {datasource!r} has no channel {channel!r}, and nothing is stored of one of that name",
+            {"datasource": datasource, "channel": channel},
+        )
+
+
+def require(request: Any, *fields: str) -> None:
+    """FIELD_INVALID for the first of these fields that is not given."""
     for field in fields:
         if not getattr(request, field):
             raise field_invalid(field, "is required")
 
 
-def _stretch(request: Any) -> tuple[int | None, int | None]:
+def stretch_of(request: Any) -> tuple[int | None, int | None]:
     """(start, end) of a request; None where it is open."""
     bounds = [
         instant_us(getattr(request, field), field) if request.HasField(field) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -28,8 +29,8 @@ from tests.support.segments import block
 from tallybook_client import readings_stream
 from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault
-from tallybook_server.journal.attached import MessageRow, SeriesName
-from tallybook_server.journal.interface import Journal
+from tallybook_server.journal.attached import DELETIONS_BUCKET, MessageRow, SeriesName
+from tallybook_server.journal.interface import Journal, UnreadableJournal
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.writer import ROW_BYTES, Parcel
@@ -60,6 +61,13 @@ def book(open_on: Open) -> MeteredBook:
 
 def listed(book: MeteredBook, datasource: str = "m1", **fields: Any) -> list[Any]:
     return book.all_of("readings", "readings", datasource=datasource, channel="load", **fields)
+
+
+def nothing_is_stored(book: MeteredBook, datasource: str = "m1") -> bool:
+    """Whether the book, whose catalogue is empty, does not know a datasource."""
+    with pytest.raises(Fault) as fault:
+        listed(book, datasource)
+    return fault.value.code is ErrorCode.DATASOURCE_NOT_FOUND
 
 
 def billing(datasource: str = "m1", **fields: Any) -> Any:
@@ -214,7 +222,7 @@ def test_a_failed_commit_stores_nothing_and_its_callers_send_again(
     book = open_on(FaultyJournal(MemoryJournal(), [outcome, outcome]))
     (failed,) = book.ingest(message([delivery("m1", DAY)]))
     assert reason_of(failed.status) == reason
-    assert listed(book) == []
+    assert nothing_is_stored(book)
     answer = book.calculate(billing(store=True, readings=[delivery("m1", DAY).readings]))
     assert reason_of(answer.status) == reason
     assert book.page("billing_messages").messages == []
@@ -280,7 +288,7 @@ def test_nothing_of_another_book_is_seen(open_on: Open) -> None:
     mine, others = open_on(MemoryJournal()), open_on(MemoryJournal())
     mine.deliver(delivery("m1", DAY))
     stored = mine.calculate(billing(store=True)).result
-    assert listed(others) == []
+    assert nothing_is_stored(others)
     assert others.page("billing_messages").messages == []
     assert others.page("acknowledge", message_ids=[stored.message_id]).unknown_ids == [stored.message_id]
     assert len(mine.page("billing_messages").messages) == 1
@@ -341,6 +349,18 @@ def test_a_channel_that_is_configured_anew_does_not_misread_what_is_stored(book:
     for changed in ({"unit": "MWh"}, {"decimal_places": 2}):
         answer = book.calculate(billing(configuration=configuration("m1", **changed)))
         assert reason_of(answer.status) == "STORED_READINGS_DO_NOT_FIT"
+    for changed, words in (
+        ({"label": "BEGIN"}, ("interval's END", "'ACTIVE' says BEGIN")),
+        ({"kind": "REGISTER"}, ("kind INTERVAL", "'ACTIVE' says REGISTER")),
+    ):
+        asked = billing(configuration=configuration("m1", **changed))
+        if "kind" in changed:
+            asked.billing_request.ClearField("channels")
+            asked.billing_request.channels.add(channel="load", kind="REGISTER")
+        status = book.calculate(asked).status
+        assert reason_of(status) == "STORED_READINGS_DO_NOT_FIT"
+        for word in ("'m1'", "'load'", *words, "DeleteReadings", "let the classifier be"):
+            assert word in status.message
     finer = book.calculate(billing(configuration=configuration("m1", decimal_places=6))).result
     assert finer.determinants[0].value == book.calculate(billing()).result.determinants[0].value
 
@@ -364,7 +384,8 @@ def test_a_delivery_whose_intervals_overlap_is_refused(
     assert f"channel 'load': intervals overlap, at row 1: the one at 2025-01-01T00:22:00Z of {found}" in (
         refused.fault.message
     )
-    assert (listed(book), len(listed(book, "m2"))) == ([], 96)
+    assert nothing_is_stored(book)
+    assert len(listed(book, "m2")) == 96
 
 
 def test_deliveries_whose_intervals_overlap_are_not_added_up(book: MeteredBook) -> None:
@@ -372,12 +393,114 @@ def test_deliveries_whose_intervals_overlap_are_not_added_up(book: MeteredBook) 
         book.deliver(delivery("m1", rows))
     status = book.calculate(billing()).status
     assert reason_of(status) == "STORED_READINGS_DO_NOT_FIT"
-    for word in ("'m1'", "'load'", "at row 1: the one at 2025-01-01T00:22:00Z of 900 s", "as_of_sequence"):
+    for word in ("'m1'", "'load'", "at row 1: the one at 2025-01-01T00:22:00Z of 900 s", "DeleteReadings"):
         assert word in status.message
-    # What the message says mends it
+    # What the message says mends it: earlier readings
     assert book.calculate(billing(as_of_sequence=1)).result.determinants[0].counts.coverage == "1"
     beside = billing(readings=[delivery("m1", DAY).readings])
     assert book.calculate(beside).result.determinants[0].counts.coverage == "1"
+    # Or none of what should not have been delivered
+    before = book.calculate(beside).result.determinants
+    answer = book.delete(datasource="m1", channel="load", sequence=2)
+    assert (answer.deleted_count, answer.sequence) == (95, 3)
+    assert list(book.calculate(billing()).result.determinants) == list(before)
+    assert reason_of(book.calculate(billing(as_of_sequence=2)).status) == "STORED_READINGS_DO_NOT_FIT"
+
+
+@pytest.mark.parametrize("changed", [{"unit": "MWh"}, {"label": "BEGIN"}, {"decimal_places": 2}])
+def test_what_does_not_fit_is_taken_back_and_delivered_anew(book: MeteredBook, changed: dict[str, Any]) -> None:
+    book.deliver(delivery("m1", DAY))
+    now = configuration("m1", **changed)
+    assert reason_of(book.calculate(billing(configuration=now)).status) == "STORED_READINGS_DO_NOT_FIT"
+    book.delete(datasource="m1", channel="load")
+    (answer,) = book.ingest(message([delivery("m1", DAY[:-1], decimal_places=2)], now))
+    assert answer.result.stored_count == 95
+    assert book.calculate(billing(configuration=now)).result.determinants[0].counts.present_count == 95
+
+
+def test_only_what_would_count_has_to_fit(book: MeteredBook) -> None:
+    early, late = DAY[:48], DAY[48:]
+    book.deliver(delivery("m1", DAY))
+    now = configuration("m1", unit="MWh")
+    # What was replaced under the new configuration does not count, whatever it is
+    book.ingest(message([delivery("m1", late)], now))
+    assert reason_of(book.calculate(billing(configuration=now)).status) == "STORED_READINGS_DO_NOT_FIT"
+    later = billing(configuration=now)
+    later.billing_request.start_time.FromMicroseconds(late[0].time_us)
+    assert book.calculate(later).result.determinants[0].counts.present_count == 47
+    book.ingest(message([delivery("m1", early)], now))
+    assert book.calculate(billing(configuration=now)).result.determinants[0].counts.present_count == 96
+
+
+# What is taken back
+
+
+def test_what_is_taken_back_counts_no_more_and_stays_for_audit(book: MeteredBook) -> None:
+    book.deliver(delivery("m1", DAY[:3]))
+    book.deliver(delivery("m1", [row._replace(value=9) for row in DAY[1:3]]))
+    # When the second delivery is taken back, of one timestamp
+    bound = {"seconds": DAY[2].time_us // 10**6}
+    answer = book.delete(datasource="m1", channel="load", sequence=2, end_time=bound)
+    # Then the first one counts again
+    assert (answer.deleted_count, answer.sequence) == (1, 3)
+    assert [each.value for each in listed(book)] == ["0.1", "0.101", "0.009"]
+    every = [(each.value, each.superseded, each.deleted_sequence) for each in listed(book, include_superseded=True)]
+    assert every == [
+        ("0.1", False, 0),
+        ("0.101", False, 0),
+        ("0.009", False, 3),
+        ("0.102", True, 0),
+        ("0.009", False, 0),
+    ]
+    assert [each.value for each in listed(book, as_of_sequence=2)] == ["0.1", "0.009", "0.009"]
+    # When all is taken back, twice
+    assert book.delete(datasource="m1", channel="load").deleted_count == 4
+    again = book.delete(datasource="m1", channel="load")
+    # Then nothing counts, and the second time nothing happened
+    assert (again.deleted_count, again.sequence, listed(book)) == (0, 0, [])
+    (cause, *_) = book.calculate(billing()).cancellation.causes
+    assert cause.channel == "load"
+    assert book.journal.last_sequence == 4
+    # And what is delivered then counts
+    book.deliver(delivery("m1", DAY[:1]))
+    assert [each.value for each in listed(book)] == ["0.1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "words"),
+    [
+        ({"datasource": "m1"}, ErrorCode.FIELD_INVALID, "channel: is required"),
+        ({"channel": "load"}, ErrorCode.FIELD_INVALID, "datasource: is required"),
+        ({"datasource": "m1", "channel": "load", "sequence": -1}, ErrorCode.FIELD_INVALID, "sequence: is below 0"),
+        ({"datasource": "m1", "channel": "load", "sequence": 2}, ErrorCode.SEQUENCE_NOT_COMMITTED, "sequence 1"),
+        ({"datasource": "m9", "channel": "load"}, ErrorCode.DATASOURCE_NOT_FOUND, "'m9'"),
+        ({"datasource": "m1", "channel": "gas"}, ErrorCode.CHANNEL_NOT_FOUND, "'gas'"),
+    ],
+)
+def test_what_cannot_be_taken_back(book: MeteredBook, wanted: dict[str, Any], code: ErrorCode, words: str) -> None:
+    book.deliver(delivery("m1", DAY))
+    with pytest.raises(Fault, match=words) as fault:
+        book.delete(**wanted)
+    assert fault.value.code is code
+    assert len(listed(book)) == 96
+
+
+def test_a_failed_commit_takes_nothing_back(open_on: Open) -> None:
+    book = open_on(FaultyJournal(MemoryJournal(), [Outcome.COMMITTED, Outcome.FAILED]))
+    book.deliver(delivery("m1", DAY))
+    with pytest.raises(Fault) as fault:
+        book.delete(datasource="m1", channel="load")
+    assert fault.value.code is ErrorCode.COMMIT_FAILED
+    assert len(listed(book)) == 96
+    assert book.delete(datasource="m1", channel="load").deleted_count == 96
+
+
+@pytest.mark.parametrize("bucket", [DELETIONS_BUCKET, 0])
+def test_what_this_program_does_not_read_is_named(book: MeteredBook, bucket: int) -> None:
+    series = SeriesName("m1", "load", book.book.partitions(["m1"])[0])
+    asyncio.run(book.book.store(Parcel([block(series, bucket, b"")])))
+    with pytest.raises(UnreadableJournal, match=r"datasource 'm1', channel 'load', sequence 1: .* of format"):
+        listed(book)
 
 
 def test_a_sequence_that_is_not_there_and_one_beside_readings_are_refused(book: MeteredBook) -> None:

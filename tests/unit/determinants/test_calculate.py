@@ -431,14 +431,17 @@ def test_what_is_stored_says_what_it_is_of():
         )
     )
     stored = list(billing_values(outcome, instant_us("2025-02-01T06:00Z")))
-    # The register has no reading at the end: nothing is stored of it
+    # The register has no reading at the end: it is stored that it has none
     assert [each.channel for each in stored] == [
         "BILLING_active_TIMESLICE_PEAK",
         "BILLING_active_TIMESLICE_EVENING",
         "BILLING_active_TIMESLICE_UNCOVERED",
         "BILLING_active_PMAX",
+        "BILLING_dial_REGISTER",
+        "BILLING_dial_REGISTER_DIFFERENCE",
     ]
-    pmax = stored[-1]
+    assert [each.value is None for each in stored] == [False] * 4 + [True] * 2
+    pmax = stored[3]
     assert (pmax.timestamp_us, pmax.value, pmax.unit, pmax.quality) == (DAY[1], 23 * UNIT // 1000, "kW", "measured")
     assert dict(pmax.annotations) == {
         "period_start": "2025-01-09T23:00:00Z",

@@ -106,7 +106,7 @@ def _row(each: tb.BillingReading) -> list[object]:
     return [
         each.start_time,
         each.end_time,
-        each.value,
+        "withdrawn" if each.value is None else each.value,
         each.unit,
         each.quality,
         each.annotations["calculation_time"],

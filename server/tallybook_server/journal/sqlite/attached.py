@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 
 from tallybook_server.journal.attached import (
+    DELETIONS_BUCKET,
     Acknowledged,
     Attached,
     AttachedSummary,
@@ -28,6 +29,7 @@ from tallybook_server.journal.attached import (
 from tallybook_server.journal.sqlite.rows import RowDamageError
 
 SERIES_ID = "SELECT series_id FROM series WHERE datasource = ? AND channel = ?"
+HAS_SERIES = "SELECT 1 FROM series WHERE datasource = ?"
 SERIES_IDS = "SELECT datasource, channel, series_id FROM series WHERE (datasource, channel) IN"
 LAST_SERIES_ID = "SELECT ifnull(max(series_id), 0) FROM series"
 _BLOCKS_OF_BUCKETS = """
@@ -38,17 +40,18 @@ ORDER BY directory.bucket, directory.position
 """
 EVERY_BUCKET = f"""
 WITH RECURSIVE buckets (bucket) AS (
-    SELECT :first UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket < :last
+    SELECT :deletions UNION ALL SELECT :first
+    UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket >= :first AND bucket < :last
 )
 {_BLOCKS_OF_BUCKETS}
 """
 """A channel's blocks in each bucket of a few."""
 BUCKETS_THERE_ARE = f"""
 WITH RECURSIVE buckets (bucket) AS (
-    SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
+    SELECT :deletions UNION ALL SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
     UNION ALL
     SELECT (SELECT min(d.bucket) FROM block_directory d WHERE d.bucket > buckets.bucket AND d.bucket <= :last)
-    FROM buckets WHERE buckets.bucket IS NOT NULL
+    FROM buckets WHERE buckets.bucket >= :first
 )
 {_BLOCKS_OF_BUCKETS}
 """
@@ -194,6 +197,12 @@ class AttachedReader:
             raise RowDamageError(f"the row of sequence {sequence} is missing")
         return found.receipt_time_us
 
+    def has_series(self, datasource: str, channel: str | None) -> bool:
+        """See `interface.Journal.has_series`."""
+        if channel is not None:
+            return self._series_id(datasource, channel) is not None
+        return self._has_tables and self._connection.execute(HAS_SERIES, (datasource,)).fetchone() is not None
+
     def blocks(
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
@@ -204,6 +213,7 @@ class AttachedReader:
         bounds = {
             "first": first_bucket,
             "last": last_bucket,
+            "deletions": DELETIONS_BUCKET,
             "series": series_id,
             "end": position_of(upto_sequence + 1, 0),
         }

@@ -254,6 +254,10 @@ class SqliteJournal:
         with self._attached_reader("when readings were received") as reader:
             return {sequence: reader.receipt_time_us(sequence) for sequence in sequences}
 
+    def has_series(self, datasource: str, channel: str | None = None) -> bool:
+        with self._attached_reader(f"channels of {datasource!r}") as reader:
+            return reader.has_series(datasource, channel)
+
     def blocks(
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:

@@ -1,0 +1,161 @@
+"""Stored readings over gRPC, under a catalogue that changes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.support.billed_meter import SMALL, Services, request, served
+from tests.support.call_errors import failed_with
+
+from tallybook.v1 import determinants_pb2
+
+
+def stored_request() -> Any:
+    """The small meter's hour, of what the book holds."""
+    made = request()
+    made.ClearField("readings")
+    return made
+
+
+def deliveries() -> list[Any]:
+    """The small meter's readings, as they are delivered."""
+    return [determinants_pb2.ReadingDelivery(datasource="m1", readings=each) for each in request().readings]
+
+
+@pytest.mark.parametrize(
+    ("classifier", "change", "channel", "words"),
+    [
+        (0, {"label": "BEGIN"}, "load", "label the interval's END, and its classifier 'ACTIVE' says BEGIN"),
+        (0, {"kind": "REGISTER"}, "load", "kind INTERVAL, and its classifier 'ACTIVE' says REGISTER"),
+        (1, {"kind": "INTERVAL", "dial_digits": 0}, "read", "kind REGISTER, and its classifier 'READ' says INTERVAL"),
+    ],
+)
+def test_what_was_stored_is_not_read_under_another_meaning(
+    tmp_path: Path, classifier: int, change: dict[str, Any], channel: str, words: str
+) -> None:
+    changed = deepcopy(SMALL)
+    del changed["products"], changed["plans"], changed["contracts"]
+    with served(tmp_path) as services:
+        services.apply(changed)
+        services.ingest_readings(*deliveries())
+        # When the catalogue says something else of a channel
+        changed["channel_classifiers"][classifier].update(change)
+        changed["channel_classifiers"] = [
+            {key: value for key, value in each.items() if value != 0} for each in changed["channel_classifiers"]
+        ]
+        services.apply(changed)
+        asked = stored_request()
+        del asked.billing_request.channels[:]
+        kind = changed["channel_classifiers"][classifier].get("kind", "INTERVAL")
+        asked.billing_request.channels.add(channel=channel, kind=kind)
+        # Then what was delivered before is not read so
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(asked)
+        assert (failure.value.code(), failed_with(failure.value)) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "STORED_READINGS_DO_NOT_FIT",
+        )
+        assert words in str(failure.value.details())
+
+
+def test_a_delivery_is_taken_back_for_good_and_earlier_ones_count_again(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.ingest_readings(*deliveries())
+        before = list(services.determinants.CalculateDeterminants(stored_request()).result.determinants)
+        # Given a delivery whose intervals overlap those that are stored
+        (wrong, _) = deliveries()
+        wrong.readings.regular_times.first_time.FromJsonString("2026-01-01T00:20:00Z")
+        sequence = services.ingest_readings(wrong).sequence
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(stored_request())
+        assert failed_with(failure.value) == "STORED_READINGS_DO_NOT_FIT"
+        assert "DeleteReadings" in str(failure.value.details())
+        # When it is taken back
+        wanted = determinants_pb2.DeleteReadingsRequest(datasource="m1", channel="load", sequence=sequence)
+        answer = services.ingest.DeleteReadings(wanted)
+        assert (answer.deleted_count, answer.sequence > sequence) == (4, True)
+        assert services.ingest.DeleteReadings(wanted) == determinants_pb2.DeleteReadingsResponse()
+        # Then the period can be computed as before
+        assert list(services.determinants.CalculateDeterminants(stored_request()).result.determinants) == before
+    # And so it is after a restart
+    with served(tmp_path) as services:
+        assert list(services.determinants.CalculateDeterminants(stored_request()).result.determinants) == before
+        listed = determinants_pb2.ListReadingsRequest(datasource="m1", channel="load", include_superseded=True)
+        readings = services.determinants.ListReadings(listed).readings
+        assert [each.deleted_sequence for each in readings if each.sequence == sequence] == [answer.sequence] * 4
+        assert {each.deleted_sequence for each in readings if each.sequence != sequence} == {0}
+
+
+@pytest.mark.parametrize("wanted", ["ListReadings", "ListBillingReadings", "DeleteReadings"])
+def test_what_the_book_does_not_know_is_not_found(tmp_path: Path, wanted: str) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        service = services.ingest if wanted == "DeleteReadings" else services.determinants
+        other = "billing_channel" if wanted == "ListBillingReadings" else "channel"
+
+        def ask(datasource: str, channel: str) -> Any:
+            request_class = getattr(determinants_pb2, f"{wanted}Request")
+            return getattr(service, wanted)(request_class(datasource=datasource, **{other: channel}))
+
+        # What the catalogue knows may have nothing stored
+        ask("m1", "load")
+        with pytest.raises(grpc.RpcError) as failure:
+            ask("m9", "load")
+        assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+        assert failed_with(failure.value) == "DATASOURCE_NOT_FOUND"
+        assert "'m9'" in str(failure.value.details())
+        if other == "channel":
+            with pytest.raises(grpc.RpcError) as failure:
+                ask("m1", "gas")
+            assert failed_with(failure.value) == "CHANNEL_NOT_FOUND"
+            assert "'m1' has no channel 'gas'" in str(failure.value.details())
+
+
+def billed(services: Services, channel: str, **fields: Any) -> list[tuple[str, bool, bool]]:
+    """(value, superseded, withdrawn) of a BILLING channel."""
+    wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel=channel, **fields)
+    found = services.determinants.ListBillingReadings(wanted).readings
+    return [(each.value, each.superseded, each.withdrawn) for each in found]
+
+
+def test_a_value_that_is_gone_is_current_no_more(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.ingest_readings(*deliveries())
+        services.determinants.CalculateDeterminants(stored_request())
+        name = "BILLING_READ_REGISTER"
+        assert billed(services, name) == [("1001", False, False)]
+        # When the reading at the period's end is taken back, and the period is calculated again
+        end = {"start_time": stored_request().billing_request.end_time}
+        services.ingest.DeleteReadings(determinants_pb2.DeleteReadingsRequest(datasource="m1", channel="read", **end))
+        for _ in range(2):
+            result = services.determinants.CalculateDeterminants(stored_request()).result
+            assert not next(each for each in result.determinants if each.billing_channel == name).HasField("value")
+        # Then nothing is listed as current, and what was stays for audit
+        assert billed(services, name) == []
+        history = [("1001", True, False), ("", False, True)]
+        assert billed(services, name, include_superseded=True) == history
+        assert billed(services, name, as_of_sequence=2) == [("1001", False, False)]
+        # When it is there again
+        services.ingest_readings(*deliveries())
+        services.determinants.CalculateDeterminants(stored_request())
+        # Then its value counts
+        assert billed(services, name) == [("1001", False, False)]
+        history = [("1001", True, False), ("", True, True), ("1001", False, False)]
+        assert billed(services, name, include_superseded=True) == history
+
+
+def test_what_never_had_a_value_is_not_listed(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        (load, read) = deliveries()
+        read.readings.values.pop()
+        read.readings.listed_times.times_us.pop()
+        services.ingest_readings(load, read)
+        services.determinants.CalculateDeterminants(stored_request())
+        assert billed(services, "BILLING_READ_REGISTER", include_superseded=True) == []
