@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from tallybook_engine.determinants.blocks import Delivered, bucket_of, decode_block
+from tallybook_engine.determinants.blocks import Delivered, bucket_of, decode_block, open_block
 from tallybook_engine.determinants.deliveries import (
     Fitting,
     StoredReadingsFault,
@@ -76,19 +76,20 @@ def load_channel(
     """(the current readings of one channel as of a sequence, how many deliveries of readings it took). Raises Fault."""
     fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
-    deliveries = []
+    opened = []
     raw_count = 0
-    for _, blocks in journal.blocks(datasource, wanted.channel, *buckets, sequence):
-        for block in blocks:
-            delivered = decode_block(block.body)
-            raw_count += delivered.readings.times.count
-            if raw_count > raw_max:
-                raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
-            try:
-                deliveries.append(fitting.fitted(delivered))
-            except StoredReadingsFault as fault:
-                raise does_not_fit(datasource, wanted.channel, str(fault)) from None
-    return overlaid(deliveries, wanted), raw_count
+    try:
+        for _, blocks in journal.blocks(datasource, wanted.channel, *buckets, sequence):
+            for stored in blocks:
+                block = open_block(stored.body)
+                raw_count += block.times.count
+                if raw_count > raw_max:
+                    raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
+                fitting.check(block)
+                opened.append(block)
+        return overlaid(opened, wanted, fitting), raw_count
+    except StoredReadingsFault as fault:
+        raise does_not_fit(datasource, wanted.channel, str(fault)) from None
 
 
 def list_readings(

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from tallybook_engine.determinants.packing import (
     RUN_END_BYTES,
     STATUS_EACH,
     STATUS_RUNS,
+    Narrowed,
+    are_of_one_status,
     narrowed,
     unpack,
     widen,
@@ -55,6 +58,30 @@ class Delivered:
     decimal_places: int
 
 
+class EncodedBlock(NamedTuple):
+    """A block as it is stored."""
+
+    bucket: int
+    reading_count: int
+    body: bytes
+
+
+class PackedBlock(NamedTuple):
+    """A block that is read as far as its timestamps."""
+
+    times: Times
+    statuses: tuple[str, ...]
+    unit: str
+    decimal_places: int
+    data: NDArray[np.uint8]
+    columns: tuple[int, int, int, int, int]
+    """Where the values lie, their width and smallest, where the codes lie, and of which kind they are."""
+
+    def unpack(self, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        """Fills columns of its length; codes index `statuses`."""
+        unpack(self.data, *self.columns, values, codes)
+
+
 def bucket_of(label_us: int) -> int:
     """The bucket of a timestamp."""
     return label_us // BUCKET_US
@@ -72,37 +99,69 @@ def bucket_count(times: Times) -> int:
     return 1 + int(np.count_nonzero(np.diff(times.labels_us // BUCKET_US)))
 
 
-def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
-    """(bucket, number of readings, body) of each block of a delivery, in order of time."""
+def encode_blocks(deliveries: Sequence[Delivered]) -> Iterator[list[EncodedBlock]]:
+    """The blocks of each delivery, in order of time.
+
+    Columns of all deliveries are packed together: give so many that they stay in the processor's cache.
+    """
+    stretches = [list(_stretches(each.readings.times)) for each in deliveries]
+    bounds = np.cumsum([0, *(end - first for some in stretches for _, first, end in some)], dtype=np.int64)
+    values = _end_to_end([each.readings.values for each in deliveries], np.int64)
+    codes = _end_to_end([each.readings.quality for each in deliveries], np.uint8)
+    columns = zip(narrowed(values, bounds), are_of_one_status(codes, bounds), strict=True)
+    for delivered, some in zip(deliveries, stretches, strict=True):
+        yield [
+            _encoded(delivered, bucket, first, end, *column)
+            for (bucket, first, end), column in zip(some, columns, strict=False)
+        ]
+
+
+def _end_to_end(columns: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    """Columns as one. NumPy would give the interpreter lock away for each of them."""
+    if len(columns) == 1:
+        return columns[0]
+    return np.frombuffer(bytearray().join([np.ascontiguousarray(each).data for each in columns]), dtype)
+
+
+def _encoded(
+    delivered: Delivered, bucket: int, first: int, end: int, values: Narrowed, is_of_one_status: bool
+) -> EncodedBlock:
+    """The block of the rows from `first` to before `end`."""
     readings = delivered.readings
-    times = readings.times
-    status_names = _names(delivered.statuses)
-    unit = delivered.unit.encode()
-    for bucket, first, end in _stretches(times):
-        first_label, label_base, label_width, labels = _label_column(times, first, end)
-        length_base, length_width, lengths = _length_column(times, first, end)
-        value_base, value_width, values = narrowed(readings.values[first:end])
-        code_kind, codes = _codes(readings.quality[first:end])
-        header = _HEADER.pack(
-            FORMAT_VERSION,
-            delivered.decimal_places,
-            value_width,
-            label_width,
-            length_width,
-            code_kind,
-            len(unit),
-            len(status_names),
-            end - first,
-            value_base,
-            first_label,
-            label_base,
-            length_base,
-        )
-        yield bucket, end - first, b"".join((header, unit, status_names, values, labels, lengths, codes))
+    status_names, unit = _names(delivered.statuses), delivered.unit.encode()
+    first_label, labels = _label_column(readings.times, first, end)
+    lengths = _length_column(readings.times, first, end)
+    of_rows = readings.quality[first:end]
+    code_kind, codes = (ONE_STATUS, of_rows[:1].tobytes()) if is_of_one_status else _codes(of_rows)
+    header = _HEADER.pack(
+        FORMAT_VERSION,
+        delivered.decimal_places,
+        values.width,
+        labels.width,
+        lengths.width,
+        code_kind,
+        len(unit),
+        len(status_names),
+        end - first,
+        values.base,
+        first_label,
+        labels.base,
+        lengths.base,
+    )
+    body = b"".join((header, unit, status_names, values.packed, labels.packed, lengths.packed, codes))
+    return EncodedBlock(bucket, end - first, body)
 
 
 def decode_block(body: bytes) -> Delivered:
-    """The reverse of `encode_blocks`."""
+    """What was delivered in a block."""
+    block = open_block(body)
+    values, codes = np.empty(block.times.count, np.int64), np.empty(block.times.count, np.uint8)
+    block.unpack(values, codes)
+    return Delivered(Readings(block.times, values, codes), block.statuses, block.unit, block.decimal_places)
+
+
+def open_block(body: bytes) -> PackedBlock:
+    """A block whose values are still packed. ValueError for one that is not whole, or of another format."""
     (
         version,
         decimal_places,
@@ -120,11 +179,8 @@ def decode_block(body: bytes) -> Delivered:
     ) = _HEADER.unpack_from(body)
     if version != FORMAT_VERSION:
         raise ValueError(f"a block of format {version}, and this program reads {FORMAT_VERSION}")
-    at = _HEADER.size
-    unit = body[at : at + unit_bytes].decode()
-    at += unit_bytes
-    statuses = _read_names(body[at : at + names_bytes])
-    at += names_bytes
+    at = _HEADER.size + unit_bytes + names_bytes
+    unit, statuses = _read_words(body[_HEADER.size : at], unit_bytes)
     labels_at = at + value_width * count
     lengths_at = labels_at + label_width * (count - 1)
     codes_at = lengths_at + length_width * count
@@ -142,9 +198,7 @@ def decode_block(body: bytes) -> Delivered:
         labels[1:] += first_label
         lengths = length_base if length_width == 0 else _widened(data, lengths_at, length_width, count, length_base)
         times = ListedTimes(labels, lengths)
-    values, codes = np.empty(count, np.int64), np.empty(count, np.uint8)
-    unpack(data, at, value_width, value_base, codes_at, code_kind, values, codes)
-    return Delivered(Readings(times, values, codes), statuses, unit, decimal_places)
+    return PackedBlock(times, statuses, unit, decimal_places, data, (at, value_width, value_base, codes_at, code_kind))
 
 
 def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:
@@ -176,18 +230,23 @@ def _all_labels(times: Times) -> NDArray[np.int64]:
     return times.labels_us
 
 
-def _label_column(times: Times, first: int, end: int) -> tuple[int, int, int, bytes]:
-    """(first timestamp, smallest step, width, steps above it)."""
+def _label_column(times: Times, first: int, end: int) -> tuple[int, Narrowed]:
+    """First timestamp, and the steps that follow."""
     if isinstance(times, RegularTimes):
-        return label_of(times, first), times.interval_us, 0, b""
+        return label_of(times, first), Narrowed(times.interval_us, 0, b"")
     labels = times.labels_us[first:end]
-    return (int(labels[0]), *narrowed(np.diff(labels)))
+    return int(labels[0]), _alone(np.diff(labels))
 
 
-def _length_column(times: Times, first: int, end: int) -> tuple[int, int, bytes]:
+def _length_column(times: Times, first: int, end: int) -> Narrowed:
     if isinstance(times.interval_us, np.ndarray):
-        return narrowed(times.interval_us[first:end])
-    return times.interval_us, 0, b""
+        return _alone(times.interval_us[first:end])
+    return Narrowed(times.interval_us, 0, b"")
+
+
+def _alone(column: NDArray[np.int64]) -> Narrowed:
+    [piece] = narrowed(column, np.array([0, len(column)], np.int64))
+    return piece
 
 
 def _widened(data: NDArray[np.uint8], at: int, width: int, count: int, base: int) -> NDArray[np.int64]:
@@ -197,10 +256,7 @@ def _widened(data: NDArray[np.uint8], at: int, width: int, count: int, base: int
 
 
 def _codes(codes: NDArray[np.uint8]) -> tuple[int, bytes]:
-    first = codes[:1].tobytes()
-    # Memory against memory: a comparison, and no array made of it.
-    if codes.tobytes() == first * len(codes):
-        return ONE_STATUS, first
+    """Codes of several statuses."""
     ends = np.append(np.flatnonzero(codes[1:] != codes[:-1]) + 1, len(codes))
     if len(ends) * _RUN_BYTES >= len(codes):
         return STATUS_EACH, codes.tobytes()
@@ -224,12 +280,13 @@ def _names(statuses: Sequence[str]) -> bytes:
 
 
 @lru_cache(maxsize=1_024)
-def _read_names(encoded: bytes) -> tuple[str, ...]:
+def _read_words(encoded: bytes, unit_bytes: int) -> tuple[str, tuple[str, ...]]:
+    """Unit and statuses: the same objects for all blocks of the same ones."""
     names = []
-    at = 0
+    at = unit_bytes
     while at < len(encoded):
         (length,) = _LENGTH.unpack_from(encoded, at)
         at += _LENGTH.size
         names.append(encoded[at : at + length].decode())
         at += length
-    return tuple(names)
+    return encoded[:unit_bytes].decode(), tuple(names)

@@ -90,8 +90,15 @@ WRITTEN = {
 @pytest.mark.parametrize("case", WRITTEN)
 def test_a_block_is_written_as_ever(case: str) -> None:
     readings, written = WRITTEN[case]
-    [(bucket, count, body)] = encode_blocks(Delivered(readings, STATUSES, "kWh", 3))
+    [[(bucket, count, body)]] = encode_blocks([Delivered(readings, STATUSES, "kWh", 3)])
     assert (bucket, count, body.hex()) == (639, readings.times.count, written)
+
+
+def test_deliveries_that_are_packed_together_come_out_as_alone() -> None:
+    deliveries = [Delivered(readings, STATUSES, "kWh", 3) for readings, _ in WRITTEN.values()]
+    together = list(encode_blocks(deliveries))
+    assert [blocks for delivered in deliveries for blocks in encode_blocks([delivered])] == together
+    assert [[block.body.hex() for block in blocks] for blocks in together] == [[body] for _, body in WRITTEN.values()]
 
 
 @pytest.mark.parametrize("case", WRITTEN)
