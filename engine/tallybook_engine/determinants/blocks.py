@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from tallybook_engine.determinants.readings import (
     RegularTimes,
     Times,
     label_of,
+    labels_between,
 )
 
 FORMAT_VERSION = 1
@@ -89,14 +91,7 @@ def bucket_of(label_us: int) -> int:
 
 def bucket_count(times: Times) -> int:
     """How many blocks readings make."""
-    if times.count == 0:
-        return 0
-    first, last = bucket_of(label_of(times, 0)), bucket_of(label_of(times, times.count - 1))
-    if isinstance(times, RegularTimes):
-        return min(last - first + 1, times.count)
-    if first == last:
-        return 1
-    return 1 + int(np.count_nonzero(np.diff(times.labels_us // BUCKET_US)))
+    return len(_stretches(times))
 
 
 def encode_blocks(deliveries: Sequence[Delivered]) -> Iterator[list[EncodedBlock]]:
@@ -104,14 +99,15 @@ def encode_blocks(deliveries: Sequence[Delivered]) -> Iterator[list[EncodedBlock
 
     Columns of all deliveries are packed together: give so many that they stay in the processor's cache.
     """
-    stretches = [list(_stretches(each.readings.times)) for each in deliveries]
+    stretches = [_stretches(each.readings.times) for each in deliveries]
     bounds = np.cumsum([0, *(end - first for some in stretches for _, first, end in some)], dtype=np.int64)
     values = _end_to_end([each.readings.values for each in deliveries], np.int64)
     codes = _end_to_end([each.readings.quality for each in deliveries], np.uint8)
     columns = zip(narrowed(values, bounds), are_of_one_status(codes, bounds), strict=True)
     for delivered, some in zip(deliveries, stretches, strict=True):
+        words = _words(delivered.unit, delivered.statuses)
         yield [
-            _encoded(delivered, bucket, first, end, *column)
+            _encoded(delivered, words, bucket, first, end, *column)
             for (bucket, first, end), column in zip(some, columns, strict=False)
         ]
 
@@ -124,13 +120,16 @@ def _end_to_end(columns: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDA
 
 
 def _encoded(
-    delivered: Delivered, bucket: int, first: int, end: int, values: Narrowed, is_of_one_status: bool
+    delivered: Delivered, words: _Words, bucket: int, first: int, end: int, values: Narrowed, is_of_one_status: bool
 ) -> EncodedBlock:
     """The block of the rows from `first` to before `end`."""
     readings = delivered.readings
-    status_names, unit = _names(delivered.statuses), delivered.unit.encode()
-    first_label, labels = _label_column(readings.times, first, end)
-    lengths = _length_column(readings.times, first, end)
+    times = readings.times
+    if isinstance(times, RegularTimes):
+        first_label = label_of(times, first)
+        labels = lengths = Narrowed(times.interval_us, 0, b"")
+    else:
+        first_label, labels, lengths = _time_columns(times, first, end)
     of_rows = readings.quality[first:end]
     code_kind, codes = (ONE_STATUS, of_rows[:1].tobytes()) if is_of_one_status else _codes(of_rows)
     header = _HEADER.pack(
@@ -140,15 +139,15 @@ def _encoded(
         labels.width,
         lengths.width,
         code_kind,
-        len(unit),
-        len(status_names),
+        words.unit_bytes,
+        words.names_bytes,
         end - first,
         values.base,
         first_label,
         labels.base,
         lengths.base,
     )
-    body = b"".join((header, unit, status_names, values.packed, labels.packed, lengths.packed, codes))
+    body = b"".join((header, words.encoded, values.packed, labels.packed, lengths.packed, codes))
     return EncodedBlock(bucket, end - first, body)
 
 
@@ -201,47 +200,41 @@ def open_block(body: bytes) -> PackedBlock:
     return PackedBlock(times, statuses, unit, decimal_places, data, (at, value_width, value_base, codes_at, code_kind))
 
 
-def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:
-    """(bucket, first row, end row) of each stretch."""
+_Stretches = Sequence[tuple[int, int, int]]
+"""(bucket, first row, end row) of each block."""
+
+
+def _stretches(times: Times) -> _Stretches:
     if times.count == 0:
-        return
-    first, last = bucket_of(label_of(times, 0)), bucket_of(label_of(times, times.count - 1))
-    if first == last:
-        yield first, 0, times.count
-        return
-    if isinstance(times, RegularTimes) and last - first < times.count:
-        # Mostly one or two: quicker one by one than as an array.
-        edges = [-((times.first_us - edge * BUCKET_US) // times.interval_us) for edge in range(first + 1, last + 1)]
-        buckets = list(range(first, last + 1))
-    else:
-        labels = _all_labels(times)
-        of_row = labels // BUCKET_US
-        edges = (np.flatnonzero(np.diff(of_row)) + 1).tolist()
-        buckets = [first, *of_row[edges].tolist()]
-    bounds = [0, *edges, times.count]
-    for bucket, begin, end in zip(buckets, bounds[:-1], bounds[1:], strict=True):
-        if begin < end:
-            yield bucket, begin, end
+        return ()
+    return _grid_stretches(times) if isinstance(times, RegularTimes) else _labels_stretches(times.labels_us)
 
 
-def _all_labels(times: Times) -> NDArray[np.int64]:
-    if isinstance(times, RegularTimes):
-        return times.first_us + np.arange(times.count, dtype=np.int64) * times.interval_us
-    return times.labels_us
+@lru_cache(maxsize=256)
+def _grid_stretches(times: RegularTimes) -> _Stretches:
+    # Many meters have the same grid.
+    first, last = bucket_of(times.first_us), bucket_of(label_of(times, times.count - 1))
+    if last - first >= times.count:
+        return _labels_stretches(labels_between(times, 0, times.count))
+    edges = [-((times.first_us - edge * BUCKET_US) // times.interval_us) for edge in range(first + 1, last + 1)]
+    rows = pairwise((0, *edges, times.count))
+    return tuple(
+        (bucket, begin, end) for bucket, (begin, end) in zip(range(first, last + 1), rows, strict=True) if begin < end
+    )
 
 
-def _label_column(times: Times, first: int, end: int) -> tuple[int, Narrowed]:
-    """First timestamp, and the steps that follow."""
-    if isinstance(times, RegularTimes):
-        return label_of(times, first), Narrowed(times.interval_us, 0, b"")
-    labels = times.labels_us[first:end]
-    return int(labels[0]), _alone(np.diff(labels))
+def _labels_stretches(labels: NDArray[np.int64]) -> _Stretches:
+    of_row = labels // BUCKET_US
+    edges = (np.flatnonzero(np.diff(of_row)) + 1).tolist()
+    begins = [0, *edges]
+    return tuple(zip(of_row[begins].tolist(), begins, [*edges, len(labels)], strict=True))
 
 
-def _length_column(times: Times, first: int, end: int) -> Narrowed:
-    if isinstance(times.interval_us, np.ndarray):
-        return _alone(times.interval_us[first:end])
-    return Narrowed(times.interval_us, 0, b"")
+def _time_columns(times: ListedTimes, first: int, end: int) -> tuple[int, Narrowed, Narrowed]:
+    """First timestamp, the steps that follow, and lengths."""
+    labels, lengths = times.labels_us[first:end], times.interval_us
+    narrowed_lengths = _alone(lengths[first:end]) if isinstance(lengths, np.ndarray) else Narrowed(lengths, 0, b"")
+    return int(labels[0]), _alone(np.diff(labels)), narrowed_lengths
 
 
 def _alone(column: NDArray[np.int64]) -> Narrowed:
@@ -273,10 +266,18 @@ def _codes_length(body: bytes, at: int, kind: int, count: int) -> int:
     return RUN_END_BYTES + _RUN_BYTES * run_count
 
 
+class _Words(NamedTuple):
+    """Unit and statuses as a block has them."""
+
+    encoded: bytes
+    unit_bytes: int
+    names_bytes: int
+
+
 @lru_cache(maxsize=1_024)
-def _names(statuses: Sequence[str]) -> bytes:
-    encoded = [name.encode() for name in statuses]
-    return b"".join(_LENGTH.pack(len(name)) + name for name in encoded)
+def _words(unit: str, statuses: tuple[str, ...]) -> _Words:
+    names = b"".join(_LENGTH.pack(len(name)) + name for name in (status.encode() for status in statuses))
+    return _Words(unit.encode() + names, len(unit.encode()), len(names))
 
 
 @lru_cache(maxsize=1_024)

@@ -215,14 +215,15 @@ def check_count(count: int) -> None:
 def _columns(message: Any) -> Iterator[_Delivery]:
     count = 0
     for index, each in enumerate(message.deliveries.deliveries):
+        readings = each.readings
         # Each look at the column copies it.
-        chunks = list(each.readings.values)
-        reading_count = sum(len(chunk) for chunk in chunks) // 8
+        chunks = list(readings.values)
+        reading_count = sum(map(len, chunks)) // 8
         count += reading_count
         check_count(count)
         path = f"deliveries.deliveries[{index}].readings"
-        read = partial(_read_columns, each.readings, chunks, path)
-        yield _Delivery(each.datasource, each.readings.channel, path, reading_count, read)
+        read = partial(_read_columns, readings, chunks, path)
+        yield _Delivery(each.datasource, readings.channel, path, reading_count, read)
 
 
 def _read_columns(
