@@ -10,8 +10,8 @@ a month of 500 meters, as columns of the contract, and every answer comes after 
 - `one channel-month`: from a journal of as many meters as the line says, one month of one of them: found, checked,
   unpacked and laid over one another. Each read is of another meter.
 - `whole rule from the journal`: a year of each meter is read from the journal into a matrix, and five slices, total,
-  maximum, quality and months are computed of it, 20 meters at a time; one thread reads while another computes, and
-  their matrices are used over and over.
+  maximum, quality and months are computed of it, 20 meters at a time, on two threads; their matrices are used over
+  and over.
 - `one meter's month over rpc`: CalculateDeterminants of stored readings, interval, timeslices and maximum, one call
   after the other.
 
@@ -69,9 +69,7 @@ RUNS = {Size.SMOKE: 1, Size.FULL: 3}
 WINDOW = 15
 THREADS = 2
 MATRIX_METERS = 20
-"""Meters whose readings are read, and then computed while the next ones are read."""
-MATRICES = 3
-"""One that is being read, one that is being computed and one between."""
+"""Meters that a thread reads and then computes."""
 wire: Any = determinants_pb2
 
 
@@ -303,24 +301,21 @@ def whole_rule(size: Size) -> list[Figures]:
 def read_and_computed(
     journal: SqliteJournal, names: Sequence[str], interval_count: int, executor: ThreadPoolExecutor
 ) -> Iterator[list[NDArray[Any]]]:
-    """Totals of some meters after the other: one thread computes while another reads the next ones."""
+    """Totals of some meters after the other: each thread reads some into a matrix of its own, and computes them."""
     laid_out = period_frame(ZONE, START_US, END_US, GROUP, HOLIDAYS)
     spare: SimpleQueue[Columns] = SimpleQueue()
-    for _ in range(MATRICES):
+    for _ in range(THREADS):
         shape = MATRIX_METERS, interval_count
         spare.put(Columns(np.empty(shape, np.int64), np.empty(shape, np.uint8)))
 
-    def computed(matrix: MeterMatrix, columns: Columns) -> list[NDArray[Any]]:
+    def answered(start: int) -> list[NDArray[Any]]:
+        columns = spare.get()
+        matrix = read_matrix(journal, names[start : start + MATRIX_METERS], columns)
         totals = matrix_totals(laid_out, matrix, Label.END, DEFAULT_QUALITY)
         spare.put(columns)
         return [*totals, *whole_period(totals)]
 
-    on_their_way = []
-    for start in range(0, len(names), MATRIX_METERS):
-        columns = spare.get()
-        matrix = read_matrix(journal, names[start : start + MATRIX_METERS], columns)
-        on_their_way.append(executor.submit(computed, matrix, columns))
-    return (each.result() for each in on_their_way)
+    return executor.map(answered, range(0, len(names), MATRIX_METERS))
 
 
 class Columns(NamedTuple):

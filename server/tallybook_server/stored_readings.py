@@ -9,14 +9,13 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.determinants.blocks import Delivered, bucket_of, decode_block
+from tallybook_engine.determinants.blocks import Delivered, PackedBlock, bucket_of, open_block
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.deletions import Deletion, decode_deletion, deleted_by, deleted_count, left_of
 from tallybook_engine.determinants.deliveries import (
     Fitting,
     StoredReadingsFault,
     Wanted,
-    check_unfit,
     overlaid,
     wanted_readings,
 )
@@ -83,45 +82,36 @@ def load_channel(
     """(the current readings of one channel as of a sequence, how many deliveries of readings it took). Raises Fault."""
     fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
-    deliveries: list[tuple[Readings, StoredReadingsFault | None]] = []
-    all_fit = True
+    blocks = []
     raw_count = 0
-    for position, delivered, deletions in deliveries_of(journal, datasource, wanted.channel, *buckets, sequence):
-        raw_count += delivered.readings.times.count
+    for position, block, deletions in blocks_of(journal, datasource, wanted.channel, *buckets, sequence):
+        raw_count += block.times.count
         if raw_count > raw_max:
             raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
-        unfit: StoredReadingsFault | None = None
-        try:
-            readings = fitting.fitted(delivered)
-        except StoredReadingsFault as fault:
-            readings, unfit, all_fit = delivered.readings, fault, False
-        if deletions:
-            readings = left_of(readings, sequence_of(position), deletions)
-        if readings.times.count:
-            deliveries.append((readings, unfit))
-    if not all_fit:
-        try:
-            check_unfit(deliveries, wanted)
-        except StoredReadingsFault as fault:
-            raise does_not_fit(datasource, wanted.channel, str(fault)) from None
-    return overlaid([readings for readings, unfit in deliveries if unfit is None], wanted), raw_count
+        left = left_of(block, sequence_of(position), deletions) if deletions else block
+        if left is not None:
+            blocks.append(left)
+    try:
+        return overlaid(blocks, wanted, fitting), raw_count
+    except StoredReadingsFault as fault:
+        raise does_not_fit(datasource, wanted.channel, str(fault)) from None
 
 
-def deliveries_of(
+def blocks_of(
     journal: Journal, datasource: str, channel: str, first_bucket: int, last_bucket: int, sequence: int
-) -> Iterator[tuple[int, Delivered, Sequence[Deletion]]]:
-    """(position, readings, what is taken back of the channel) of each block, by bucket and position."""
+) -> Iterator[tuple[int, PackedBlock, Sequence[Deletion]]]:
+    """(position, block, what is taken back of the channel) of each delivery, by bucket and position."""
     for _, blocks, deletions in _buckets(journal, datasource, channel, first_bucket, last_bucket, sequence):
-        for block in blocks:
-            yield block.position, delivered_of(datasource, channel, block), deletions
+        for stored in blocks:
+            yield stored.position, block_of(datasource, channel, stored), deletions
 
 
 def count_left(journal: Journal, datasource: str, channel: str, wanted: Deletion, sequence: int) -> int:
     """How many readings a deletion takes back that no earlier one did, as of a sequence."""
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     count = 0
-    for position, delivered, deletions in deliveries_of(journal, datasource, channel, *buckets, sequence):
-        of = delivered.readings, sequence_of(position)
+    for position, block, deletions in blocks_of(journal, datasource, channel, *buckets, sequence):
+        of = block.times, sequence_of(position)
         count += deleted_count(*of, [*deletions, wanted]) - deleted_count(*of, deletions)
     return count
 
@@ -162,7 +152,7 @@ def list_readings(
         reading
         for _, blocks, deletions in _buckets(journal, datasource, channel, *buckets, sequence)
         for reading in _of_bucket(
-            [(block.position, delivered_of(datasource, channel, block)) for block in blocks],
+            [(stored.position, block_of(datasource, channel, stored).delivered()) for stored in blocks],
             deletions,
             wanted,
             after,
@@ -188,7 +178,7 @@ def _of_bucket(
         owners.append(np.full(end - first, owner, np.int64))
         rows.append(np.arange(first, end, dtype=np.int64))
         labels.append(labels_between(each.readings.times, first, end))
-        taken = deleted_by(each.readings, sequence_of(position), deletions)
+        taken = deleted_by(each.readings.times, sequence_of(position), deletions)
         deleted.append(np.zeros(end - first, np.int64) if taken is None else taken[first:end])
     times = np.concatenate(labels)
     order = np.argsort(times, kind="stable")
@@ -229,12 +219,12 @@ def _reading(each: Delivered, row: int, position: int, superseded: bool, deleted
     )
 
 
-def delivered_of(datasource: str, channel: str, block: StoredBlock) -> Delivered:
-    """What a block holds. UnreadableJournal where this program does not read it."""
+def block_of(datasource: str, channel: str, stored: StoredBlock) -> PackedBlock:
+    """A block as it was delivered. UnreadableJournal where this program does not read it."""
     try:
-        return decode_block(block.body)
+        return open_block(stored.body)
     except ValueError as error:
-        raise _unreadable(datasource, channel, block, error) from error
+        raise _unreadable(datasource, channel, stored, error) from error
 
 
 def deletion_of(datasource: str, channel: str, block: StoredBlock) -> Deletion:

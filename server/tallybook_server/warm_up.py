@@ -111,8 +111,9 @@ def _warm_up_determinants() -> None:
     )
     calculate(request, dict.fromkeys(classifiers, readings), configuration)
     statuses = tuple(status.name for status in configuration.quality.statuses)
-    for _, _, body in encode_blocks(Delivered(readings, statuses, "kWh", 3, ChannelKind.INTERVAL, Label.END)):
-        decode_block(body)
+    [blocks] = encode_blocks([Delivered(readings, statuses, "kWh", 3, ChannelKind.INTERVAL, Label.END)])
+    for block in blocks:
+        decode_block(block.body)
 
 
 async def _warm_up() -> None:

@@ -15,9 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.metered_book import QUARTER_US, MeteredBook, Row, delivery, message
 
-from tallybook_engine.determinants.blocks import BUCKET_US, Delivered, bucket_count, decode_block, encode_blocks
+from tallybook_engine.determinants.blocks import (
+    BUCKET_US,
+    Delivered,
+    bucket_count,
+    decode_block,
+    encode_blocks,
+    open_block,
+)
 from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, Label
-from tallybook_engine.determinants.deliveries import Wanted, overlaid
+from tallybook_engine.determinants.deliveries import Fitting, Wanted, overlaid
+from tallybook_engine.determinants.quality import QualityStatus, QualityTable
 from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes, labels_between
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server.journal.memory import MemoryJournal
@@ -28,6 +36,9 @@ START_US = 63 * BUCKET_US
 """Timestamps lie around the edges of buckets."""
 INT64 = st.integers(-(2**63), 2**63 - 1)
 STATUSES = ("measured", "estimated", "questionable")
+QUALITY = QualityTable(tuple(QualityStatus(name) for name in STATUSES))
+TURNED = QualityTable(QUALITY.statuses[::-1])
+"""The same statuses under other codes."""
 
 
 @st.composite
@@ -192,7 +203,7 @@ def columns(found: Readings) -> tuple[list[int], ...]:
 
 @given(readings())
 def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> None:
-    blocks = list(encode_blocks(Delivered(delivered, STATUSES, "kWh", 7, ChannelKind.INTERVAL, Label.BEGIN)))
+    [blocks] = encode_blocks([Delivered(delivered, STATUSES, "kWh", 7, ChannelKind.INTERVAL, Label.BEGIN)])
     assert len(blocks) == bucket_count(delivered.times)
     opened = [decode_block(body) for _, _, body in blocks]
     for (bucket, count, _), each in zip(blocks, opened, strict=True):
@@ -200,16 +211,42 @@ def test_what_is_packed_into_blocks_comes_out_of_them(delivered: Readings) -> No
         assert (labels // BUCKET_US == bucket).all()
         assert (each.statuses, each.unit, each.decimal_places) == (STATUSES, "kWh", 7)
         assert (each.kind, each.label) == (ChannelKind.INTERVAL, Label.BEGIN)
-    joined = overlaid([each.readings for each in opened], Wanted("load", -(2**60), 2**60))
+    fitting = Fitting(ChannelClassifier("load", "kWh", 7, label=Label.BEGIN), QUALITY)
+    joined = overlaid([open_block(body) for _, _, body in blocks], Wanted("load", -(2**60), 2**60), fitting)
     assert columns(joined) == columns(delivered)
     if isinstance(delivered.times, RegularTimes) and delivered.times.count > 1:
         assert joined.times == delivered.times
 
 
+@given(st.lists(readings(), min_size=1, max_size=4), st.data())
+def test_blocks_are_laid_over_one_another_as_one_by_one(delivered: list[Readings], data: st.DataObject) -> None:
+    """Between any two timestamps, with any decimals and codes: of each timestamp the last delivery's reading."""
+    more_decimals, turned = data.draw(st.booleans()), data.draw(st.booleans())
+    kept: dict[int, tuple[int, int, int]] = {}
+    for index, each in enumerate(delivered):
+        if more_decimals:
+            delivered[index] = each = Readings(each.times, each.values // 16, each.quality)
+        for label, length, value, code in zip(*columns(each), strict=True):
+            kept[label] = (length, value * 10 if more_decimals else value, 2 - code if turned else code)
+    bounds = st.sampled_from([*kept, min(kept) - 1, max(kept) + 1])
+    first_us, last_us = sorted((data.draw(bounds), data.draw(bounds)))
+    blocks = [
+        block
+        for some in encode_blocks(
+            [Delivered(each, STATUSES, "kWh", 6, ChannelKind.INTERVAL, Label.END) for each in delivered]
+        )
+        for block in some
+    ]
+    fitting = Fitting(ChannelClassifier("load", "kWh", 6 + more_decimals), TURNED if turned else QUALITY)
+    found = overlaid((open_block(block.body) for block in blocks), Wanted("load", first_us, last_us), fitting)
+    wanted = [(label, *kept[label]) for label in sorted(kept) if first_us <= label <= last_us]
+    assert list(zip(*columns(found), strict=True)) == wanted
+
+
 def test_a_month_of_quarter_hours_takes_two_bytes_a_reading() -> None:
     values = np.random.default_rng(1).integers(0, 60_000, 2_976)
     delivered = Readings(RegularTimes(START_US, QUARTER_US, 2_976), values, np.zeros(2_976, np.uint8))
-    [(_, _, body)] = encode_blocks(Delivered(delivered, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END))
+    [[(_, _, body)]] = encode_blocks([Delivered(delivered, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END)])
     assert len(body) < 2 * 2_976 + 100
 
 

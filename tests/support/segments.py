@@ -14,6 +14,7 @@ from tallybook_server.journal.attached import (
     ReadingBlock,
     SeriesName,
     block_crc32,
+    series_crc32,
 )
 from tallybook_server.journal.interface import Journal, Segment, SegmentHeader
 
@@ -78,4 +79,5 @@ def attached(sequence: int, size_bytes: int = 100) -> Attached:
 
 def block(series: SeriesName, bucket: int, body: bytes) -> ReadingBlock:
     """A block with its checksum."""
-    return ReadingBlock(series, bucket, len(body), body, block_crc32(series.datasource, series.channel, bucket, body))
+    crc32 = block_crc32(series_crc32(series.datasource, series.channel), bucket, body)
+    return ReadingBlock(series, bucket, len(body), body, crc32)

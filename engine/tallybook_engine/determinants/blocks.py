@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,8 @@ from tallybook_engine.determinants.packing import (
     RUN_END_BYTES,
     STATUS_EACH,
     STATUS_RUNS,
+    Narrowed,
+    are_of_one_status,
     narrowed,
     unpack,
     widen,
@@ -33,6 +37,7 @@ from tallybook_engine.determinants.readings import (
     RegularTimes,
     Times,
     label_of,
+    labels_between,
 )
 
 FORMAT_VERSION = 2
@@ -61,6 +66,39 @@ class Delivered:
     label: Label
 
 
+class EncodedBlock(NamedTuple):
+    """A block as it is stored."""
+
+    bucket: int
+    reading_count: int
+    body: bytes
+
+
+class PackedBlock(NamedTuple):
+    """A block that is read as far as its timestamps."""
+
+    times: Times
+    statuses: tuple[str, ...]
+    unit: str
+    decimal_places: int
+    kind: ChannelKind
+    label: Label
+    data: NDArray[np.uint8]
+    columns: tuple[int, int, int, int, int]
+    """Where the values lie, their width and smallest, where the codes lie, and of which kind they are."""
+
+    def unpack(self, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        """Fills columns of its length; codes index `statuses`."""
+        unpack(self.data, *self.columns, values, codes)
+
+    def delivered(self) -> Delivered:
+        """What was delivered in it."""
+        values, codes = np.empty(self.times.count, np.int64), np.empty(self.times.count, np.uint8)
+        self.unpack(values, codes)
+        readings = Readings(self.times, values, codes)
+        return Delivered(readings, self.statuses, self.unit, self.decimal_places, self.kind, self.label)
+
+
 def bucket_of(label_us: int) -> int:
     """The bucket of a timestamp."""
     return label_us // BUCKET_US
@@ -68,50 +106,76 @@ def bucket_of(label_us: int) -> int:
 
 def bucket_count(times: Times) -> int:
     """How many blocks readings make."""
-    if times.count == 0:
-        return 0
-    first, last = bucket_of(label_of(times, 0)), bucket_of(label_of(times, times.count - 1))
-    if isinstance(times, RegularTimes):
-        return min(last - first + 1, times.count)
-    if first == last:
-        return 1
-    return 1 + int(np.count_nonzero(np.diff(times.labels_us // BUCKET_US)))
+    return len(_stretches(times))
 
 
-def encode_blocks(delivered: Delivered) -> Iterator[tuple[int, int, bytes]]:
-    """(bucket, number of readings, body) of each block of a delivery, in order of time."""
+def encode_blocks(deliveries: Sequence[Delivered]) -> Iterator[list[EncodedBlock]]:
+    """The blocks of each delivery, in order of time.
+
+    Columns of all deliveries are packed together: give so many that they stay in the processor's cache.
+    """
+    stretches = [_stretches(each.readings.times) for each in deliveries]
+    bounds = np.cumsum([0, *(end - first for some in stretches for _, first, end in some)], dtype=np.int64)
+    values = _end_to_end([each.readings.values for each in deliveries], np.int64)
+    codes = _end_to_end([each.readings.quality for each in deliveries], np.uint8)
+    columns = zip(narrowed(values, bounds), are_of_one_status(codes, bounds), strict=True)
+    for delivered, some in zip(deliveries, stretches, strict=True):
+        words = _words(delivered.unit, delivered.statuses)
+        yield [
+            _encoded(delivered, words, bucket, first, end, *column)
+            for (bucket, first, end), column in zip(some, columns, strict=False)
+        ]
+
+
+def _end_to_end(columns: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    """Columns as one. NumPy would give the interpreter lock away for each of them."""
+    if len(columns) == 1:
+        return columns[0]
+    return np.frombuffer(bytearray().join([np.ascontiguousarray(each).data for each in columns]), dtype)
+
+
+def _encoded(
+    delivered: Delivered, words: _Words, bucket: int, first: int, end: int, values: Narrowed, is_of_one_status: bool
+) -> EncodedBlock:
+    """The block of the rows from `first` to before `end`."""
     readings = delivered.readings
     times = readings.times
-    status_names = _names(delivered.statuses)
-    unit = delivered.unit.encode()
-    for bucket, first, end in _stretches(times):
-        first_label, label_base, label_width, labels = _label_column(times, first, end)
-        length_base, length_width, lengths = _length_column(times, first, end)
-        value_base, value_width, values = narrowed(readings.values[first:end])
-        code_kind, codes = _codes(readings.quality[first:end])
-        header = _HEADER.pack(
-            FORMAT_VERSION,
-            _KINDS.index(delivered.kind),
-            _LABELS.index(delivered.label),
-            delivered.decimal_places,
-            value_width,
-            label_width,
-            length_width,
-            code_kind,
-            len(unit),
-            len(status_names),
-            end - first,
-            value_base,
-            first_label,
-            label_base,
-            length_base,
-        )
-        yield bucket, end - first, b"".join((header, unit, status_names, values, labels, lengths, codes))
+    if isinstance(times, RegularTimes):
+        first_label = label_of(times, first)
+        labels = lengths = Narrowed(times.interval_us, 0, b"")
+    else:
+        first_label, labels, lengths = _time_columns(times, first, end)
+    of_rows = readings.quality[first:end]
+    code_kind, codes = (ONE_STATUS, of_rows[:1].tobytes()) if is_of_one_status else _codes(of_rows)
+    header = _HEADER.pack(
+        FORMAT_VERSION,
+        _KINDS.index(delivered.kind),
+        _LABELS.index(delivered.label),
+        delivered.decimal_places,
+        values.width,
+        labels.width,
+        lengths.width,
+        code_kind,
+        words.unit_bytes,
+        words.names_bytes,
+        end - first,
+        values.base,
+        first_label,
+        labels.base,
+        lengths.base,
+    )
+    body = b"".join((header, words.encoded, values.packed, labels.packed, lengths.packed, codes))
+    return EncodedBlock(bucket, end - first, body)
 
 
 def decode_block(body: bytes) -> Delivered:
-    """The reverse of `encode_blocks`. ValueError for bytes that are no block."""
-    if body[:1] != bytes([FORMAT_VERSION]):
+    """The reverse of `encode_blocks`. ValueError as `open_block` has it."""
+    return open_block(body).delivered()
+
+
+def open_block(body: bytes) -> PackedBlock:
+    """A block whose values are still packed. ValueError for bytes that are no whole block of this format."""
+    if not body or body[0] != FORMAT_VERSION:
         raise ValueError(f"a block of format {body[0] if body else 'none'}, and this program reads {FORMAT_VERSION}")
     if len(body) < _HEADER.size:
         raise ValueError("a block of another length than its header says")
@@ -134,11 +198,8 @@ def decode_block(body: bytes) -> Delivered:
     ) = _HEADER.unpack_from(body)
     if kind >= len(_KINDS) or label >= len(_LABELS):
         raise ValueError(f"a block of kind {kind} and label {label}, which there are not")
-    at = _HEADER.size
-    unit = body[at : at + unit_bytes].decode()
-    at += unit_bytes
-    statuses = _read_names(body[at : at + names_bytes])
-    at += names_bytes
+    at = _HEADER.size + unit_bytes + names_bytes
+    unit, statuses = _read_words(body[_HEADER.size : at], unit_bytes)
     labels_at = at + value_width * count
     lengths_at = labels_at + label_width * (count - 1)
     codes_at = lengths_at + length_width * count
@@ -156,52 +217,50 @@ def decode_block(body: bytes) -> Delivered:
         labels[1:] += first_label
         lengths = length_base if length_width == 0 else _widened(data, lengths_at, length_width, count, length_base)
         times = ListedTimes(labels, lengths)
-    values, codes = np.empty(count, np.int64), np.empty(count, np.uint8)
-    unpack(data, at, value_width, value_base, codes_at, code_kind, values, codes)
-    return Delivered(Readings(times, values, codes), statuses, unit, decimal_places, _KINDS[kind], _LABELS[label])
+    columns = at, value_width, value_base, codes_at, code_kind
+    return PackedBlock(times, statuses, unit, decimal_places, _KINDS[kind], _LABELS[label], data, columns)
 
 
-def _stretches(times: Times) -> Iterator[tuple[int, int, int]]:
-    """(bucket, first row, end row) of each stretch."""
+_Stretches = Sequence[tuple[int, int, int]]
+"""(bucket, first row, end row) of each block."""
+
+
+def _stretches(times: Times) -> _Stretches:
     if times.count == 0:
-        return
-    first, last = bucket_of(label_of(times, 0)), bucket_of(label_of(times, times.count - 1))
-    if first == last:
-        yield first, 0, times.count
-        return
-    if isinstance(times, RegularTimes) and last - first < times.count:
-        # Mostly one or two: quicker one by one than as an array.
-        edges = [-((times.first_us - edge * BUCKET_US) // times.interval_us) for edge in range(first + 1, last + 1)]
-        buckets = list(range(first, last + 1))
-    else:
-        labels = _all_labels(times)
-        of_row = labels // BUCKET_US
-        edges = (np.flatnonzero(np.diff(of_row)) + 1).tolist()
-        buckets = [first, *of_row[edges].tolist()]
-    bounds = [0, *edges, times.count]
-    for bucket, begin, end in zip(buckets, bounds[:-1], bounds[1:], strict=True):
-        if begin < end:
-            yield bucket, begin, end
+        return ()
+    return _grid_stretches(times) if isinstance(times, RegularTimes) else _labels_stretches(times.labels_us)
 
 
-def _all_labels(times: Times) -> NDArray[np.int64]:
-    if isinstance(times, RegularTimes):
-        return times.first_us + np.arange(times.count, dtype=np.int64) * times.interval_us
-    return times.labels_us
+@lru_cache(maxsize=256)
+def _grid_stretches(times: RegularTimes) -> _Stretches:
+    # Many meters have the same grid.
+    first, last = bucket_of(times.first_us), bucket_of(label_of(times, times.count - 1))
+    if last - first >= times.count:
+        return _labels_stretches(labels_between(times, 0, times.count))
+    edges = [-((times.first_us - edge * BUCKET_US) // times.interval_us) for edge in range(first + 1, last + 1)]
+    rows = pairwise((0, *edges, times.count))
+    return tuple(
+        (bucket, begin, end) for bucket, (begin, end) in zip(range(first, last + 1), rows, strict=True) if begin < end
+    )
 
 
-def _label_column(times: Times, first: int, end: int) -> tuple[int, int, int, bytes]:
-    """(first timestamp, smallest step, width, steps above it)."""
-    if isinstance(times, RegularTimes):
-        return label_of(times, first), times.interval_us, 0, b""
-    labels = times.labels_us[first:end]
-    return (int(labels[0]), *narrowed(np.diff(labels)))
+def _labels_stretches(labels: NDArray[np.int64]) -> _Stretches:
+    of_row = labels // BUCKET_US
+    edges = (np.flatnonzero(np.diff(of_row)) + 1).tolist()
+    begins = [0, *edges]
+    return tuple(zip(of_row[begins].tolist(), begins, [*edges, len(labels)], strict=True))
 
 
-def _length_column(times: Times, first: int, end: int) -> tuple[int, int, bytes]:
-    if isinstance(times.interval_us, np.ndarray):
-        return narrowed(times.interval_us[first:end])
-    return times.interval_us, 0, b""
+def _time_columns(times: ListedTimes, first: int, end: int) -> tuple[int, Narrowed, Narrowed]:
+    """First timestamp, the steps that follow, and lengths."""
+    labels, lengths = times.labels_us[first:end], times.interval_us
+    narrowed_lengths = _alone(lengths[first:end]) if isinstance(lengths, np.ndarray) else Narrowed(lengths, 0, b"")
+    return int(labels[0]), _alone(np.diff(labels)), narrowed_lengths
+
+
+def _alone(column: NDArray[np.int64]) -> Narrowed:
+    [piece] = narrowed(column, np.array([0, len(column)], np.int64))
+    return piece
 
 
 def _widened(data: NDArray[np.uint8], at: int, width: int, count: int, base: int) -> NDArray[np.int64]:
@@ -211,10 +270,7 @@ def _widened(data: NDArray[np.uint8], at: int, width: int, count: int, base: int
 
 
 def _codes(codes: NDArray[np.uint8]) -> tuple[int, bytes]:
-    first = codes[:1].tobytes()
-    # Memory against memory: a comparison, and no array made of it.
-    if codes.tobytes() == first * len(codes):
-        return ONE_STATUS, first
+    """Codes of several statuses."""
     ends = np.append(np.flatnonzero(codes[1:] != codes[:-1]) + 1, len(codes))
     if len(ends) * _RUN_BYTES >= len(codes):
         return STATUS_EACH, codes.tobytes()
@@ -231,19 +287,28 @@ def _codes_length(body: bytes, at: int, kind: int, count: int) -> int:
     return RUN_END_BYTES + _RUN_BYTES * run_count
 
 
-@lru_cache(maxsize=1_024)
-def _names(statuses: Sequence[str]) -> bytes:
-    encoded = [name.encode() for name in statuses]
-    return b"".join(_LENGTH.pack(len(name)) + name for name in encoded)
+class _Words(NamedTuple):
+    """Unit and statuses as a block has them."""
+
+    encoded: bytes
+    unit_bytes: int
+    names_bytes: int
 
 
 @lru_cache(maxsize=1_024)
-def _read_names(encoded: bytes) -> tuple[str, ...]:
+def _words(unit: str, statuses: tuple[str, ...]) -> _Words:
+    names = b"".join(_LENGTH.pack(len(name)) + name for name in (status.encode() for status in statuses))
+    return _Words(unit.encode() + names, len(unit.encode()), len(names))
+
+
+@lru_cache(maxsize=1_024)
+def _read_words(encoded: bytes, unit_bytes: int) -> tuple[str, tuple[str, ...]]:
+    """Unit and statuses: the same objects for all blocks of the same ones."""
     names = []
-    at = 0
+    at = unit_bytes
     while at < len(encoded):
         (length,) = _LENGTH.unpack_from(encoded, at)
         at += _LENGTH.size
         names.append(encoded[at : at + length].decode())
         at += length
-    return tuple(names)
+    return encoded[:unit_bytes].decode(), tuple(names)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.determinants.readings import ListedTimes, Readings, labels_between, rows_between
+from tallybook_engine.determinants.blocks import PackedBlock, encode_blocks, open_block
+from tallybook_engine.determinants.readings import ListedTimes, Readings, Times, labels_between, rows_between
 
 FORMAT_VERSION = 1
 
@@ -44,7 +45,7 @@ def decode_deletion(body: bytes, sequence: int) -> Deletion:
     return Deletion(first_us, last_us, first_sequence, last_sequence, sequence)
 
 
-def deleted_by(readings: Readings, delivery_sequence: int, deletions: Sequence[Deletion]) -> NDArray[np.int64] | None:
+def deleted_by(times: Times, delivery_sequence: int, deletions: Sequence[Deletion]) -> NDArray[np.int64] | None:
     """int64[n] the first commit that took each reading of a delivery back, 0 where none did; None where none took any.
 
     `deletions` are in the order of their commits.
@@ -53,30 +54,34 @@ def deleted_by(readings: Readings, delivery_sequence: int, deletions: Sequence[D
     for each in deletions:
         if not each.first_sequence <= delivery_sequence <= each.last_sequence:
             continue
-        first, end = rows_between(readings.times, each.first_us, each.last_us + 1)
+        first, end = rows_between(times, each.first_us, each.last_us + 1)
         if first < end:
             if found is None:
-                found = np.zeros(readings.times.count, np.int64)
+                found = np.zeros(times.count, np.int64)
             taken = found[first:end]
             taken[taken == 0] = each.sequence
     return found
 
 
-def deleted_count(readings: Readings, delivery_sequence: int, deletions: Sequence[Deletion]) -> int:
+def deleted_count(times: Times, delivery_sequence: int, deletions: Sequence[Deletion]) -> int:
     """How many readings of a delivery were taken back."""
-    deleted = deleted_by(readings, delivery_sequence, deletions)
+    deleted = deleted_by(times, delivery_sequence, deletions)
     return 0 if deleted is None else int(np.count_nonzero(deleted))
 
 
-def left_of(readings: Readings, delivery_sequence: int, deletions: Sequence[Deletion]) -> Readings:
-    """What of a delivery was not taken back."""
-    deleted = deleted_by(readings, delivery_sequence, deletions)
+def left_of(block: PackedBlock, delivery_sequence: int, deletions: Sequence[Deletion]) -> PackedBlock | None:
+    """What of a block was not taken back, packed anew where something was; None where nothing is left."""
+    deleted = deleted_by(block.times, delivery_sequence, deletions)
     if deleted is None:
-        return readings
+        return block
     kept = deleted == 0
-    times = readings.times
+    if not kept.any():
+        return None
+    delivered = block.delivered()
+    times, values, quality = block.times, delivered.readings.values, delivered.readings.quality
     lengths = times.interval_us
     left = ListedTimes(
         labels_between(times, 0, times.count)[kept], lengths[kept] if isinstance(lengths, np.ndarray) else lengths
     )
-    return Readings(left, readings.values[kept], readings.quality[kept])
+    [[packed]] = encode_blocks([replace(delivered, readings=Readings(left, values[kept], quality[kept]))])
+    return open_block(packed.body)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.determinants.blocks import Delivered
+from tallybook_engine.determinants.blocks import PackedBlock
 from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import (
@@ -64,39 +66,41 @@ def wanted_readings(request: BillingRequest, configuration: BillingConfiguration
 
 
 class Fitting:
-    """How deliveries of one channel become its readings under what is configured of it now."""
+    """How blocks of one channel become its readings under what is configured of it now."""
 
     def __init__(self, classifier: ChannelClassifier, table: QualityTable) -> None:
         self._classifier = classifier
         self._names = tuple(status.name for status in table.statuses)
 
-    def fitted(self, delivered: Delivered) -> Readings:
-        """A delivery with the classifier's decimals and the table's codes. StoredReadingsFault where it has others, or
-        where its values or its timestamps mean something else.
-        """
+    def check(self, block: PackedBlock) -> None:
+        """StoredReadingsFault where a block has another kind, label or unit than the classifier, or more decimals."""
         classifier = self._classifier
-        if delivered.kind is not classifier.kind:
-            raise self._meaning("values of kind", delivered.kind.value, classifier.kind.value)
+        if block.kind is not classifier.kind:
+            raise self._meaning("values of kind", block.kind.value, classifier.kind.value)
         # A register's readings have no length, and so no end that a timestamp could name.
-        if delivered.label is not classifier.label and classifier.kind is ChannelKind.INTERVAL:
-            raise self._meaning("timestamps that label the interval's", delivered.label.value, classifier.label.value)
-        if delivered.unit != classifier.unit:
+        if block.label is not classifier.label and classifier.kind is ChannelKind.INTERVAL:
+            raise self._meaning("timestamps that label the interval's", block.label.value, classifier.label.value)
+        if block.unit != classifier.unit:
             raise StoredReadingsFault(
-                f"its readings are stored in {delivered.unit!r}, and its classifier {classifier.id!r} says "
+                f"its readings are stored in {block.unit!r}, and its classifier {classifier.id!r} says "
                 f"{classifier.unit!r}: {MEND}"
             )
-        places = classifier.decimal_places - delivered.decimal_places
-        if places < 0:
+        if block.decimal_places > classifier.decimal_places:
             raise StoredReadingsFault(
-                f"its readings are stored with {delivered.decimal_places} decimals, and its classifier "
+                f"its readings are stored with {block.decimal_places} decimals, and its classifier "
                 f"{classifier.id!r} has {classifier.decimal_places}: give it as many"
             )
-        is_of_table = self._names[: len(delivered.statuses)] == delivered.statuses
-        if places == 0 and is_of_table:
-            return delivered.readings
-        readings = delivered.readings
-        codes = readings.quality if is_of_table else self._translated(readings.quality, delivered.statuses)
-        return Readings(readings.times, _scaled(readings.values, places), codes)
+
+    def fit(self, block: PackedBlock, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        """Gives rows of a block the classifier's decimals and the table's codes, where they lie.
+
+        StoredReadingsFault where a value or a status does not fit them.
+        """
+        places = self._classifier.decimal_places - block.decimal_places
+        if places:
+            _scale(values, places)
+        if self._names[: len(block.statuses)] != block.statuses:
+            codes[:] = self._translated(codes, block.statuses)
 
     def _meaning(self, what: str, stored: str, configured: str) -> StoredReadingsFault:
         return StoredReadingsFault(
@@ -114,50 +118,72 @@ class Fitting:
         return np.array([places.get(name, 0) for name in statuses], np.uint8)[codes]
 
 
-def _scaled(values: NDArray[np.int64], places: int) -> NDArray[np.int64]:
+def _scale(values: NDArray[np.int64], places: int) -> None:
     bound = _INT64_MAX // 10**places
     if len(values) and (int(values.max()) > bound or int(values.min()) < -bound):
         raise StoredReadingsFault("a value does not fit 64 bits with the classifier's decimals")
-    return values * np.int64(10**places)
+    values *= np.int64(10**places)
 
 
-def overlaid(deliveries: Iterable[Readings], wanted: Wanted) -> Readings:
-    """Deliveries of one channel, oldest first and none empty, as its readings between two timestamps."""
+class _Piece(NamedTuple):
+    """Rows of a block that are wanted: one or more."""
+
+    block: PackedBlock
+    first: int
+    end: int
+    first_us: int
+    """Timestamp of the first of them."""
+    last_us: int
+
+    @property
+    def reading_count(self) -> int:
+        return self.end - self.first
+
+    def times(self) -> Times:
+        times = self.block.times
+        if self.reading_count == times.count:
+            return times
+        if isinstance(times, RegularTimes):
+            return RegularTimes(self.first_us, times.interval_us, self.reading_count)
+        rows, lengths = slice(self.first, self.end), times.interval_us
+        return ListedTimes(times.labels_us[rows], lengths[rows] if isinstance(lengths, np.ndarray) else lengths)
+
+    def unpack(self, fitting: Fitting, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        """Fills columns of its length."""
+        fitting.check(self.block)
+        if self.reading_count == self.block.times.count:
+            self.block.unpack(values, codes)
+        else:
+            every = self.block.delivered().readings
+            values[:], codes[:] = every.values[self.first : self.end], every.quality[self.first : self.end]
+        fitting.fit(self.block, values, codes)
+
+
+def overlaid(blocks: Iterable[PackedBlock], wanted: Wanted, fitting: Fitting) -> Readings:
+    """Blocks of one channel, oldest first and none empty, as its readings between two timestamps.
+
+    Every value is written once, where it stays, unless blocks overlap. StoredReadingsFault as `Fitting` has it, of
+    blocks that a reading counts of.
+    """
     pieces = []
-    for each in deliveries:
-        times = each.times
-        if wanted.first_us <= label_of(times, 0) and label_of(times, times.count - 1) <= wanted.last_us:
-            pieces.append(each)
+    for block in blocks:
+        times = block.times
+        first_us, last_us = label_of(times, 0), label_of(times, times.count - 1)
+        if wanted.first_us <= first_us and last_us <= wanted.last_us:
+            pieces.append(_Piece(block, 0, times.count, first_us, last_us))
             continue
         first, end = rows_between(times, wanted.first_us, wanted.last_us + 1)
         if first < end:
-            pieces.append(each if end - first == each.times.count else rows_of(each, first, end))
+            pieces.append(_Piece(block, first, end, label_of(times, first), label_of(times, end - 1)))
     if not pieces:
         return no_readings()
-    ordered = sorted(pieces, key=lambda piece: piece.label(0))
-    for piece, following in pairwise(ordered):
-        if following.label(0) <= piece.label(piece.times.count - 1):
-            return _merged(pieces)
-    return _joined(ordered)
+    ordered = sorted(pieces, key=attrgetter("first_us"))
+    if any(following.first_us <= piece.last_us for piece, following in pairwise(ordered)):
+        return _merged(pieces, fitting)
+    return _joined(ordered, fitting)
 
 
-def check_unfit(deliveries: Sequence[tuple[Readings, StoredReadingsFault | None]], wanted: Wanted) -> None:
-    """Raises the fault of a delivery that does not fit, where one of its readings would count.
-
-    `deliveries` are all of a channel, oldest first and none empty.
-    """
-    times = [each.times for each, _ in deliveries]
-    bounds = [rows_between(each, wanted.first_us, wanted.last_us + 1) for each in times]
-    labels = [labels_between(each, *rows) for each, rows in zip(times, bounds, strict=True)]
-    owners = np.repeat(np.arange(len(labels)), [len(each) for each in labels])
-    order, is_last = last_of_each(np.concatenate(labels))
-    for owner in np.unique(owners[order[is_last]]).tolist():
-        fault = deliveries[owner][1]
-        if fault is not None:
-            raise fault
-
-
-def last_of_each(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _last_of_each(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """(order, is last) of timestamps whose later rows count: rows in order of time, equal ones as they came."""
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
@@ -166,51 +192,61 @@ def last_of_each(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[
     return order, is_last
 
 
-def rows_of(readings: Readings, first: int, end: int) -> Readings:
-    """Some rows."""
-    times = readings.times
-    taken: Times
-    if isinstance(times, RegularTimes):
-        taken = RegularTimes(label_of(times, first), times.interval_us, end - first)
-    else:
-        lengths = times.interval_us
-        taken = ListedTimes(
-            times.labels_us[first:end], lengths[first:end] if isinstance(lengths, np.ndarray) else lengths
-        )
-    return Readings(taken, readings.values[first:end], readings.quality[first:end])
-
-
-def _merged(pieces: Sequence[Readings]) -> Readings:
-    order, is_last = last_of_each(np.concatenate([_labels(piece) for piece in pieces]))
+def _merged(pieces: Sequence[_Piece], fitting: Fitting) -> Readings:
+    """Pieces of which some overlap, oldest first."""
+    every = [piece.times() for piece in pieces]
+    labels = np.concatenate([labels_between(times, 0, times.count) for times in every])
+    lengths = np.concatenate([_lengths(times) for times in every])
+    order, is_last = _last_of_each(labels)
     kept = order[is_last]
-    labels = np.concatenate([_labels(piece) for piece in pieces])[kept]
-    lengths = np.concatenate([_lengths(piece) for piece in pieces])[kept]
-    values = np.concatenate([piece.values for piece in pieces])[kept]
-    quality = np.concatenate([piece.quality for piece in pieces])[kept]
-    return Readings(_times(labels, lengths), values, quality)
+    owners = np.repeat(np.arange(len(pieces)), [piece.reading_count for piece in pieces])
+    counted = np.bincount(owners[kept], minlength=len(pieces)).tolist()
+    values, quality = _columns(pieces, counted, fitting)
+    return Readings(_times(labels[kept], lengths[kept]), values[kept], quality[kept])
 
 
-def _joined(pieces: Sequence[Readings]) -> Readings:
+def _joined(pieces: Sequence[_Piece], fitting: Fitting) -> Readings:
     """Pieces that follow one another."""
-    if len(pieces) == 1:
-        return pieces[0]
-    values = np.concatenate([piece.values for piece in pieces])
-    quality = np.concatenate([piece.quality for piece in pieces])
-    first = pieces[0].times
-    if isinstance(first, RegularTimes) and _is_one_grid([piece.times for piece in pieces], first):
-        return Readings(RegularTimes(first.first_us, first.interval_us, len(values)), values, quality)
-    labels = np.concatenate([_labels(piece) for piece in pieces])
-    lengths = np.concatenate([_lengths(piece) for piece in pieces])
-    return Readings(_times(labels, lengths), values, quality)
+    values, quality = _columns(pieces, [piece.reading_count for piece in pieces], fitting)
+    return Readings(_joined_times(pieces, len(values)), values, quality)
 
 
-def _is_one_grid(every: Sequence[Times], first: RegularTimes) -> bool:
-    expected_us = first.first_us
-    for times in every:
-        is_regular = isinstance(times, RegularTimes) and times.interval_us == first.interval_us
-        if not is_regular or label_of(times, 0) != expected_us:
+def _columns(
+    pieces: Sequence[_Piece], counted: Sequence[int], fitting: Fitting
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """(values, codes) of pieces, one after the other; anything in the rows of those that no reading counts of."""
+    count = sum(piece.reading_count for piece in pieces)
+    values, quality = np.empty(count, np.int64), np.empty(count, np.uint8)
+    at = 0
+    for piece, some in zip(pieces, counted, strict=True):
+        until = at + piece.reading_count
+        if some:
+            piece.unpack(fitting, values[at:until], quality[at:until])
+        at = until
+    return values, quality
+
+
+def _joined_times(pieces: Sequence[_Piece], count: int) -> Times:
+    interval_us = pieces[0].block.times.interval_us
+    if isinstance(interval_us, int) and _is_one_grid(pieces, interval_us):
+        return RegularTimes(pieces[0].first_us, interval_us, count)
+    every = [piece.times() for piece in pieces]
+    if len(every) == 1:
+        return every[0]
+    return _times(
+        np.concatenate([labels_between(times, 0, times.count) for times in every]),
+        np.concatenate([_lengths(times) for times in every]),
+    )
+
+
+def _is_one_grid(pieces: Sequence[_Piece], interval_us: int) -> bool:
+    expected_us = pieces[0].first_us
+    for piece in pieces:
+        times = piece.block.times
+        is_regular = isinstance(times, RegularTimes) and times.interval_us == interval_us
+        if not is_regular or piece.first_us != expected_us:
             return False
-        expected_us += times.count * first.interval_us
+        expected_us = piece.last_us + interval_us
     return True
 
 
@@ -223,10 +259,6 @@ def _times(labels: NDArray[np.int64], lengths: NDArray[np.int64]) -> Times:
     return ListedTimes(labels, length)
 
 
-def _labels(readings: Readings) -> NDArray[np.int64]:
-    return labels_between(readings.times, 0, readings.times.count)
-
-
-def _lengths(readings: Readings) -> NDArray[np.int64]:
-    lengths = readings.times.interval_us
-    return lengths if isinstance(lengths, np.ndarray) else np.full(readings.times.count, lengths, np.int64)
+def _lengths(times: Times) -> NDArray[np.int64]:
+    lengths = times.interval_us
+    return lengths if isinstance(lengths, np.ndarray) else np.full(times.count, lengths, np.int64)

@@ -1,16 +1,19 @@
 """Columns as few bytes, and back: one pass each way, without an array between.
 
 Threads that read and write blocks side by side are slowed down by each call that gives the interpreter lock away and
-takes it again; so a block takes one.
+takes it again; so many blocks are packed with one, and a block is unpacked with one.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.arrays import to_read
+from tallybook_engine.kernels.words import run_end
 
 ONE_STATUS, STATUS_EACH, STATUS_RUNS = range(3)
 """How a block holds its codes."""
@@ -19,25 +22,82 @@ RUN_END_BYTES = 4
 _U1, _U2, _U4, _U8 = (np.dtype(f"<u{width}") for width in (1, 2, 4, 8))
 
 
-def narrowed(column: NDArray[np.int64]) -> tuple[int, int, bytes]:
-    """(smallest value, bytes a value, what each has above it) of int64[n]."""
-    if len(column) == 0:
-        return 0, 0, b""
+class Narrowed(NamedTuple):
+    """A piece of a column as few bytes."""
+
+    base: int
+    """Its smallest value."""
+    width: int
+    """Bytes a value."""
+    packed: bytes
+    """What each value has above the smallest."""
+
+
+def narrowed(column: NDArray[np.int64], bounds: NDArray[np.int64]) -> list[Narrowed]:
+    """The pieces of int64[n] from each bound to the next, int64[p + 1] ascending from 0 to n."""
     packed = np.empty(len(column), _U8)
     in_bytes = packed.view(_U1)
-    base, width = _narrow(to_read(column), in_bytes, packed.view(_U2), packed.view(_U4), packed)
-    return int(base), int(width), in_bytes[: int(width) * len(column)].tobytes()
+    bases, widths = np.empty(len(bounds) - 1, np.int64), np.empty(len(bounds) - 1, np.int64)
+    _narrow(to_read(column), to_read(bounds), in_bytes, packed.view(_U2), packed.view(_U4), packed, bases, widths)
+    # A piece begins where its values would lie with eight bytes each, whatever its width.
+    starts = (_U8.itemsize * bounds[:-1]).tolist()
+    ends = (_U8.itemsize * bounds[:-1] + widths * np.diff(bounds)).tolist()
+    memory = in_bytes.data
+    return [
+        Narrowed(base, width, bytes(memory[start:end]))
+        for base, width, start, end in zip(bases.tolist(), widths.tolist(), starts, ends, strict=True)
+    ]
+
+
+def are_of_one_status(codes: NDArray[np.uint8], bounds: NDArray[np.int64]) -> list[bool]:
+    """Of each piece of uint8[n], as in `narrowed` and none empty, whether its codes are all alike."""
+    alike = np.empty(len(bounds) - 1, np.bool_)
+    _are_alike(to_read(codes), to_read(bounds), alike)
+    found: list[bool] = alike.tolist()
+    return found
+
+
+@kernel
+def _are_alike(codes: NDArray[np.uint8], bounds: NDArray[np.int64], alike: NDArray[np.bool_]) -> None:
+    for piece in range(len(alike)):
+        end = bounds[piece + 1]
+        alike[piece] = run_end(codes, bounds[piece], end) == end
 
 
 @kernel
 def _narrow(
+    column: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+    in_1: NDArray[np.uint8],
+    in_2: NDArray[np.uint16],
+    in_4: NDArray[np.uint32],
+    in_8: NDArray[np.uint64],
+    bases: NDArray[np.int64],
+    widths: NDArray[np.int64],
+) -> None:
+    """Fills the smallest value and the width of each piece, and one of `in_1` to `in_8`, which are the same memory."""
+    for piece in range(len(bases)):
+        first, end = bounds[piece], bounds[piece + 1]
+        bases[piece] = widths[piece] = 0
+        if first < end:
+            bases[piece], widths[piece] = _narrow_piece(
+                column[first:end],
+                in_1[8 * first : 8 * end],
+                in_2[4 * first : 4 * end],
+                in_4[2 * first : 2 * end],
+                in_8[first:end],
+            )
+
+
+@inlined_kernel
+def _narrow_piece(
     column: NDArray[np.int64],
     in_1: NDArray[np.uint8],
     in_2: NDArray[np.uint16],
     in_4: NDArray[np.uint32],
     in_8: NDArray[np.uint64],
 ) -> tuple[np.int64, int]:
-    """(smallest value, width) of a column that is not empty; one of the others, all the same memory, is filled."""
+    """(smallest value, width) of a piece that is not empty."""
     least = most = column[0]
     for row in range(len(column)):
         value = column[row]

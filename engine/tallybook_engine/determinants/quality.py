@@ -6,8 +6,9 @@ names measured and estimated as billable; the other words and the order are DESI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +48,12 @@ class QualityTable:
 
     def code(self, name: str) -> int:
         """Place of a status, 0 the best. KeyError if the table does not have it."""
-        for code, status in enumerate(self.statuses):
-            if status.name == name:
-                return code
-        raise KeyError(name)
+        return self.codes[name]
+
+    @cached_property
+    def codes(self) -> Mapping[str, int]:
+        """Place of each status by its name."""
+        return {status.name: code for code, status in enumerate(self.statuses)}
 
     def translation(self, names: Sequence[str]) -> NDArray[np.uint8]:
         """Codes of a list of statuses, uint8[len(names)]: index it with a message's own codes.

@@ -55,9 +55,9 @@ StreamingCalculateDeterminantsEnvelope: Any = _twin("StreamingCalculateDetermina
 
 def check_packed(message: Any, path: str) -> None:
     """FIELD_INVALID where a column was not sent packed, as every generated client sends it."""
-    columns = {message.DESCRIPTOR.fields_by_name[name].number: name for name in _COLUMNS[message.DESCRIPTOR.name]}
     unknown_fields: Any = UnknownFieldSet(message)
     for unknown in unknown_fields:
+        columns = {message.DESCRIPTOR.fields_by_name[name].number: name for name in _COLUMNS[message.DESCRIPTOR.name]}
         if unknown.field_number in columns:
             raise field_invalid(f"{path}.{columns[unknown.field_number]}", "is not packed, as the contract has it")
 

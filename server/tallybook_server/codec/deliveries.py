@@ -26,9 +26,11 @@ from tallybook_server.codec.arrow_stream import array_of, column_fault, fixed_wi
 from tallybook_server.codec.columns import check_packed, integers
 from tallybook_server.codec.metering import check_name, configuration_of
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
-from tallybook_server.journal.attached import ReadingBlock, SeriesName, block_crc32
+from tallybook_server.journal.attached import ReadingBlock, SeriesName, block_crc32, series_crc32
 
 DATASOURCE_COLUMN = "datasource"
+PACKED_TOGETHER = 1 << 17
+"""Readings that are packed with one call: a megabyte of values, which is still in the processor's cache by then."""
 PartitionsOf = Callable[[Sequence[str]], Sequence[int]]
 """The partition of each datasource."""
 
@@ -80,15 +82,17 @@ def read_batch(message: Any, metering: Catalog, partitions_of: PartitionsOf) -> 
     partitions = _partitions(names, partitions_of)
     configurations = _Configurations(metering)
     batch = Batch()
+    packing = _Packing(batch.blocks)
     for index, delivery in enumerate(deliveries):
         try:
-            _add(batch, delivery, configurations, partitions)
+            _add(batch, packing, delivery, configurations, partitions)
         except Fault as fault:
             if fault is _TOO_MANY_BLOCKS:
                 raise
             batch.refused_count += 1
             if len(batch.refused) < limits.REFUSED_DELIVERIES_MAX:
                 batch.refused.append(_refused(index, delivery, fault))
+    packing.finish()
     return batch
 
 
@@ -99,29 +103,58 @@ _TOO_MANY_BLOCKS = Fault(
 )
 
 
-def _add(batch: Batch, delivery: _Delivery, configurations: _Configurations, partitions: dict[str, int]) -> None:
+def _add(
+    batch: Batch, packing: _Packing, delivery: _Delivery, configurations: _Configurations, partitions: dict[str, int]
+) -> None:
     configuration = configurations.of(delivery)
     classifier = columns.classifier_of(configuration, delivery.channel, f"{delivery.path}.channel")
     table = configuration.quality
     found = delivery.read(classifier, table)
+    times = found.times
     if classifier.kind is ChannelKind.INTERVAL:
         try:
-            check_disjoint(found.times, classifier.label, 0, found.times.count)
+            check_disjoint(times, classifier.label, 0, times.count)
         except ReadingsFault as fault:
             raise field_invalid(delivery.path, f"channel {delivery.channel!r}: {fault}") from None
-    block_count = bucket_count(found.times)
-    if len(batch.blocks) + block_count > limits.BLOCKS_IN_BATCH_MAX:
-        raise _TOO_MANY_BLOCKS
     series = SeriesName(delivery.datasource, delivery.channel, partitions[delivery.datasource])
     statuses = configurations.statuses_of(table)
-    delivered = Delivered(
-        found, statuses, classifier.unit, classifier.decimal_places, classifier.kind, classifier.label
-    )
-    for bucket, count, body in encode_blocks(delivered):
-        crc32 = block_crc32(series.datasource, series.channel, bucket, body)
-        batch.blocks.append(ReadingBlock(series, bucket, count, body, crc32))
-    batch.stored_count += found.times.count
-    batch.ignored_count += delivery.reading_count - found.times.count
+    of_channel = classifier.unit, classifier.decimal_places, classifier.kind, classifier.label
+    packing.add(series, Delivered(found, statuses, *of_channel))
+    batch.stored_count += times.count
+    batch.ignored_count += delivery.reading_count - times.count
+
+
+class _Packing:
+    """Deliveries that are read and not packed yet: a call packs many of them, beside other threads."""
+
+    def __init__(self, blocks: list[ReadingBlock]) -> None:
+        """`blocks` are those of the message, which it adds to."""
+        self._blocks = blocks
+        self._block_count = 0
+        self._series: list[SeriesName] = []
+        self._deliveries: list[Delivered] = []
+        self._reading_count = 0
+
+    def add(self, series: SeriesName, delivered: Delivered) -> None:
+        """One more. Raises _TOO_MANY_BLOCKS."""
+        times = delivered.readings.times
+        self._block_count += bucket_count(times)
+        if self._block_count > limits.BLOCKS_IN_BATCH_MAX:
+            raise _TOO_MANY_BLOCKS
+        self._series.append(series)
+        self._deliveries.append(delivered)
+        self._reading_count += times.count
+        if self._reading_count >= PACKED_TOGETHER:
+            self.finish()
+
+    def finish(self) -> None:
+        """Packs those that wait."""
+        for series, blocks in zip(self._series, encode_blocks(self._deliveries), strict=True):
+            crc32_before = series_crc32(series.datasource, series.channel)
+            for bucket, count, body in blocks:
+                crc32 = block_crc32(crc32_before, bucket, body)
+                self._blocks.append(ReadingBlock(series, bucket, count, body, crc32))
+        self._series, self._deliveries, self._reading_count = [], [], 0
 
 
 class _Configurations:
@@ -183,14 +216,15 @@ def check_count(count: int) -> None:
 def _columns(message: Any) -> Iterator[_Delivery]:
     count = 0
     for index, each in enumerate(message.deliveries.deliveries):
+        readings = each.readings
         # Each look at the column copies it.
-        chunks = list(each.readings.values)
-        reading_count = sum(len(chunk) for chunk in chunks) // 8
+        chunks = list(readings.values)
+        reading_count = sum(map(len, chunks)) // 8
         count += reading_count
         check_count(count)
         path = f"deliveries.deliveries[{index}].readings"
-        read = partial(_read_columns, each.readings, chunks, path)
-        yield _Delivery(each.datasource, each.readings.channel, path, reading_count, read)
+        read = partial(_read_columns, readings, chunks, path)
+        yield _Delivery(each.datasource, readings.channel, path, reading_count, read)
 
 
 def _read_columns(

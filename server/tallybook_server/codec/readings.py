@@ -116,21 +116,23 @@ def read_channel(
 
 def _codes(message: Any, path: str, count: int, table: QualityTable) -> Codes:
     """uint8[n] codes of the quality table, or int64[n] where some are NO_QUALITY."""
-    check_count(message.statuses, MAX_STATUSES, f"{path}.statuses")
-    known = {status.name: code for code, status in enumerate(table.statuses)} | {"": NO_QUALITY}
-    for index, name in enumerate(message.statuses):
-        if name not in known:
+    names, sent = message.statuses, message.quality_codes
+    check_count(names, MAX_STATUSES, f"{path}.statuses")
+    translation = []
+    for index, name in enumerate(names):
+        code = table.codes.get(name) if name else NO_QUALITY
+        if code is None:
             raise field_invalid(f"{path}.statuses[{index}]", f'the quality table has no status "{name[:100]}"')
-    translation = np.array([known[name] for name in message.statuses], dtype=np.int64)
-    if not message.quality_codes and count:
+        translation.append(code)
+    if not sent and count:
         if len(translation) != 1:
             raise field_invalid(f"{path}.quality_codes", "may be left out only where statuses has one entry")
-        code = int(translation[0])
+        [code] = translation
         if code == NO_QUALITY:
             return np.full(count, code, np.int64)
         # Quicker than np.full, which gives the interpreter lock away.
         return np.frombuffer(bytearray([code]) * count, np.uint8)
-    codes = np.frombuffer(message.quality_codes, dtype=np.uint8)
+    codes = np.frombuffer(sent, dtype=np.uint8)
     if len(codes) != count:
         raise field_invalid(f"{path}.quality_codes", f"has {len(codes)} codes beside {count} values")
     if count and int(codes.max()) >= len(translation):
@@ -138,7 +140,9 @@ def _codes(message: Any, path: str, count: int, table: QualityTable) -> Codes:
         raise field_invalid(
             f"{path}.quality_codes", f"row {row} has code {codes[row]}; statuses has {len(translation)} entries"
         )
-    return (translation if NO_QUALITY in translation else translation.astype(np.uint8))[codes]
+    if NO_QUALITY in translation:
+        return np.array(translation, np.int64)[codes]
+    return np.array(translation, np.uint8)[codes]
 
 
 def _scaled(values: NDArray[np.int64], places: int, path: str) -> NDArray[np.int64]:

@@ -126,9 +126,14 @@ class Acknowledged(NamedTuple):
     unknown: list[int]
 
 
-def block_crc32(datasource: str, channel: str, bucket: int, body: bytes) -> int:
-    """Over a block and what it is filed under, so that neither can be mistaken for another's."""
-    return zlib.crc32(body, zlib.crc32(f"{datasource}\0{channel}\0{bucket}".encode()))
+def series_crc32(datasource: str, channel: str) -> int:
+    """What the checksums of a channel's blocks begin with."""
+    return zlib.crc32(f"{datasource}\0{channel}\0".encode())
+
+
+def block_crc32(of_series: int, bucket: int, body: bytes) -> int:
+    """Over a block and what it is filed under, so that neither can be mistaken for another's; `series_crc32` first."""
+    return zlib.crc32(body, zlib.crc32(b"%d" % bucket, of_series))
 
 
 def value_crc32(row: BillingValueRow) -> int:

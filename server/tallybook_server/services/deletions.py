@@ -8,7 +8,7 @@ from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.determinants.deletions import Deletion, encode_deletion
 from tallybook_engine.determinants.readings import FIRST_LABEL_US, LAST_LABEL_US
 from tallybook_server.errors import field_invalid
-from tallybook_server.journal.attached import DELETIONS_BUCKET, ReadingBlock, SeriesName, block_crc32
+from tallybook_server.journal.attached import DELETIONS_BUCKET, ReadingBlock, SeriesName, block_crc32, series_crc32
 from tallybook_server.services.stored_lists import ListedBook, require, require_known, stretch_of
 from tallybook_server.stored_readings import count_left
 from tallybook_server.writer import Parcel
@@ -46,5 +46,5 @@ def found_deletion(book: ListedBook, request: wire.DeleteReadingsRequest) -> Fou
     (partition,) = book.partitions([request.datasource])
     series = SeriesName(request.datasource, request.channel, partition)
     body = encode_deletion(deletion)
-    crc32 = block_crc32(series.datasource, series.channel, DELETIONS_BUCKET, body)
+    crc32 = block_crc32(series_crc32(series.datasource, series.channel), DELETIONS_BUCKET, body)
     return Found(count, Parcel([ReadingBlock(series, DELETIONS_BUCKET, count, body, crc32)]))

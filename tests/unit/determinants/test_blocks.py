@@ -91,8 +91,19 @@ WRITTEN = {
 @pytest.mark.parametrize("case", WRITTEN)
 def test_a_block_is_written_as_ever(case: str) -> None:
     readings, written = WRITTEN[case]
-    [(bucket, count, body)] = encode_blocks(Delivered(readings, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END))
+    [[(bucket, count, body)]] = encode_blocks(
+        [Delivered(readings, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END)]
+    )
     assert (bucket, count, body.hex()) == (639, readings.times.count, written)
+
+
+def test_deliveries_that_are_packed_together_come_out_as_alone() -> None:
+    deliveries = [
+        Delivered(readings, STATUSES, "kWh", 3, ChannelKind.INTERVAL, Label.END) for readings, _ in WRITTEN.values()
+    ]
+    together = list(encode_blocks(deliveries))
+    assert [blocks for delivered in deliveries for blocks in encode_blocks([delivered])] == together
+    assert [[block.body.hex() for block in blocks] for blocks in together] == [[body] for _, body in WRITTEN.values()]
 
 
 @pytest.mark.parametrize("case", WRITTEN)
@@ -126,7 +137,7 @@ def test_a_block_of_another_length_is_not_read(case: str) -> None:
     ],
 )
 def test_a_block_says_what_its_values_and_timestamps_mean(kind: ChannelKind, label: Label, written: str) -> None:
-    [(_, _, body)] = encode_blocks(Delivered(one_by_one(1), STATUSES, "kWh", 3, kind, label))
+    [[(_, _, body)]] = encode_blocks([Delivered(one_by_one(1), STATUSES, "kWh", 3, kind, label)])
     assert body[:3].hex() == written
     assert (decode_block(body).kind, decode_block(body).label) == (kind, label)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import cache
 from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any
@@ -24,6 +26,7 @@ from tallybook_server.journal.attached import (
     block_crc32,
     position_of,
     sequence_of,
+    series_crc32,
     value_crc32,
 )
 from tallybook_server.journal.sqlite.rows import RowDamageError
@@ -32,38 +35,32 @@ SERIES_ID = "SELECT series_id FROM series WHERE datasource = ? AND channel = ?"
 HAS_SERIES = "SELECT 1 FROM series WHERE datasource = ?"
 SERIES_IDS = "SELECT datasource, channel, series_id FROM series WHERE (datasource, channel) IN"
 LAST_SERIES_ID = "SELECT ifnull(max(series_id), 0) FROM series"
-_BLOCKS_OF_BUCKETS = """
-SELECT directory.bucket, directory.position
-FROM buckets CROSS JOIN block_directory directory
-WHERE directory.bucket = buckets.bucket AND directory.series_id = :series AND directory.position < :end
-ORDER BY directory.bucket, directory.position
-"""
-EVERY_BUCKET = f"""
+BUCKETS_THERE_ARE = """
 WITH RECURSIVE buckets (bucket) AS (
-    SELECT :deletions UNION ALL SELECT :first
-    UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket >= :first AND bucket < :last
-)
-{_BLOCKS_OF_BUCKETS}
-"""
-"""A channel's blocks in each bucket of a few."""
-BUCKETS_THERE_ARE = f"""
-WITH RECURSIVE buckets (bucket) AS (
-    SELECT :deletions UNION ALL SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
+    SELECT min(bucket) FROM block_directory WHERE bucket BETWEEN :first AND :last
     UNION ALL
     SELECT (SELECT min(d.bucket) FROM block_directory d WHERE d.bucket > buckets.bucket AND d.bucket <= :last)
-    FROM buckets WHERE buckets.bucket >= :first
+    FROM buckets WHERE buckets.bucket IS NOT NULL
 )
-{_BLOCKS_OF_BUCKETS}
+SELECT bucket FROM buckets WHERE bucket IS NOT NULL
 """
-"""The same of many: those that there are are found one by one in the directory."""
+"""Those of many that any channel has blocks in: they are found one by one in the directory."""
 FEW_BUCKETS = 128
-"""Eleven years."""
-BODIES_AT_ONCE = 16
-"""Blocks that are read with one query: more than a year of a channel."""
+"""Eleven years: buckets that are looked for with one query, whether a channel has blocks in them or not."""
 ROWS_AT_ONCE = 100
 """Rows that are written, and names that are looked up, with one statement."""
-NO_POSITION = -1
-BODIES = f"SELECT position, crc32, body FROM block_bodies WHERE position IN ({', '.join('?' * BODIES_AT_ONCE)})"
+
+
+@cache
+def blocks_of_buckets(bucket_count: int) -> str:
+    """The query of a channel's blocks in so many buckets, in order of bucket and position as the directory has them."""
+    return f"""
+SELECT directory.bucket, directory.position, bodies.crc32, bodies.body
+FROM series CROSS JOIN block_directory directory LEFT JOIN block_bodies bodies USING (position)
+WHERE series.datasource = ? AND series.channel = ? AND directory.series_id = series.series_id
+AND directory.bucket IN ({", ".join("?" * bucket_count)}) AND directory.position < ?
+ORDER BY directory.bucket, directory.position
+"""
 
 
 class SeriesIds:
@@ -207,45 +204,26 @@ class AttachedReader:
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
         """See `interface.Journal.blocks`."""
-        series_id = self._series_id(datasource, channel)
-        if series_id is None:
+        if not self._has_tables:
             return
-        bounds = {
-            "first": first_bucket,
-            "last": last_bucket,
-            "deletions": DELETIONS_BUCKET,
-            "series": series_id,
-            "end": position_of(upto_sequence + 1, 0),
-        }
-        query = EVERY_BUCKET if last_bucket - first_bucket < FEW_BUCKETS else BUCKETS_THERE_ARE
-        found: Any = self._connection.execute(query, bounds).fetchall()
-        read = self._blocks(datasource, channel, found)
-        for bucket, of_bucket in groupby(read, key=itemgetter(0)):
-            yield bucket, [block for _, block in of_bucket]
+        end = position_of(upto_sequence + 1, 0)
+        crc32_before = series_crc32(datasource, channel)
+        every = DELETIONS_BUCKET, *self._buckets(first_bucket, last_bucket)
+        for start in range(0, len(every), FEW_BUCKETS):
+            some = every[start : start + FEW_BUCKETS]
+            cursor = self._connection.execute(blocks_of_buckets(len(some)), (datasource, channel, *some, end))
+            # Whoever reads no further leaves rows behind, and nothing must be open when the transaction ends.
+            with closing(cursor):
+                rows: Any = cursor
+                for bucket, of_bucket in groupby(rows, key=itemgetter(0)):
+                    yield bucket, [_block(crc32_before, *row) for row in of_bucket]
 
-    def _blocks(self, datasource: str, channel: str, found: list[tuple[int, int]]) -> Iterator[tuple[int, StoredBlock]]:
-        """(bucket, block) of each (bucket, position)."""
-        for start in range(0, len(found), BODIES_AT_ONCE):
-            some = found[start : start + BODIES_AT_ONCE]
-            bodies = self._bodies([position for _, position in some])
-            for bucket, position in some:
-                yield bucket, self._block(datasource, channel, bucket, position, bodies.get(position))
-
-    def _bodies(self, positions: list[int]) -> dict[int, tuple[int, bytes]]:
-        """(checksum, body) of blocks, by position."""
-        padded = positions + [NO_POSITION] * (BODIES_AT_ONCE - len(positions))
-        rows: Any = self._connection.execute(BODIES, padded).fetchall()
-        return {position: (crc32, body) for position, crc32, body in rows}
-
-    def _block(
-        self, datasource: str, channel: str, bucket: int, position: int, stored: tuple[int, bytes] | None
-    ) -> StoredBlock:
-        if stored is None:
-            raise RowDamageError(f"the block that sequence {sequence_of(position)} stored is missing")
-        crc32, body = stored
-        if block_crc32(datasource, channel, bucket, body) != crc32:
-            raise RowDamageError(f"the block that sequence {sequence_of(position)} stored fails its checksum")
-        return StoredBlock(position, body)
+    def _buckets(self, first: int, last: int) -> Sequence[int]:
+        """Those between two that a channel may have blocks in."""
+        if last - first < FEW_BUCKETS:
+            return range(first, last + 1)
+        found: Any = self._connection.execute(BUCKETS_THERE_ARE, {"first": first, "last": last}).fetchall()
+        return [bucket for (bucket,) in found]
 
     def values(
         self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
@@ -284,6 +262,15 @@ class AttachedReader:
             return None
         row: Any = self._connection.execute(SERIES_ID, (datasource, channel)).fetchone()
         return None if row is None else int(row[0])
+
+
+def _block(crc32_before: int, bucket: int, position: int, crc32: int | None, body: bytes) -> StoredBlock:
+    """A row of `blocks_of_buckets`."""
+    if crc32 is None:
+        raise RowDamageError(f"the block that sequence {sequence_of(position)} stored is missing")
+    if block_crc32(crc32_before, bucket, body) != crc32:
+        raise RowDamageError(f"the block that sequence {sequence_of(position)} stored fails its checksum")
+    return StoredBlock(position, body)
 
 
 def _row_crc32(row: Sequence[int]) -> int:
