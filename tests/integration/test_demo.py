@@ -310,7 +310,7 @@ def test_what_the_book_holds_after_two_runs(runs):
         )
         assert kept == replaced
         # Each month's maximum in its BILLING channel, calculated twice
-        stored = list(client.list_billing_readings("london", "BILLING_HOME_PMAX_MONTH", include_superseded=True))
+        stored = list(client.list_billing_readings("london", "BILLING_HOME_PMAX_POWER_MONTH", include_superseded=True))
         assert [each.superseded for each in stored].count(False) == 4
         assert len(stored) == 8
         assert {each.unit for each in stored} == {"kW"}

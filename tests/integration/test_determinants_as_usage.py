@@ -50,8 +50,8 @@ def test_a_stored_determinant_is_an_event_and_a_charge(tmp_path: Path) -> None:
         assert {each.sequence for each in events} == {result.stored_sequence}
         assert [each.event.meter_reference for each in events] == [
             "BILLING_ACTIVE_INTERVAL",
-            "BILLING_ACTIVE_TIMESLICE_T1",
-            "BILLING_ACTIVE_PMAX",
+            "BILLING_ACTIVE_TIMESLICE_tariff_T1",
+            "BILLING_ACTIVE_PMAX_POWER",
         ]
         assert events[0].event.reference == (
             '["m1","BILLING_ACTIVE_INTERVAL","2026-01-01T00:00:00Z","2026-01-01T01:00:00Z"]'
@@ -78,8 +78,8 @@ def test_the_same_value_again_posts_nothing_and_another_one_takes_its_place(tmp_
         assert amounts(services) == {"energy": ("0.905", "90.50"), "t1": ("0.395", "3.95"), "peak": ("1.04", "1.04")}
         assert sorted((each.event.meter_reference, each.generation) for each in services.events()) == [
             ("BILLING_ACTIVE_INTERVAL", 2),
-            ("BILLING_ACTIVE_PMAX", 1),
-            ("BILLING_ACTIVE_TIMESLICE_T1", 2),
+            ("BILLING_ACTIVE_PMAX_POWER", 1),
+            ("BILLING_ACTIVE_TIMESLICE_tariff_T1", 2),
         ]
         (energy,) = (each for each in services.events() if each.event.meter_reference == "BILLING_ACTIVE_INTERVAL")
         assert energy.sequence == result.stored_sequence
@@ -238,7 +238,7 @@ def test_a_datasource_of_another_product_contract_is_billed_under_that_one_alone
 def test_nobody_else_makes_events_of_a_billing_channel(tmp_path: Path, meter: str, field: str) -> None:
     """Neither of one that a product is made of, nor of one that a product may be made of some day."""
     event: Any = ingest_pb2.Event(
-        customer_id=CUSTOMER, reference="mine", meter_values=[{"reference": "value", "number": "1"}]
+        customer_id=CUSTOMER, reference="mine", meter_values=[ingest_pb2.MeterValue(reference="value", number="1")]
     )
     setattr(event, field, meter)
     rows = ingest_pb2.EventRows(events=[event])
@@ -301,7 +301,7 @@ def test_a_value_that_is_gone_takes_its_event_back(tmp_path: Path) -> None:
         gone.readings[0].quality_codes = bytes(4)
         services.determinants.CalculateDeterminants(gone)
         # Then there is no maximum, and its event is gone
-        assert "BILLING_ACTIVE_PMAX" not in {each.event.meter_reference for each in services.events()}
+        assert "BILLING_ACTIVE_PMAX_POWER" not in {each.event.meter_reference for each in services.events()}
         assert amounts(services)["energy"] == ("0", "0.00")
     assert lawful(tmp_path)
 
@@ -390,7 +390,7 @@ def sam_catalogue(tariff: SamTariff) -> dict[str, Any]:
         product("billing_demand", "MAX", classifier="power", kind="DEMAND", demand="billing_demand")
         plan("billing_demand", "billing_demand", counted)
     for period, rows in rows_by_period(rates["ur_ec_tou_mat"]).items():
-        product(f"kwh_{period}", "SUM", classifier="energy", kind="TIMESLICE", slice=period)
+        product(f"kwh_{period}", "SUM", classifier="energy", kind="TIMESLICE", timeslice_group="energy", slice=period)
         for said in expected:
             start, end = month_period(said["month"])
             demands = tariff.document["billing_demand_wo_sys"]

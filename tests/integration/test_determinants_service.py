@@ -72,15 +72,15 @@ def test_a_result_says_everything(service: Any) -> None:
     found = {each.billing_channel: each for each in result.determinants}
     assert list(found) == [
         "BILLING_ACTIVE_INTERVAL",
-        "BILLING_ACTIVE_TIMESLICE_T1",
-        "BILLING_ACTIVE_TIMESLICE_UNCOVERED",
-        "BILLING_ACTIVE_PMAX",
+        "BILLING_ACTIVE_TIMESLICE_tariff_T1",
+        "BILLING_ACTIVE_TIMESLICE_tariff_UNCOVERED",
+        "BILLING_ACTIVE_PMAX_POWER",
         "BILLING_READ_REGISTER",
         "BILLING_READ_REGISTER_DIFFERENCE",
         "BILLING_ACTIVE_DEMAND_ratchet",
     ]
     assert [each.value for each in found.values()] == ["1.005", "0.495", "0.51", "1.04", "1001", "1", "2.1"]
-    total, peak = found["BILLING_ACTIVE_INTERVAL"], found["BILLING_ACTIVE_PMAX"]
+    total, peak = found["BILLING_ACTIVE_INTERVAL"], found["BILLING_ACTIVE_PMAX_POWER"]
     assert (total.unit, total.quality, total.counts.expected_count, total.counts.coverage) == ("kWh", "good", 4, "1")
     assert (peak.unit, peak.peaks[0].period.start_time.ToJsonString()) == ("kW", "2026-01-01T00:15:00Z")
     assert found["BILLING_READ_REGISTER"].read_time.ToJsonString() == "2026-01-01T01:00:00Z"

@@ -159,3 +159,39 @@ def test_what_never_had_a_value_is_not_listed(tmp_path: Path) -> None:
         services.ingest_readings(load, read)
         services.determinants.CalculateDeterminants(stored_request())
         assert billed(services, "BILLING_READ_REGISTER", include_superseded=True) == []
+
+
+def test_what_is_another_determinant_is_stored_in_another_billing_channel(tmp_path: Path) -> None:
+    """Maximum of energy and of power; slices of one name, and what none claims, of two timeslice groups."""
+    groups = [*SMALL["timeslice_groups"], {**SMALL["timeslice_groups"][0], "id": "grid"}]
+    groups[1]["intervals"] = [{"slice": "T1", "start_time_of_day": "00:00", "end_time_of_day": "00:30"}]
+    with served(tmp_path) as services:
+        services.apply({**SMALL, "timeslice_groups": groups})
+        services.ingest_readings(*deliveries())
+        asked = stored_request()
+        asked.billing_request.channels.add(channel="load", kind="PMAX")
+        asked.billing_request.channels.add(channel="load", kind="TIMESLICE", timeslice_group="grid")
+        # Whether one request asks for both, or one after the other
+        apart = [stored_request(), stored_request()]
+        del apart[1].billing_request.channels[:]
+        apart[1].billing_request.channels.extend(asked.billing_request.channels[-2:])
+        for requests in ([asked], apart):
+            for each in requests:
+                result = services.determinants.CalculateDeterminants(each).result
+            found = {name: billed(services, f"BILLING_ACTIVE_{name}") for name in STORED_APART}
+            assert found == {name: [(value, False, False)] for name, value in STORED_APART.items()}
+        assert [(each.timeslice_group, each.as_power) for each in result.determinants] == [
+            ("", False),
+            ("grid", False),
+            ("grid", False),
+        ]
+
+
+STORED_APART = {
+    "PMAX": "0.26",
+    "PMAX_POWER": "1.04",
+    "TIMESLICE_tariff_T1": "0.495",
+    "TIMESLICE_tariff_UNCOVERED": "0.51",
+    "TIMESLICE_grid_T1": "0.51",
+    "TIMESLICE_grid_UNCOVERED": "0.495",
+}

@@ -90,10 +90,10 @@ SMALL: dict[str, Any] = {
         {
             "id": "t1",
             "aggregation": "SUM",
-            "determinant": {"classifier": "ACTIVE", "kind": "TIMESLICE", "slice": "T1"},
+            "determinant": {"classifier": "ACTIVE", "kind": "TIMESLICE", "timeslice_group": "tariff", "slice": "T1"},
             "filter": {"datasource": "m1"},
         },
-        {"id": "peak", "aggregation": "MAX", "determinant": {"classifier": "ACTIVE", "kind": "PMAX"}},
+        {"id": "peak", "aggregation": "MAX", "determinant": {"classifier": "ACTIVE", "kind": "PMAX", "as_power": True}},
     ],
     "plans": [
         {"id": f"{name}_plan", "product": name, "currency": "EUR", "per_unit": {"unit_price": unit_price}}

@@ -93,7 +93,7 @@ def meter_steps(metered: Metered) -> Sequence[tuple[str, str]]:
     return [
         (f"tallybook determinants {EXAMPLE}/{metered.home.datasource}.yaml", "every determinant, out of the book"),
         (
-            f"tallybook billing readings {metered.home.datasource} BILLING_HOME_PMAX_MONTH --superseded",
+            f"tallybook billing readings {metered.home.datasource} BILLING_HOME_PMAX_POWER_MONTH --superseded",
             "a BILLING channel: each month's maximum, every time it was stored",
         ),
         (charges, "February of the home, tier by tier"),

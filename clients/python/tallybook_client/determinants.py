@@ -122,6 +122,10 @@ class Determinant:
     counts: IntervalCounts | None
     peaks: tuple[Peak, ...]
     read_time: datetime | None
+    timeslice_group: str
+    """Id of the group of a TIMESLICE; empty for other kinds."""
+    as_power: bool
+    """Of PMAX: whether it is the maximum of mean power."""
     message: determinants_pb2.Determinant = field(repr=False, compare=False)
 
     @classmethod
@@ -143,6 +147,8 @@ class Determinant:
             IntervalCounts.read(message.counts) if message.HasField("counts") else None,
             tuple(map(Peak.read, message.peaks)),
             to_datetime(message.read_time) if message.HasField("read_time") else None,
+            message.timeslice_group,
+            message.as_power,
             message,
         )
 

@@ -116,10 +116,14 @@ class _Places:
         self._add_metering(catalog, change, touched)
 
     def _add_metering(self, catalog: Catalog, change: CatalogChange, touched: Mapping[str, set[str]]) -> None:
-        """What refers to objects that are gone; a datasource's contract may also have become another customer's."""
+        """What refers to objects that are gone; a datasource's contract may also have become another customer's, and a
+        product's determinant another kind's, or of a slice that there is no more.
+        """
         gone = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
-        for product in catalog.products.values() if gone["channel_classifiers"] else ():
-            if product.determinant is not None and product.determinant.classifier in gone["channel_classifiers"]:
+        classifiers, groups = touched["channel_classifiers"], touched["timeslice_groups"]
+        for product in catalog.products.values() if classifiers or groups else ():
+            made_of = product.determinant
+            if made_of is not None and (made_of.classifier in classifiers or made_of.timeslice_group in groups):
                 self._add("products", product, touched)
         for classifier in catalog.channel_classifiers.values() if gone["timeslice_groups"] else ():
             if any(each.timeslice_group in gone["timeslice_groups"] for each in classifier.reading_types):

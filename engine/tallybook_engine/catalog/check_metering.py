@@ -14,7 +14,13 @@ from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_names import check_name
 from tallybook_engine.catalog.faults import Faults
 from tallybook_engine.catalog.model import Catalog, DeterminantSource
-from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, Datasource, TimesliceGroup
+from tallybook_engine.determinants.configuration import (
+    UNCOVERED,
+    ChannelClassifier,
+    ChannelKind,
+    Datasource,
+    TimesliceGroup,
+)
 from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.quality import QualityTable
 
@@ -108,6 +114,12 @@ def check_determinant(catalog: Catalog, path: str, source: DeterminantSource, fa
             faults.add(f"{path}.slice", f"{source.kind.value} has none")
     elif source.kind is Kind.TIMESLICE:
         faults.add(f"{path}.slice", "is required for TIMESLICE")
+    if source.kind is Kind.TIMESLICE:
+        _check_slice(catalog, path, source, faults)
+    elif source.timeslice_group is not None:
+        faults.add(f"{path}.timeslice_group", f"{source.kind.value} has none")
+    if source.as_power and source.kind is not Kind.PMAX:
+        faults.add(f"{path}.as_power", "only PMAX is answered as power")
     if source.demand is not None:
         check_name(f"{path}.demand", source.demand, faults)
         if source.kind is not Kind.DEMAND:
@@ -117,6 +129,17 @@ def check_determinant(catalog: Catalog, path: str, source: DeterminantSource, fa
     name = source.meter().id
     if len(name.encode()) > limits.NAME_BYTES_MAX:
         faults.add(path, f"its BILLING channel would have a name of more than {limits.NAME_BYTES_MAX} bytes")
+
+
+def _check_slice(catalog: Catalog, path: str, source: DeterminantSource, faults: Faults) -> None:
+    group = catalog.timeslice_groups.get(source.timeslice_group or "")
+    if group is None:
+        found = (
+            f'no timeslice group "{source.timeslice_group}"' if source.timeslice_group else "is required for TIMESLICE"
+        )
+        faults.add(f"{path}.timeslice_group", found)
+    elif source.slice is not None and source.slice not in (*group.channels(), UNCOVERED):
+        faults.add(f"{path}.slice", f'timeslice group "{group.id}" has no slice "{source.slice}"')
 
 
 def check_determinant_names(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:

@@ -127,6 +127,8 @@ def _fields(each: CatalogObject) -> Iterator[tuple[str, str]]:
                     kind=source.kind.value,
                     slice=source.slice or "",
                     demand=source.demand or "",
+                    timeslice_group=source.timeslice_group or "",
+                    as_power=_flag(source.as_power),
                 )
                 yield from _below("determinant", words)
         case Plan():

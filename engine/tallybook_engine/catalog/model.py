@@ -115,10 +115,21 @@ class DeterminantSource:
     slice: str | None = None
     demand: str | None = None
     """Id of the demand request."""
+    timeslice_group: str | None = None
+    """Id of the group of a TIMESLICE."""
+    as_power: bool = False
+    """Of PMAX: the maximum of mean power."""
 
     def meter(self) -> Meter:
         """What its events are of: a meter that no catalogue keeps, named as the BILLING channel without _MONTH."""
-        name = billing_channel(self.classifier, self.kind, slice_name=self.slice, demand=self.demand)
+        name = billing_channel(
+            self.classifier,
+            self.kind,
+            slice_name=self.slice,
+            demand=self.demand,
+            timeslice_group=self.timeslice_group,
+            as_power=self.as_power,
+        )
         return Meter(name, name, (DETERMINANT_VALUE,), DETERMINANT_PROPERTIES, allow_negative=True)
 
 

@@ -150,21 +150,29 @@ def check_windows(request: BillingRequest, times: Mapping[str, Times], configura
 
 def _check_names(request: BillingRequest, configuration: BillingConfiguration) -> None:
     """Two determinants must not be stored in one channel, whatever ids are made of."""
-    asked: list[tuple[str, Kind, str | None, str | None]] = [
-        (each.channel, kind, each.timeslice_group, None)
+    asked: list[tuple[str, Kind, str | None, str | None, bool]] = [
+        (each.channel, kind, each.timeslice_group, None, each.as_power)
         for each in request.channels
         for kind in _ANSWERED_KINDS.get(each.kind, (each.kind,))
     ]
-    asked += [(each.channel, Kind.DEMAND, each.scheme.timeslice_group_id(), each.id) for each in request.demands]
+    asked += [(each.channel, Kind.DEMAND, each.scheme.timeslice_group_id(), each.id, False) for each in request.demands]
     seen: set[str] = set()
-    for channel, kind, group, demand in asked:
+    for channel, kind, group, demand, as_power in asked:
         slices: tuple[str | None, ...] = (None,)
         if group is not None:
             slices = (*configuration.timeslice_groups[group].channels(), UNCOVERED)
         for slice_name in slices:
             for is_month in (False, True):
                 classifier = configuration.classifiers[channel].id
-                name = billing_channel(classifier, kind, slice_name=slice_name, demand=demand, is_month=is_month)
+                name = billing_channel(
+                    classifier,
+                    kind,
+                    slice_name=slice_name,
+                    demand=demand,
+                    timeslice_group=group if kind is Kind.TIMESLICE else None,
+                    as_power=as_power,
+                    is_month=is_month,
+                )
                 if name in seen:
                     raise RequestFault(f"channels: two determinants would be stored in {name}")
                 seen.add(name)
@@ -430,7 +438,13 @@ class Calculation:
                     classifier.id,
                     name,
                     None,
-                    billing_channel(classifier.id, asked.kind, slice_name=name, is_month=is_month),
+                    billing_channel(
+                        classifier.id,
+                        asked.kind,
+                        slice_name=name,
+                        timeslice_group=asked.timeslice_group,
+                        is_month=is_month,
+                    ),
                     classifier.unit,
                     start,
                     end,
@@ -438,6 +452,7 @@ class Calculation:
                     quantity_of(part.total, classifier.decimal_places),
                     self._worst(part),
                     self._counts(scan, part, cells, column),
+                    timeslice_group=asked.timeslice_group,
                 )
 
     def _pmax(self, asked: ChannelRequest) -> Iterator[Determinant]:
@@ -455,7 +470,7 @@ class Calculation:
                 classifier.id,
                 None,
                 None,
-                billing_channel(classifier.id, Kind.PMAX, is_month=is_month),
+                billing_channel(classifier.id, Kind.PMAX, as_power=asked.as_power, is_month=is_month),
                 unit,
                 start,
                 end,
@@ -464,6 +479,7 @@ class Calculation:
                 self._worst(part),
                 self._counts(scan, part, cells, scan.frame.total),
                 peaks_of(part, readings, classifier.label, self._quality),
+                as_power=asked.as_power,
             )
 
     def _worst(self, part: Part) -> str | None:

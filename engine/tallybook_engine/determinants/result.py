@@ -121,6 +121,10 @@ class Determinant:
     """Of PMAX one, where there is a value; of demand schemes those that count."""
     read_us: int | None = None
     """When a register's reading was taken."""
+    timeslice_group: str | None = None
+    """Id of the group, of TIMESLICE."""
+    as_power: bool = False
+    """Of PMAX: whether it is the maximum of mean power."""
 
 
 @dataclass(frozen=True)

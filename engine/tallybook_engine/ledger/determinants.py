@@ -120,7 +120,14 @@ def _counted(result: Result, named: Mapping[str, DeterminantSource]) -> Iterator
 
 def _source_of(determinant: Determinant) -> DeterminantSource:
     """What a product says that is made of a determinant."""
-    return DeterminantSource(determinant.classifier, determinant.kind, determinant.slice, determinant.demand)
+    return DeterminantSource(
+        determinant.classifier,
+        determinant.kind,
+        determinant.slice,
+        determinant.demand,
+        determinant.timeslice_group,
+        determinant.as_power,
+    )
 
 
 def determinant_reference(datasource_id: str, meter_id: str, start_us: int, end_us: int) -> str:

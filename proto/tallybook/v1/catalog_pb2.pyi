@@ -379,6 +379,8 @@ class DeterminantSource(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     SLICE_FIELD_NUMBER: _builtins.int
     DEMAND_FIELD_NUMBER: _builtins.int
+    TIMESLICE_GROUP_FIELD_NUMBER: _builtins.int
+    AS_POWER_FIELD_NUMBER: _builtins.int
     classifier: _builtins.str
     """Id of the channel's classifier."""
     kind: Global___DeterminantSource.Kind.ValueType
@@ -389,6 +391,10 @@ class DeterminantSource(_message.Message):
     """
     demand: _builtins.str
     """Id of the demand request; for DEMAND only, which needs it."""
+    timeslice_group: _builtins.str
+    """Id of the timeslice group, which has the slice; for TIMESLICE only, which needs it."""
+    as_power: _builtins.bool
+    """For PMAX of energy: the maximum of mean power, as a billing request with `as_power` answers it."""
     def __init__(
         self,
         *,
@@ -396,10 +402,12 @@ class DeterminantSource(_message.Message):
         kind: Global___DeterminantSource.Kind.ValueType = ...,
         slice: _builtins.str = ...,
         demand: _builtins.str = ...,
+        timeslice_group: _builtins.str = ...,
+        as_power: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier", b"classifier", "demand", b"demand", "kind", b"kind", "slice", b"slice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_power", b"as_power", "classifier", b"classifier", "demand", b"demand", "kind", b"kind", "slice", b"slice", "timeslice_group", b"timeslice_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1054,6 +1054,8 @@ class Determinant(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     PEAKS_FIELD_NUMBER: _builtins.int
     READ_TIME_FIELD_NUMBER: _builtins.int
+    TIMESLICE_GROUP_FIELD_NUMBER: _builtins.int
+    AS_POWER_FIELD_NUMBER: _builtins.int
     kind: Global___Determinant.Kind.ValueType
     """What it is."""
     channel: _builtins.str
@@ -1065,7 +1067,10 @@ class Determinant(_message.Message):
     demand: _builtins.str
     """Id of the demand request."""
     billing_channel: _builtins.str
-    """Name of the BILLING channel that it is stored in, where it is stored: BILLING_<classifier>_<kind>[_<demand>][_<slice>][_MONTH]."""
+    """Name of the BILLING channel that it is stored in, where it is stored: BILLING_<classifier>_<kind>, and behind it,
+    with underscores between, what there is of: POWER (of PMAX as power), the demand, the timeslice group (of TIMESLICE), the
+    slice, MONTH.
+    """
     unit: _builtins.str
     """Unit of the value."""
     is_month: _builtins.bool
@@ -1074,6 +1079,10 @@ class Determinant(_message.Message):
     """Decimal string. Absent: there is none (the maximum of no values, a register without a reading)."""
     quality: _builtins.str
     """The worst status of its readings; empty where there are none."""
+    timeslice_group: _builtins.str
+    """Id of the timeslice group; for TIMESLICE."""
+    as_power: _builtins.bool
+    """For PMAX: whether it is the maximum of mean power."""
     @_builtins.property
     def period(self) -> _common_pb2.Period:
         """Its own period."""
@@ -1107,10 +1116,12 @@ class Determinant(_message.Message):
         counts: Global___IntervalCounts | None = ...,
         peaks: _abc.Iterable[Global___Peak] | None = ...,
         read_time: _timestamp_pb2.Timestamp | None = ...,
+        timeslice_group: _builtins.str = ...,
+        as_power: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "counts", b"counts", "period", b"period", "read_time", b"read_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "billing_channel", b"billing_channel", "channel", b"channel", "classifier", b"classifier", "counts", b"counts", "demand", b"demand", "is_month", b"is_month", "kind", b"kind", "peaks", b"peaks", "period", b"period", "quality", b"quality", "read_time", b"read_time", "slice", b"slice", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "as_power", b"as_power", "billing_channel", b"billing_channel", "channel", b"channel", "classifier", b"classifier", "counts", b"counts", "demand", b"demand", "is_month", b"is_month", "kind", b"kind", "peaks", b"peaks", "period", b"period", "quality", b"quality", "read_time", b"read_time", "slice", b"slice", "timeslice_group", b"timeslice_group", "unit", b"unit", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015

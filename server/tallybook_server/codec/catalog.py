@@ -228,6 +228,8 @@ def write_product(product: Product) -> wire.Product:
         written.determinant.kind = wire.DeterminantSource.Kind.Value(source.kind.value)
         written.determinant.slice = source.slice or ""
         written.determinant.demand = source.demand or ""
+        written.determinant.timeslice_group = source.timeslice_group or ""
+        written.determinant.as_power = source.as_power
     return written
 
 
@@ -393,7 +395,14 @@ class _Reader:
 
     def _determinant(self, source: wire.DeterminantSource, path: str) -> DeterminantSource:
         kind = self._word(_DETERMINANT_KINDS, source.kind, f"{path}.kind")
-        return DeterminantSource(source.classifier, kind, source.slice or None, source.demand or None)
+        return DeterminantSource(
+            source.classifier,
+            kind,
+            source.slice or None,
+            source.demand or None,
+            source.timeslice_group or None,
+            source.as_power,
+        )
 
     def plan(self, plan: wire.Plan, path: str) -> Plan:
         price: Price | Matrix

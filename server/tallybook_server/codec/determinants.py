@@ -372,6 +372,8 @@ def _determinant(each: Determinant) -> wire.Determinant:
         counts=None if each.counts is None else _counts(each.counts),
         peaks=map(_peak, each.peaks),
         read_time=None if each.read_us is None else timestamp(each.read_us),
+        timeslice_group=each.timeslice_group or "",
+        as_power=each.as_power,
     )
 
 

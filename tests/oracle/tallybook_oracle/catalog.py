@@ -198,7 +198,8 @@ def meter_name(product: Mapping[str, Any]) -> str:
     source = product.get("determinant")
     if source is None:
         return str(product["meter"])
-    words = ["BILLING", source["classifier"], source["kind"], source.get("demand", ""), source.get("slice", "")]
+    words = ["BILLING", source["classifier"], source["kind"], "POWER" if source.get("as_power") else ""]
+    words += [source.get(name, "") for name in ("demand", "timeslice_group", "slice")]
     return "_".join(word for word in words if word)
 
 

@@ -291,6 +291,8 @@ def _determinant(message: determinants_pb2.Determinant) -> Determinant:
             for each in message.peaks
         ),
         instant_us(message.read_time) if message.HasField("read_time") else None,
+        message.timeslice_group or None,
+        message.as_power,
     )
 
 

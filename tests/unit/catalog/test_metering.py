@@ -213,7 +213,8 @@ def test_a_change_looks_at_what_it_touches(monkeypatch):
 DETERMINANTS = """
 products:
   - {id: energy, aggregation: SUM, determinant: {classifier: active, kind: INTERVAL}}
-  - {id: day, aggregation: MAX, determinant: {classifier: active, kind: TIMESLICE, slice: T1}, filter: {datasource: m1}}
+  - {id: day, aggregation: MAX, filter: {datasource: m1},
+     determinant: {classifier: active, kind: TIMESLICE, timeslice_group: tariff, slice: T1}}
   - {id: demand, aggregation: MAX, determinant: {classifier: active, kind: DEMAND, demand: d, slice: T1}}
 """
 
@@ -223,7 +224,7 @@ class TestDeterminantProducts:
 
     def test_has_a_meter_that_no_catalogue_keeps(self):
         kept = catalog(DETERMINANTS, self.BASE)
-        assert kept.products["day"].meter == "BILLING_active_TIMESLICE_T1"
+        assert kept.products["day"].meter == "BILLING_active_TIMESLICE_tariff_T1"
         assert kept.products["demand"].meter == "BILLING_active_DEMAND_d_T1"
         assert set(kept.meters) == {"card_issuing"}
         compiled = compile_catalog(kept, Pools(), ())
@@ -236,8 +237,19 @@ class TestDeterminantProducts:
         whole = change(DETERMINANTS)
         assert read_difference(write_difference(whole)) == whole
         kept = catalog(DETERMINANTS, self.BASE)
-        (found,) = catalog_differences(kept, catalog(DETERMINANTS.replace("slice: T1}, f", "slice: T2}, f"), kept))
-        assert [(each.path, each.before, each.after) for each in found.fields] == [("determinant.slice", "T1", "T2")]
+        other = catalog(DETERMINANTS.replace("tariff, slice: T1", "tariff, slice: UNCOVERED"), kept)
+        (found,) = catalog_differences(kept, other)
+        told = [(each.path, each.before, each.after) for each in found.fields]
+        assert told == [("determinant.slice", "T1", "UNCOVERED")]
+        powers = "products: [{id: p, aggregation: MAX, determinant: {classifier: active, kind: PMAX, as_power: true}}]"
+        assert read_difference(write_difference(change(powers))) == change(powers)
+        assert catalog(powers, self.BASE).products["p"].meter == "BILLING_active_PMAX_POWER"
+
+    def test_a_group_keeps_the_slices_that_products_are_made_of(self):
+        kept = catalog(DETERMINANTS, self.BASE)
+        gone = EVERYTHING[EVERYTHING.index("timeslice_groups:") :].splitlines()[:2]
+        with pytest.raises(CatalogInvalidError, match='timeslice group "tariff" has no slice "T1"'):
+            catalog("\n".join(gone).replace("T1", "T2"), kept)
 
     @pytest.mark.parametrize(
         ("source", "fault"),
@@ -246,7 +258,27 @@ class TestDeterminantProducts:
             ("{kind: PMAX}", "determinant.classifier: is required"),
             ("{classifier: active}", "determinant.kind: is required: one of INTERVAL,"),
             ("{classifier: active, kind: REGISTER}", "determinant.kind: REGISTER is not answered for INTERVAL"),
-            ("{classifier: active, kind: TIMESLICE}", "determinant.slice: is required for TIMESLICE"),
+            (
+                "{classifier: active, kind: TIMESLICE, timeslice_group: tariff}",
+                "determinant.slice: is required for TIMESLICE",
+            ),
+            (
+                "{classifier: active, kind: TIMESLICE, slice: T1}",
+                "determinant.timeslice_group: is required for TIMESLICE",
+            ),
+            (
+                "{classifier: active, kind: TIMESLICE, timeslice_group: x, slice: T1}",
+                'determinant.timeslice_group: no timeslice group "x"',
+            ),
+            (
+                "{classifier: active, kind: TIMESLICE, timeslice_group: tariff, slice: T9}",
+                'determinant.slice: timeslice group "tariff" has no slice "T9"',
+            ),
+            ("{classifier: active, kind: PMAX, timeslice_group: tariff}", "determinant.timeslice_group: PMAX has none"),
+            (
+                "{classifier: active, kind: INTERVAL, as_power: true}",
+                "determinant.as_power: only PMAX is answered as power",
+            ),
             ("{classifier: active, kind: PMAX, slice: T1}", "determinant.slice: PMAX has none"),
             ("{classifier: active, kind: DEMAND}", "determinant.demand: is required for DEMAND"),
             ("{classifier: active, kind: PMAX, demand: d}", "determinant.demand: PMAX has none"),

@@ -10,7 +10,7 @@ HASHES = {
     "limit": "6aa56c4bcd208911",
     "pmax": "00f7b3c4bae1df30",
     "rule": "69bbc017f1114b44",
-    "results": "3e2ccded799777ac",
+    "results": "07598dcc7a9dbf29",
     "tallybook": "5338bf944b8eab46",
     "polars": "5338bf944b8eab46",
     "duckdb": "5338bf944b8eab46",

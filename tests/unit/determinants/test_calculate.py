@@ -244,8 +244,8 @@ def test_months_are_partial_at_the_ends_and_stored_apart():
     assert {each.billing_channel for each in found} == {
         "BILLING_active_INTERVAL",
         "BILLING_active_INTERVAL_MONTH",
-        "BILLING_active_PMAX",
-        "BILLING_active_PMAX_MONTH",
+        "BILLING_active_PMAX_POWER",
+        "BILLING_active_PMAX_POWER_MONTH",
         "BILLING_dial_REGISTER",
         "BILLING_dial_REGISTER_MONTH",
         "BILLING_dial_REGISTER_DIFFERENCE",
@@ -301,7 +301,7 @@ def test_sums_do_not_wrap_and_what_does_not_fit_cancels():
         ({"channels": (ChannelRequest("energy", Kind.TIMESLICE, "other"),)}, "channels[0].timeslice_group"),
         ({"channels": (ChannelRequest("power", Kind.PMAX, as_power=True),)}, "channels[0].as_power"),
         ({"channels": (ChannelRequest("energy", Kind.INTERVAL, as_power=True),)}, "channels[0].as_power"),
-        ({"channels": (PMAX, ChannelRequest("energy", Kind.PMAX))}, "channels"),
+        ({"channels": (PMAX, PMAX)}, "channels"),
         ({"channels": (REGISTER, REGISTER)}, "channels"),
         ({"demands": (DemandRequest("a", "read", RollingDemand(HOUR_US)),)}, "demands[0]"),
         ({"demands": (DemandRequest("a", "other", RollingDemand(HOUR_US)),)}, "demands[0]"),
@@ -418,7 +418,7 @@ def test_a_slice_named_like_anothers_month_is_refused():
         "group",
         (TimesliceInterval("T1", Days.DAILY, 0, 60), TimesliceInterval("T1_MONTH", Days.DAILY, 60, 120)),
     )
-    with pytest.raises(RequestFault, match="BILLING_active_TIMESLICE_T1_MONTH"):
+    with pytest.raises(RequestFault, match="BILLING_active_TIMESLICE_group_T1_MONTH"):
         calculate(request(SLICES), {}, replace(CONFIGURATION, timeslice_groups={"group": group}))
 
 
@@ -433,10 +433,10 @@ def test_what_is_stored_says_what_it_is_of():
     stored = list(billing_values(outcome, instant_us("2025-02-01T06:00Z")))
     # The register has no reading at the end: it is stored that it has none
     assert [each.channel for each in stored] == [
-        "BILLING_active_TIMESLICE_PEAK",
-        "BILLING_active_TIMESLICE_EVENING",
-        "BILLING_active_TIMESLICE_UNCOVERED",
-        "BILLING_active_PMAX",
+        "BILLING_active_TIMESLICE_group_PEAK",
+        "BILLING_active_TIMESLICE_group_EVENING",
+        "BILLING_active_TIMESLICE_group_UNCOVERED",
+        "BILLING_active_PMAX_POWER",
         "BILLING_dial_REGISTER",
         "BILLING_dial_REGISTER_DIFFERENCE",
     ]

@@ -21,7 +21,7 @@ def command() -> None:
     Example:
       tallybook billing messages --json
       tallybook billing acknowledge msg_0000000004000000
-      tallybook billing readings m1 BILLING_ACTIVE_PMAX
+      tallybook billing readings m1 BILLING_ACTIVE_PMAX_POWER
     """
 
 
