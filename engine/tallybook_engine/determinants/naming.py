@@ -8,12 +8,15 @@ which may end at the same instant. Ids may hold underscores: names are made, nev
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tallybook_engine.determinants.kinds import Kind
 
 PREFIX = "BILLING"
 MONTH_SUFFIX = "MONTH"
 
 
+@lru_cache(maxsize=4_096)
 def billing_channel(
     classifier: str, kind: Kind, *, slice_name: str | None = None, demand: str | None = None, is_month: bool = False
 ) -> str:
