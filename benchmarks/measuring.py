@@ -10,7 +10,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -28,6 +28,9 @@ class Size(StrEnum):
 
     SMOKE = "smoke"
     FULL = "full"
+
+
+Measure = Callable[[Size], list[Figures]]
 
 
 def environment() -> dict[str, Any]:
@@ -92,24 +95,38 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def run_command(
-    name: str, doc: str, measure: Callable[[Size], list[Figures]], arguments: Sequence[str] | None = None
+    name: str,
+    doc: str,
+    measure: Measure | Mapping[str, Measure],
+    arguments: Sequence[str] | None = None,
 ) -> list[Figures]:
-    """The command line of a benchmark: measures, prints a table or JSON lines, and adds a line to the history."""
+    """The command line of a benchmark: measures, prints a table or JSON lines, and adds a line to the history.
+
+    Where `measure` has parts, each is printed as soon as it is measured, and one may be run by itself.
+    """
+    parts = measure if isinstance(measure, Mapping) else {name: measure}
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="the size that runs inside the tests")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--history", type=Path, help="append the figures to this file, as one JSON line a run")
+    if len(parts) > 1:
+        parser.add_argument("--part", choices=parts, action="append", help="only this, or these; all of them else")
     options = parser.parse_args(arguments)
+    chosen = (len(parts) > 1 and options.part) or list(parts)
     size = Size.SMOKE if options.smoke else Size.FULL
     machine = environment()
-    figures = measure(size)
-    if options.json:
-        for line in figures:
-            print(json.dumps({"benchmark": name, **line}))
-    else:
+    if not options.json:
         print(f"{name} ({size}): {doc.partition(chr(10))[0]}")
-        print("  " + ", ".join(f"{key} {value}" for key, value in machine.items()))
-        print_table(figures)
+        print("  " + ", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
+    figures: list[Figures] = []
+    for part in chosen:
+        found = parts[part](size)
+        figures += found
+        if options.json:
+            for line in found:
+                print(json.dumps({"benchmark": name, **line}), flush=True)
+        else:
+            print_table(found)
     if options.history is not None:
         record = {"benchmark": name, "size": size, "commit": _commit(), "time": _now(), "machine": machine}
         with options.history.open("a") as history:

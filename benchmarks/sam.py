@@ -18,7 +18,7 @@ from tests.support.energy.sam import SamTariff, sam_tariffs
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.kinds import Kind
-from tallybook_engine.determinants.result import Determinant, Result
+from tallybook_engine.determinants.result import Result
 
 TARIFF = "sam/Test_Commercial_Demand_Charges"
 DECIMALS = 8
@@ -33,7 +33,7 @@ def measure(run_count: int) -> list[Figures]:
     tariff = next(each for each in sam_tariffs() if each.document["id"] == TARIFF)
     package = installed("PySAM.Utilityrate5")
     cases: dict[str, Callable[[], Charges] | None] = {
-        "tallybook_bill": lambda: _charges(tariff),
+        "tallybook_bill": _by_us(tariff),
         "pysam": None if package is None else _by_pysam(package, tariff),
     }
     lines: list[Figures] = []
@@ -54,32 +54,39 @@ def measure(run_count: int) -> list[Figures]:
     return lines
 
 
-def _charges(tariff: SamTariff) -> Charges:
+def _by_us(tariff: SamTariff) -> Callable[[], Charges]:
     case, rates = tariff.case, tariff.document["tariff"]
-    result = calculate(case.request, case.readings, case.configuration)
-    assert isinstance(result, Result)
-    months = sorted({each.start_us for each in result.determinants if each.is_month})
-    charges = [[Fraction(0)] * len(months) for _ in range(2)]
     tables = ((Kind.TIMESLICE, _tiers(rates["ur_ec_tou_mat"], 4)), (Kind.DEMAND, _tiers(rates["ur_dc_tou_mat"], 3)))
-    for row, (kind, tiers) in enumerate(tables):
-        for each in result.determinants:
-            if each.kind is kind and each.is_month and each.slice in tiers and each.value is not None:
-                charges[row][months.index(each.start_us)] += _priced(each, tiers[each.slice])
-    return np.array([[float(charge) for charge in row] for row in charges])
+
+    def calculated() -> Charges:
+        result = calculate(case.request, case.readings, case.configuration)
+        assert isinstance(result, Result)
+        months = sorted({each.start_us for each in result.determinants if each.is_month})
+        charges = [[0] * len(months) for _ in range(2)]
+        for row, (kind, tiers) in enumerate(tables):
+            for each in result.determinants:
+                if each.kind is kind and each.is_month and each.slice in tiers and each.value is not None:
+                    charges[row][months.index(each.start_us)] += _priced(each.value, tiers[each.slice])
+        return np.array([[charge / UNIT**2 for charge in row] for row in charges])
+
+    return calculated
 
 
-def _tiers(table: list[list[float]], price: int) -> dict[str, list[tuple[Fraction, Fraction]]]:
-    """(up to, price) of each period; the table's columns are period, tier, up to, and further on the price."""
-    found: dict[str, list[tuple[Fraction, Fraction]]] = {}
+def _tiers(table: list[list[float]], price: int) -> dict[str, list[tuple[int, int]]]:
+    """(up to, price) of each period, scale 12; the columns are period, tier, up to, and further on the price."""
+    found: dict[str, list[tuple[int, int]]] = {}
     for row in table:
-        found.setdefault(str(int(row[0])), []).append((Fraction(row[2]), Fraction(str(row[price]))))
+        up_to, unit_price = Fraction(row[2]) * UNIT, Fraction(str(row[price])) * UNIT
+        assert up_to.denominator == unit_price.denominator == 1
+        found.setdefault(str(int(row[0])), []).append((up_to.numerator, unit_price.numerator))
     return found
 
 
-def _priced(determinant: Determinant, tiers: list[tuple[Fraction, Fraction]]) -> Fraction:
-    quantity, below, charge = Fraction(determinant.value or 0, UNIT), Fraction(0), Fraction(0)
+def _priced(quantity: int, tiers: list[tuple[int, int]]) -> int:
+    """Scale 24."""
+    below = charge = 0
     for up_to, price in tiers:
-        charge += max(Fraction(0), min(quantity, up_to) - below) * price
+        charge += max(0, min(quantity, up_to) - below) * price
         below = up_to
     return charge
 

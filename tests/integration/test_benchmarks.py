@@ -40,3 +40,16 @@ def test_a_benchmark_computes_what_it_always_did(name: str):
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     assert {line["hash"] for line in lines} == HASHES[name]
+
+
+def test_a_part_of_a_benchmark_is_run_by_itself():
+    command = [sys.executable, "-m", "benchmarks.readings", "--smoke", "--json", "--part", "rule"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert [json.loads(line)["case"] for line in ran.stdout.splitlines()] == ["whole rule from the journal"]
+
+
+def test_help_names_the_parts():
+    command = [sys.executable, "-m", "benchmarks.readings", "--help"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--part {rpc,journal,rule}" in ran.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from tallybook_engine.determinants.readings import Readings, labels_between
 from tallybook_engine.determinants.result import Peak
 
 
-@dataclass(frozen=True)
-class Maximum:
+class Maximum(NamedTuple):
     """The largest interval of some time."""
 
     value: int

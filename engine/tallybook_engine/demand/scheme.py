@@ -34,8 +34,7 @@ class Scheme:
         return None
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """What a scheme makes of one period."""
 
     start_us: int

@@ -9,7 +9,7 @@ standard_billing_determinants_calculation; DESIGN section 6.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -231,6 +231,8 @@ class Calculation:
     scans: dict[ScanKey, Scan] = field(default_factory=dict)
     """Passes that have been made."""
     causes: list[Cause] = field(default_factory=list)
+    laid_out: dict[tuple[str, str | None, int, int], Scan] = field(default_factory=dict)
+    """What is expected of a demand's period, which is the same for each of its slices: by channel, group and bounds."""
 
     def outcome(self) -> Result | Cancellation:
         """Validates and computes."""
@@ -385,6 +387,9 @@ class Calculation:
     def frame(self, times: Times, group_id: str | None) -> Frame:
         """The period laid out for a channel's timestamps, by month where months are asked for."""
         request = self.request
+        return self._frame(times, group_id, request.start_us, request.end_us, by_month=request.split_by_month)
+
+    def _frame(self, times: Times, group_id: str | None, start_us: int, end_us: int, *, by_month: bool) -> Frame:
         group: TimesliceGroup | None = None
         if group_id is not None:
             group = self.configuration.timeslice_groups[group_id]
@@ -394,13 +399,7 @@ class Calculation:
         calendar = self.configuration.holiday_calendar if group else None
         lead_us = max(DAY_US, longest)
         return period_frame(
-            request.time_zone,
-            request.start_us,
-            request.end_us,
-            group,
-            calendar,
-            by_month=request.split_by_month,
-            lead_us=lead_us,
+            self.request.time_zone, start_us, end_us, group, calendar, by_month=by_month, lead_us=lead_us
         )
 
     # Determinants
@@ -483,13 +482,16 @@ class Calculation:
             )
 
     def _worst(self, part: Part) -> str | None:
-        return None if part.worst is None else self._quality.statuses[part.worst].name
+        worst = part.worst
+        return None if worst is None else self._quality.statuses[worst].name
 
     def _counts(self, scan: Scan, part: Part, cells: range, column: int) -> Counts:
         present = 0
         by_status = []
-        for status, count in zip(self._quality.statuses, part.rows, strict=True):
+        statuses = self._quality.statuses
+        for code, count in enumerate(part.rows):
             if count:
+                status = statuses[code]
                 by_status.append((status.name, count))
                 present += count if status.has_value else 0
         if scan.expected is None:
@@ -498,7 +500,7 @@ class Calculation:
             is_known = whole and column == scan.frame.total
             coverage = quotient(part.covered_us, whole) if is_known else None
             return Counts(None, present, None, tuple(by_status), coverage)
-        expected = sum(scan.expected[cell][column] for cell in cells)
+        expected = sum([scan.expected[cell][column] for cell in cells])
         coverage = quotient(present, expected) if expected else None
         return Counts(expected, present, max(0, expected - present), tuple(by_status), coverage)
 
@@ -607,12 +609,14 @@ class Calculation:
             )
 
     def _demand_counts(self, channel: str, demand: Demand, group_id: str | None) -> Counts:
-        classifier, times = self.configuration.classifiers[channel], self._readings(channel).times
-        period = replace(self.request, start_us=demand.start_us, end_us=demand.end_us, split_by_month=False)
-        laid_out = replace(self, request=period).frame(times, group_id)
-        column = laid_out.columns.index(demand.slice)
-        scan = Scan(laid_out, [], expected_of(laid_out, times, classifier), as_power=False)
-        return self._counts(scan, demand.part, range(1), column)
+        key = (channel, group_id, demand.start_us, demand.end_us)
+        scan = self.laid_out.get(key)
+        if scan is None:
+            classifier, times = self.configuration.classifiers[channel], self._readings(channel).times
+            laid_out = self._frame(times, group_id, demand.start_us, demand.end_us, by_month=False)
+            scan = Scan(laid_out, [], expected_of(laid_out, times, classifier), as_power=False)
+            self.laid_out[key] = scan
+        return self._counts(scan, demand.part, range(1), scan.frame.columns.index(demand.slice))
 
 
 def expected_of(frame: Frame, times: Times, classifier: ChannelClassifier) -> list[list[int]] | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from functools import cached_property
 
 from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.readings import MAX_DECIMAL_PLACES, MAX_INTERVAL_US
@@ -216,6 +217,14 @@ class TimesliceGroup:
         """Names of the slices, in order of first mention."""
         return tuple(dict.fromkeys(interval.channel for interval in self.intervals))
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.id, self.intervals))
+
+    def __hash__(self) -> int:
+        # Of a thousand windows, and asked for wherever the calendar that they make is remembered.
+        return self._hash
+
 
 @dataclass(frozen=True)
 class HolidayCalendar:
@@ -237,6 +246,14 @@ class HolidayCalendar:
             yield "dates", f"has {len(self.dates)} entries; at most {MAX_HOLIDAYS}"
         if self.valid_from is not None and self.valid_to is not None and self.valid_from >= self.valid_to:
             yield "valid_to_date", "is not after valid_from_date"
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.id, self.version, self.dates, self.valid_from, self.valid_to))
+
+    def __hash__(self) -> int:
+        # As a timeslice group's.
+        return self._hash
 
 
 @dataclass(frozen=True)

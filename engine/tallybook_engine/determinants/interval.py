@@ -102,6 +102,15 @@ def frame(
     lead_us: int = DAY_US,
 ) -> Frame:
     """A period laid out in cells of any bounds, int64[p + 1] ascending."""
+    return _frame(zone, cell_bounds.tobytes(), group, calendar, lead_us)
+
+
+@lru_cache(maxsize=256)
+def _frame(
+    zone: str, cells: bytes, group: TimesliceGroup | None, calendar: HolidayCalendar | None, lead_us: int
+) -> Frame:
+    # Meters with the same demand schemes share it, and where their rows lie in it.
+    cell_bounds = np.frombuffer(bytearray(cells), np.int64)
     start_us, end_us = int(cell_bounds[0]), int(cell_bounds[-1])
     inner = cell_bounds[1:-1]
     if group is None:

@@ -10,6 +10,8 @@ taken apart, and where two determinants of a request would have one name it is r
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tallybook_engine.determinants.kinds import Kind
 
 PREFIX = "BILLING"
@@ -17,6 +19,7 @@ MONTH_SUFFIX = "MONTH"
 POWER = "POWER"
 
 
+@lru_cache(maxsize=4_096)
 def billing_channel(
     classifier: str,
     kind: Kind,

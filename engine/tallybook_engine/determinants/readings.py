@@ -158,8 +158,15 @@ def no_readings(interval_us: int = 1) -> Readings:
 
 def rows_between(times: Times, first_us: int, last_us: int) -> tuple[int, int]:
     """Rows [from, to) whose labels lie in ``first_us <= label < last_us``."""
+    if isinstance(times, RegularTimes):
+        return _grid_position(times, first_us), _grid_position(times, last_us)
     found = row_positions(times, np.array([first_us, last_us], dtype=np.int64))
     return int(found[0]), int(found[1])
+
+
+def _grid_position(times: RegularTimes, instant_us: int) -> int:
+    """`row_positions` of one instant: much quicker than an array."""
+    return min(max(-((times.first_us - instant_us) // times.interval_us), 0), times.count)
 
 
 def row_positions(times: Times, instants_us: Instants) -> Instants:

@@ -88,13 +88,13 @@ def test_an_event_says_whose_it_is():
 
 
 def test_what_has_no_value_is_withdrawn():
-    found = usage(replace(WHOLE, value=None))
+    found = usage(WHOLE._replace(value=None))
     assert found.columns.row_count == 0
     assert found.withdrawn == ('["m1","BILLING_active_INTERVAL","2026-01-01T00:00:00Z","2026-03-01T00:00:00Z"]',)
 
 
 def test_a_month_has_one_reference_whichever_way_it_was_asked_for():
-    asked_alone = replace(JANUARY, is_month=False, billing_channel="BILLING_active_INTERVAL")
+    asked_alone = JANUARY._replace(is_month=False, billing_channel="BILLING_active_INTERVAL")
     (first,), (second,) = (usage(each).columns.references.to_pylist() for each in (JANUARY, asked_alone))
     assert first == second
 
@@ -114,4 +114,4 @@ def test_a_reference_that_would_be_too_long_is_a_hash(letters, is_hashed):
 
 
 def test_a_period_of_one_instant_is_of_that_instant():
-    assert event_time_us(replace(WHOLE, start_us=END)) == END
+    assert event_time_us(WHOLE._replace(start_us=END)) == END
