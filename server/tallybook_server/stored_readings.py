@@ -84,47 +84,42 @@ def load_channel(
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     blocks = []
     raw_count = 0
-    for position, block, deletions in blocks_of(journal, datasource, wanted.channel, *buckets, sequence):
-        raw_count += block.times.count
-        if raw_count > raw_max:
-            raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
-        left = left_of(block, sequence_of(position), deletions) if deletions else block
-        if left is not None:
-            blocks.append(left)
+    for of_bucket, deletions in _buckets(journal, datasource, wanted.channel, *buckets, sequence):
+        for stored in of_bucket:
+            block = block_of(datasource, wanted.channel, stored)
+            raw_count += block.times.count
+            if raw_count > raw_max:
+                raise _too_many(limits.SUPERSEDED_READINGS_MAX, "deliveries of readings")
+            left = left_of(block, sequence_of(stored.position), deletions) if deletions else block
+            if left is not None:
+                blocks.append(left)
     try:
         return overlaid(blocks, wanted, fitting), raw_count
     except StoredReadingsFault as fault:
         raise does_not_fit(datasource, wanted.channel, str(fault)) from None
 
 
-def blocks_of(
-    journal: Journal, datasource: str, channel: str, first_bucket: int, last_bucket: int, sequence: int
-) -> Iterator[tuple[int, PackedBlock, Sequence[Deletion]]]:
-    """(position, block, what is taken back of the channel) of each delivery, by bucket and position."""
-    for _, blocks, deletions in _buckets(journal, datasource, channel, first_bucket, last_bucket, sequence):
-        for stored in blocks:
-            yield stored.position, block_of(datasource, channel, stored), deletions
-
-
 def count_left(journal: Journal, datasource: str, channel: str, wanted: Deletion, sequence: int) -> int:
     """How many readings a deletion takes back that no earlier one did, as of a sequence."""
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     count = 0
-    for position, block, deletions in blocks_of(journal, datasource, channel, *buckets, sequence):
-        of = block.times, sequence_of(position)
-        count += deleted_count(*of, [*deletions, wanted]) - deleted_count(*of, deletions)
+    for blocks, deletions in _buckets(journal, datasource, channel, *buckets, sequence):
+        for stored in blocks:
+            of = block_of(datasource, channel, stored).times, sequence_of(stored.position)
+            count += deleted_count(*of, [*deletions, wanted]) - deleted_count(*of, deletions)
     return count
 
 
 def _buckets(
     journal: Journal, datasource: str, channel: str, first_bucket: int, last_bucket: int, sequence: int
-) -> Iterator[tuple[int, list[StoredBlock], list[Deletion]]]:
+) -> Iterator[tuple[list[StoredBlock], list[Deletion]]]:
+    """(blocks by position, what is taken back of the channel) of each bucket, in order."""
     deletions: list[Deletion] = []
     for bucket, blocks in journal.blocks(datasource, channel, first_bucket, last_bucket, sequence):
         if bucket == DELETIONS_BUCKET:
             deletions = [deletion_of(datasource, channel, block) for block in blocks]
         else:
-            yield bucket, blocks, deletions
+            yield blocks, deletions
 
 
 def list_readings(
@@ -150,7 +145,7 @@ def list_readings(
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     every = (
         reading
-        for _, blocks, deletions in _buckets(journal, datasource, channel, *buckets, sequence)
+        for blocks, deletions in _buckets(journal, datasource, channel, *buckets, sequence)
         for reading in _of_bucket(
             [(stored.position, block_of(datasource, channel, stored).delivered()) for stored in blocks],
             deletions,

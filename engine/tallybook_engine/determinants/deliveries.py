@@ -130,33 +130,22 @@ class _Piece(NamedTuple):
 
     block: PackedBlock
     first: int
-    end: int
+    times: Times
+    """Of those rows; the block's own where they are all of it."""
     first_us: int
     """Timestamp of the first of them."""
     last_us: int
 
-    @property
-    def reading_count(self) -> int:
-        return self.end - self.first
-
-    def times(self) -> Times:
-        times = self.block.times
-        if self.reading_count == times.count:
-            return times
-        if isinstance(times, RegularTimes):
-            return RegularTimes(self.first_us, times.interval_us, self.reading_count)
-        rows, lengths = slice(self.first, self.end), times.interval_us
-        return ListedTimes(times.labels_us[rows], lengths[rows] if isinstance(lengths, np.ndarray) else lengths)
-
     def unpack(self, fitting: Fitting, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         """Fills columns of its length."""
-        fitting.check(self.block)
-        if self.reading_count == self.block.times.count:
-            self.block.unpack(values, codes)
+        block = self.block
+        fitting.check(block)
+        if self.times is block.times:
+            block.unpack(values, codes)
         else:
-            every = self.block.delivered().readings
-            values[:], codes[:] = every.values[self.first : self.end], every.quality[self.first : self.end]
-        fitting.fit(self.block, values, codes)
+            every, rows = block.delivered().readings, slice(self.first, self.first + self.times.count)
+            values[:], codes[:] = every.values[rows], every.quality[rows]
+        fitting.fit(block, values, codes)
 
 
 def overlaid(blocks: Iterable[PackedBlock], wanted: Wanted, fitting: Fitting) -> Readings:
@@ -170,11 +159,12 @@ def overlaid(blocks: Iterable[PackedBlock], wanted: Wanted, fitting: Fitting) ->
         times = block.times
         first_us, last_us = label_of(times, 0), label_of(times, times.count - 1)
         if wanted.first_us <= first_us and last_us <= wanted.last_us:
-            pieces.append(_Piece(block, 0, times.count, first_us, last_us))
+            pieces.append(_Piece(block, 0, times, first_us, last_us))
             continue
         first, end = rows_between(times, wanted.first_us, wanted.last_us + 1)
         if first < end:
-            pieces.append(_Piece(block, first, end, label_of(times, first), label_of(times, end - 1)))
+            rows = _rows_of_times(times, first, end)
+            pieces.append(_Piece(block, first, rows, label_of(times, first), label_of(times, end - 1)))
     if not pieces:
         return no_readings()
     ordered = sorted(pieces, key=attrgetter("first_us"))
@@ -192,14 +182,20 @@ def _last_of_each(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
     return order, is_last
 
 
+def _rows_of_times(times: Times, first: int, end: int) -> Times:
+    """Some rows."""
+    if isinstance(times, RegularTimes):
+        return RegularTimes(label_of(times, first), times.interval_us, end - first)
+    lengths = times.interval_us
+    return ListedTimes(times.labels_us[first:end], lengths[first:end] if isinstance(lengths, np.ndarray) else lengths)
+
+
 def _merged(pieces: Sequence[_Piece], fitting: Fitting) -> Readings:
     """Pieces of which some overlap, oldest first."""
-    every = [piece.times() for piece in pieces]
-    labels = np.concatenate([labels_between(times, 0, times.count) for times in every])
-    lengths = np.concatenate([_lengths(times) for times in every])
+    labels, lengths = _listed(pieces)
     order, is_last = _last_of_each(labels)
     kept = order[is_last]
-    owners = np.repeat(np.arange(len(pieces)), [piece.reading_count for piece in pieces])
+    owners = np.repeat(np.arange(len(pieces)), [piece.times.count for piece in pieces])
     counted = np.bincount(owners[kept], minlength=len(pieces)).tolist()
     values, quality = _columns(pieces, counted, fitting)
     return Readings(_times(labels[kept], lengths[kept]), values[kept], quality[kept])
@@ -207,7 +203,7 @@ def _merged(pieces: Sequence[_Piece], fitting: Fitting) -> Readings:
 
 def _joined(pieces: Sequence[_Piece], fitting: Fitting) -> Readings:
     """Pieces that follow one another."""
-    values, quality = _columns(pieces, [piece.reading_count for piece in pieces], fitting)
+    values, quality = _columns(pieces, [piece.times.count for piece in pieces], fitting)
     return Readings(_joined_times(pieces, len(values)), values, quality)
 
 
@@ -215,11 +211,11 @@ def _columns(
     pieces: Sequence[_Piece], counted: Sequence[int], fitting: Fitting
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """(values, codes) of pieces, one after the other; anything in the rows of those that no reading counts of."""
-    count = sum(piece.reading_count for piece in pieces)
+    count = sum(piece.times.count for piece in pieces)
     values, quality = np.empty(count, np.int64), np.empty(count, np.uint8)
     at = 0
     for piece, some in zip(pieces, counted, strict=True):
-        until = at + piece.reading_count
+        until = at + piece.times.count
         if some:
             piece.unpack(fitting, values[at:until], quality[at:until])
         at = until
@@ -227,22 +223,23 @@ def _columns(
 
 
 def _joined_times(pieces: Sequence[_Piece], count: int) -> Times:
-    interval_us = pieces[0].block.times.interval_us
+    interval_us = pieces[0].times.interval_us
     if isinstance(interval_us, int) and _is_one_grid(pieces, interval_us):
         return RegularTimes(pieces[0].first_us, interval_us, count)
-    every = [piece.times() for piece in pieces]
-    if len(every) == 1:
-        return every[0]
-    return _times(
-        np.concatenate([labels_between(times, 0, times.count) for times in every]),
-        np.concatenate([_lengths(times) for times in every]),
-    )
+    return pieces[0].times if len(pieces) == 1 else _times(*_listed(pieces))
+
+
+def _listed(pieces: Sequence[_Piece]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(timestamps, lengths) of pieces, one after the other."""
+    every = [piece.times for piece in pieces]
+    labels = [labels_between(times, 0, times.count) for times in every]
+    return np.concatenate(labels), np.concatenate([_lengths(times) for times in every])
 
 
 def _is_one_grid(pieces: Sequence[_Piece], interval_us: int) -> bool:
     expected_us = pieces[0].first_us
     for piece in pieces:
-        times = piece.block.times
+        times = piece.times
         is_regular = isinstance(times, RegularTimes) and times.interval_us == interval_us
         if not is_regular or piece.first_us != expected_us:
             return False
