@@ -214,6 +214,7 @@ def check_count(count: int) -> None:
 
 
 def _columns(message: Any) -> Iterator[_Delivery]:
+    forms = _Forms()
     count = 0
     for index, each in enumerate(message.deliveries.deliveries):
         readings = each.readings
@@ -223,16 +224,39 @@ def _columns(message: Any) -> Iterator[_Delivery]:
         count += reading_count
         check_count(count)
         path = f"deliveries.deliveries[{index}].readings"
-        read = partial(_read_columns, readings, chunks, path)
+        readings.ClearField("values")
+        read = partial(_read_columns, forms, readings, chunks, path)
         yield _Delivery(each.datasource, readings.channel, path, reading_count, read)
 
 
 def _read_columns(
-    channel: Any, chunks: Sequence[bytes], path: str, classifier: ChannelClassifier, table: QualityTable
+    forms: _Forms,
+    channel: Any,
+    chunks: Sequence[bytes],
+    path: str,
+    classifier: ChannelClassifier,
+    table: QualityTable,
 ) -> Readings:
-    check_packed(channel, path)
     values = integers(chunks, f"{path}.values", writable=False)
-    return columns.read_channel(channel, path, values, classifier, table)
+    return forms.of(channel, path, len(values), classifier, table).readings(values, path)
+
+
+class _Forms:
+    """What deliveries of one message say beside their values: those of many meters mostly say the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, int, int, int], columns.Form] = {}
+
+    def of(
+        self, channel: Any, path: str, count: int, classifier: ChannelClassifier, table: QualityTable
+    ) -> columns.Form:
+        """Of a delivery without its values, whose fields are read only where no other delivery was like it."""
+        key = channel.SerializeToString(), count, id(classifier), id(table)
+        form = self._known.get(key)
+        if form is None:
+            check_packed(channel, path)
+            form = self._known[key] = columns.read_form(channel, path, count, classifier, table)
+        return form
 
 
 # Arrow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -98,10 +98,28 @@ def classifier_of(configuration: BillingConfiguration, channel: str, path: str) 
     return classifier
 
 
+class Form(NamedTuple):
+    """What a message says of a channel's readings beside their values."""
+
+    times: Times
+    codes: Codes
+    more_places: int
+    """Decimals that the channel is kept with and the message has not."""
+
+    def readings(self, values: NDArray[np.int64], path: str) -> Readings:
+        """With the values. FIELD_INVALID where they do not fit."""
+        return readings_of(self.times, _scaled(values, self.more_places, f"{path}.values"), self.codes, path)
+
+
 def read_channel(
     message: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier, table: QualityTable
 ) -> Readings:
     """One channel's columns, whose values are read already. FIELD_INVALID for the first thing that is wrong."""
+    return read_form(message, path, len(values), classifier, table).readings(values, path)
+
+
+def read_form(message: Any, path: str, count: int, classifier: ChannelClassifier, table: QualityTable) -> Form:
+    """Everything but the values, of which there are so many. FIELD_INVALID for the first thing that is wrong."""
     if message.unit and message.unit != classifier.unit:
         raise field_invalid(f"{path}.unit", f'"{message.unit}" where the classifier has "{classifier.unit}"')
     if not 0 <= message.decimal_places <= classifier.decimal_places:
@@ -109,9 +127,9 @@ def read_channel(
             f"{path}.decimal_places",
             f"is {message.decimal_places}; the channel is kept with {classifier.decimal_places}",
         )
-    codes = _codes(message, path, len(values), table)
-    scaled = _scaled(values, classifier.decimal_places - message.decimal_places, f"{path}.values")
-    return readings_of(_times(message, path, len(values), classifier), scaled, codes, path)
+    codes = _codes(message, path, count, table)
+    times = _times(message, path, count, classifier)
+    return Form(times, codes, classifier.decimal_places - message.decimal_places)
 
 
 def _codes(message: Any, path: str, count: int, table: QualityTable) -> Codes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -82,6 +82,15 @@ def billing(datasource: str = "m1", **fields: Any) -> Any:
     return wire.CalculateDeterminantsRequest(billing_request=request, configuration=configured, **fields)
 
 
+class Encoded(NamedTuple):
+    """A message as its bytes."""
+
+    content: bytes
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - as a message's
+        return self.content
+
+
 # What is refused
 
 
@@ -112,6 +121,78 @@ def test_a_wrong_delivery_is_named_and_the_others_are_stored(
     assert words in refused.fault.message
     assert len(listed(book)) == 5
     assert len(listed(book, "m2")) == 96
+
+
+def test_deliveries_that_are_nearly_alike_are_each_read_as_sent(book: MeteredBook) -> None:
+    """Where deliveries of a message say the same beside their values, it is read once: here each says something else.
+
+    So does the classifier of the second channel's, whose statuses and times are those of the first.
+    """
+    later = [row._replace(time_us=row.time_us + 86_400 * 10**6) for row in DAY]
+    doubtful = [row._replace(status="questionable") for row in DAY]
+    sent = {
+        "same": delivery("same", [row._replace(value=row.value + 1) for row in DAY]),
+        "again": delivery("again", DAY),
+        "later": delivery("later", later),
+        "doubtful": delivery("doubtful", doubtful),
+        "unit": delivery("unit", DAY, unit="kWh"),
+        "tenths": delivery("tenths", DAY, decimal_places=1),
+        "mega": delivery("mega", DAY),
+        "wrong": delivery("wrong", DAY, unit="MWh"),
+        "wrong too": delivery("wrong too", DAY, unit="MWh"),
+    }
+    configured = configuration(*sent)
+    configured.channel_classifiers.add(id="MEGA", unit="MWh", decimal_places=4)
+    configured.datasources[list(sent).index("mega")].channels[0].classifier = "MEGA"
+
+    (answer,) = book.ingest(message(list(sent.values()), configured))
+
+    paths = [each.fault.field for each in answer.result.refused_deliveries]
+    assert paths == [f"deliveries.deliveries[{index}].readings.unit" for index in (7, 8)]
+    found = {name: listed(book, name) for name in sent}
+    values = {name: [Decimal(each.value) for each in rows] for name, rows in found.items()}
+    assert values["again"] == [Decimal(row.value).scaleb(-3) for row in DAY]
+    assert values["same"] == [value + Decimal("0.001") for value in values["again"]]
+    assert values["tenths"] == [value * 100 for value in values["again"]]
+    assert values["later"] == values["doubtful"] == values["unit"] == values["mega"] == values["again"]
+    assert [each.time.ToMicroseconds() for each in found["later"]] == [row.time_us for row in later]
+    assert {name: {each.quality for each in rows} for name, rows in found.items() if rows} == {
+        **{name: {"measured"} for name in sent if not name.startswith("wrong")},
+        "doubtful": {"questionable"},
+    }
+    assert {each.unit for each in found["mega"]} == {"MWh"}
+
+
+def test_a_delivery_that_is_not_packed_is_refused_beside_one_like_it_that_is(book: MeteredBook) -> None:
+    packed = delivery("m1", DAY[:1])
+    bare = wire.ReadingDelivery.FromString(packed.SerializeToString())
+    del bare.readings.values[:]
+    # Field 6 of wire type 1: one fixed64, as proto2 writes it. A message of the contract would read and mend it.
+    loose = bare.readings.SerializeToString() + b"\x31" + bytes(8)
+    sent = message([packed], configuration("m1")).SerializeToString()
+    name = b"\x0a\x02m1"
+    one = name + b"\x12" + bytes([len(loose)]) + loose
+    some = b"\x0a" + bytes([len(one)]) + one
+    field = wire.IngestReadingsRequest.DESCRIPTOR.fields_by_name["deliveries"].number
+    (answer,) = book.ingest(Encoded(sent + bytes([field << 3 | 2, len(some)]) + some))
+    assert answer.result.stored_count == 1
+    (refused,) = answer.result.refused_deliveries
+    assert (refused.index, refused.fault.field) == (1, "deliveries.deliveries[1].readings.values")
+    assert "not packed" in refused.fault.message
+
+
+def test_a_message_is_stored_alike_however_many_deliveries_are_packed_with_one_call(
+    open_on: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = []
+    for packed_together in (1, 100, 1 << 17):
+        monkeypatch.setattr("tallybook_server.codec.deliveries.PACKED_TOGETHER", packed_together)
+        book = open_on(MemoryJournal())
+        book.deliver(*(delivery(f"m{meter}", DAY[meter:]) for meter in range(5)), delivery("m5", []))
+        found = [list(book.journal.blocks(f"m{meter}", "load", 0, 1_000, 1)) for meter in range(6)]
+        assert [len(each) for each in found] == [1, 1, 1, 1, 1, 0]
+        bodies.append(found)
+    assert bodies[0] == bodies[1] == bodies[2]
 
 
 def test_a_message_of_refused_deliveries_takes_no_sequence(book: MeteredBook) -> None:

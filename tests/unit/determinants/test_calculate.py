@@ -113,6 +113,27 @@ def test_a_gap_is_counted_and_never_cancels():
     assert counts.coverage == round(UNIT * 4 / 24)
 
 
+def test_a_demand_counts_the_intervals_of_its_own_slice_and_month():
+    # Given 90 days of hours, the third of each hundred left out
+    kept = np.array([hour for hour in range(90 * 24) if hour % 100 != 2])
+    values = kept % 7 + 1
+    readings = Readings(ListedTimes(START + HOUR_US * (kept + 1), HOUR_US), values, np.zeros(len(kept), np.uint8))
+    demand = DemandRequest("peaks", "energy", TimeOfUseDemand("group"))
+    asked = replace(request(SLICES, demands=(demand,), split_by_month=True), end_us=START + 90 * 24 * HOUR_US)
+    outcome = answered(calculate(asked, {"energy": readings}, CONFIGURATION))
+    # Then each demand stands beside the energy of the same slice and period, and counts the same intervals
+    energy, demands = (
+        {
+            (each.slice, each.start_us, each.end_us, each.is_month): each.counts
+            for each in outcome.determinants
+            if each.kind is kind
+        }
+        for kind in (Kind.TIMESLICE, Kind.DEMAND)
+    )
+    assert len({(start, end) for _, start, end, _ in demands}) >= 4
+    assert demands == energy
+
+
 @pytest.mark.parametrize("status", [status.name for status in DEFAULT_QUALITY.statuses if not status.is_billable])
 def test_a_row_that_may_not_be_billed_cancels_and_names_channel_period_and_reason(status):
     codes = [0] * 24
