@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +29,8 @@ from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
 from tallybook_engine.catalog.model import Catalog, Customer, Meter
 from tallybook_engine.catalog.versions import apply_change, difference
+from tallybook_engine.contract.calendars import InvoiceTooLargeError
+from tallybook_engine.contract.tree import tree_of
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Result
@@ -38,6 +40,7 @@ from tallybook_engine.ledger.costs import CostArrays, row_costs
 from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
 from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
+from tallybook_engine.ledger.invoices import PreviewedInvoices, invoices_of, root_periods
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -377,6 +380,34 @@ class Book:
                 self._state, customer_id, view, start_us, end_us, include_unopened=include_unopened
             )
             return lines, sequence
+
+        return await self._alone(work)
+
+    async def invoices(
+        self, contract_id: str, first_day: date, period_count: int, as_of_sequence: int | None
+    ) -> PreviewedInvoices:
+        """At most so many invoices of a root contract, from the billing period of a day on.
+
+        OBJECT_NOT_FOUND, FIELD_INVALID for a day outside of the contract, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE.
+        """
+
+        def work() -> PreviewedInvoices:
+            current = self._state.current
+            root = current.catalog.contracts.get(contract_id)
+            if root is None:
+                metadata = {"kind": "contract", "id": contract_id}
+                raise Fault(ErrorCode.OBJECT_NOT_FOUND, f'there is no root contract "{contract_id}"', metadata)
+            tree = tree_of(current.catalog, root)
+            periods, next_date = root_periods(tree, first_day, period_count)
+            if not periods or not root.start_date <= first_day < (tree.levels[0].end_date or date.max):
+                until = f"up to {tree.levels[0].end_date}" if tree.levels[0].end_date else "without end"
+                raise field_invalid("date", f"{first_day} is no day of the contract, from {root.start_date} {until}")
+            view, sequence = self._as_of(root.customer, as_of_sequence)
+            try:
+                invoices, lines = invoices_of(self._state, tree, view, periods)
+            except InvoiceTooLargeError as error:
+                raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
+            return PreviewedInvoices(invoices, lines, next_date, current.version, sequence)
 
         return await self._alone(work)
 

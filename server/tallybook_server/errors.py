@@ -96,6 +96,11 @@ class ErrorCode(Enum):
     SIMULATION_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "A simulation has more rows or periods than the limit: split it by customer or by time."
     )
+    INVOICE_TOO_LARGE = ErrorKind(
+        _EXHAUSTED,
+        False,
+        "An invoice has more lines than the limit, or needs more billing periods: ask for fewer periods.",
+    )
     MESSAGE_TOO_LARGE = ErrorKind(_EXHAUSTED, False, "The message is over 16 MiB: split it.")
     ARROW_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "The Arrow stream is larger than the limit once it is decompressed: split it."

@@ -90,7 +90,10 @@ INTERVAL_DAYS_MAX = 366
 """Days of one interval, window or block."""
 
 BILLING_PERIODS_MAX = 1_000
-"""Periods of one PreviewBillingDates; period_count 0 and more than this are read as this."""
+"""Periods of one PreviewBillingDates, where period_count 0 is read as this too, and of one PreviewInvoice."""
+
+INVOICE_LINES_MAX = 65_536
+"""Lines of one invoice; more is INVOICE_TOO_LARGE."""
 
 USAGE_ROWS_MAX = 2_097_152
 """Rows of usage of one RunSimulation; more is SIMULATION_TOO_LARGE."""

@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import polars as pl
@@ -553,7 +553,7 @@ def test_a_limit_of_simulations_at_once(at_work):
 
     async def outcome() -> str:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(lambda _context: Catalogued(), executor)
+            service = SimulateService(lambda _context: cast(Any, Catalogued()), executor)
             request = tb.simulation_request(usage())
             begun = [service.RunSimulation(request, None) for _ in range(at_work)]  # type: ignore[arg-type]
             for each in begun:
@@ -597,7 +597,7 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
 
     async def ended_after_one() -> None:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(lambda _context: Catalogued(), executor)
+            service = SimulateService(lambda _context: cast(Any, Catalogued()), executor)
             messages = service.RunSimulation(request, None)  # type: ignore[arg-type]
             kinds = [(await anext(messages)).WhichOneof("event") for _ in range(2)]
             assert kinds == ["started", "progress"]

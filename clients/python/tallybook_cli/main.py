@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "predict": "Say what events would cost, storing nothing.",
     "quote": "Price a quantity by a plan file, without a server.",
     "dates": "Show a contract's billing periods, without a server.",
+    "invoice": "Preview what a contract tree comes to in a billing period.",
     "simulate": "Run contracts over usage, under today's catalogue and under scenarios.",
     "readings": "Store meter readings of files, and list them.",
     "determinants": "Compute billing determinants of a meter's readings.",

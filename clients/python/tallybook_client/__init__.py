@@ -44,6 +44,7 @@ from tallybook_client.errors import (
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
 from tallybook_client.holiday_calendar import Holidays, HolidaysError, public_holidays
+from tallybook_client.invoices import Invoice, InvoiceLevel, InvoiceLine, InvoiceLineKind
 from tallybook_client.quotes import BillingDates, PriceQuote
 from tallybook_client.readings import channel_readings, readings_stream
 from tallybook_client.report import IngestReport, Progress
@@ -142,6 +143,10 @@ __all__ = [
     "IngestReport",
     "IntervalCounts",
     "InvalidArgumentError",
+    "Invoice",
+    "InvoiceLevel",
+    "InvoiceLine",
+    "InvoiceLineKind",
     "Kind",
     "LimitExceededError",
     "Match",

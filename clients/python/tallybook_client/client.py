@@ -30,6 +30,7 @@ from tallybook_client.determinants import Determinants, DeterminantsAnswer
 from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
+from tallybook_client.invoices import Invoice
 from tallybook_client.metering import completed
 from tallybook_client.numbers import decimal_text, to_timestamp
 from tallybook_client.quotes import BillingDates, PriceQuote
@@ -377,6 +378,29 @@ class Client:
             period_count=period_count,
         )
         return list(map(BillingDates.read, self._call(self._simulate.PreviewBillingDates, request).periods))
+
+    def preview_invoices(
+        self, contract_id: str, first_day: date, *, period_count: int = 1, as_of_sequence: int = 0
+    ) -> list[Invoice]:
+        """What a root contract comes to in its billing periods, from the one that holds a day on.
+
+        Fewer than `period_count`, which is at most 1,000, where the contract ends. All stand on one sequence.
+        """
+        found: list[Invoice] = []
+        request = simulate_pb2.PreviewInvoiceRequest(
+            contract_id=contract_id,
+            date=first_day.isoformat(),
+            period_count=period_count,
+            as_of_sequence=as_of_sequence,
+        )
+        while True:
+            response = self._call(self._simulate.PreviewInvoice, request)
+            found += map(Invoice.read, response.invoices)
+            left = period_count - len({each.start_date for each in found})
+            if left <= 0 or not response.next_date:
+                return found
+            request.date, request.period_count = response.next_date, left
+            request.as_of_sequence = response.sequence
 
     def simulate(
         self,

@@ -10,6 +10,7 @@ from tallybook_engine.calendar.zones import midnight, zone_names
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_names import check_name
+from tallybook_engine.catalog.check_terms import check_terms
 from tallybook_engine.catalog.faults import Faults
 from tallybook_engine.catalog.model import Catalog, Contract, Frequency, ProductContract
 
@@ -25,6 +26,10 @@ class _Level:
     contract: Contract
     above: tuple[_Level, ...]
     """Its ancestors, from the root."""
+
+    def contracts(self) -> tuple[Contract, ...]:
+        """Its contracts from the root down to its own."""
+        return (*(each.contract for each in self.above), self.contract)
 
     def unknown_dates(self, faults: Faults) -> bool:
         """Whether a fault leaves open when the contract is active; what is left out comes from above."""
@@ -44,6 +49,7 @@ def check_contracts(
         for level in _levels(path, root):
             _check_level(catalog, level, faults)
         _check_currency(catalog, path, root, faults)
+        check_terms(catalog, [(level.path, level.contracts()) for level in _levels(path, root)], faults)
     _check_unique(catalog, change, faults)
     _check_overlaps(catalog, roots, faults)
 

@@ -8,8 +8,10 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallybook.v1 import catalog_pb2 as _catalog_pb2
 from tallybook.v1 import common_pb2 as _common_pb2
+from tallybook.v1 import ingest_pb2 as _ingest_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -251,6 +253,362 @@ class BillingDates(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BillingDates: _TypeAlias = BillingDates  # noqa: Y015
+
+@_typing.final
+class PreviewInvoiceRequest(_message.Message):
+    """Which invoices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    PERIOD_COUNT_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the root contract. Required."""
+    date: _builtins.str
+    """A day of the first billing period, "2024-11-26", in the contract's time zone. Required."""
+    period_count: _builtins.int
+    """At most so many billing periods, from that one on; 0 is read as 1, more than 1,000 as 1,000."""
+    as_of_sequence: _builtins.int
+    """As of this committed sequence; 0: now."""
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        date: _builtins.str = ...,
+        period_count: _builtins.int = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "contract_id", b"contract_id", "date", b"date", "period_count", b"period_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewInvoiceRequest: _TypeAlias = PreviewInvoiceRequest  # noqa: Y015
+
+@_typing.final
+class PreviewInvoiceResponse(_message.Message):
+    """Invoices, first to last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICES_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    NEXT_DATE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The committed sequence that they stand on."""
+    catalog_version: _builtins.int
+    """The version of the catalogue that the contract is of."""
+    next_date: _builtins.str
+    """First day of the billing period that comes next, for `date` of the next call; empty where the contract ends with
+    these.
+    """
+    @_builtins.property
+    def invoices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invoice]:
+        """One a billing period of the contract; the answer ends before it has more than 3 MiB, but not before the first one.
+        Lines of another currency than the contract has now, of earlier versions, are an invoice of their own behind that of
+        their period, without modifiers.
+        """
+
+    def __init__(
+        self,
+        *,
+        invoices: _abc.Iterable[Global___Invoice] | None = ...,
+        sequence: _builtins.int = ...,
+        catalog_version: _builtins.int = ...,
+        next_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "invoices", b"invoices", "next_date", b"next_date", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewInvoiceResponse: _TypeAlias = PreviewInvoiceResponse  # noqa: Y015
+
+@_typing.final
+class Invoice(_message.Message):
+    """What a root contract comes to in one billing period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    ISSUE_DATE_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the root contract."""
+    customer_id: _builtins.str
+    """The customer's id."""
+    start_date: _builtins.str
+    """First day: the period's, or the contract's where that is later."""
+    end_date: _builtins.str
+    """First day after: the period's, or the contract's where that is earlier."""
+    issue_date: _builtins.str
+    """The first day after the period."""
+    due_date: _builtins.str
+    """So many days later as the contract's payment terms say."""
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """The same as instants."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+        """Level by level from the leaves up, each behind all below it; of a level, charge lines by product contract, then fixed
+        fees, revenue shares, discount, cap, minimum and credits. A modifier of nothing has no line.
+        """
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLevel]:
+        """What each level came to, in the same order; those that nothing came to are left out. A level with shorter billing
+        periods than the root stands once a period.
+        """
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceTax]:
+        """By tax."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Sum of the lines without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Sum of the lines' taxes."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """Both."""
+
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        issue_date: _builtins.str = ...,
+        due_date: _builtins.str = ...,
+        lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+        levels: _abc.Iterable[Global___InvoiceLevel] | None = ...,
+        taxes: _abc.Iterable[Global___InvoiceTax] | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "customer_id", b"customer_id", "due_date", b"due_date", "end_date", b"end_date", "issue_date", b"issue_date", "levels", b"levels", "lines", b"lines", "period", b"period", "start_date", b"start_date", "tax_amount", b"tax_amount", "taxes", b"taxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invoice: _TypeAlias = Invoice  # noqa: Y015
+
+@_typing.final
+class InvoiceLine(_message.Message):
+    """One line of an invoice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InvoiceLine._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: InvoiceLine._Kind.ValueType  # 0
+        """Never sent."""
+        CHARGE: InvoiceLine._Kind.ValueType  # 1
+        """A charge line, as ListCharges shows it."""
+        FIXED_FEE: InvoiceLine._Kind.ValueType  # 2
+        """A period of a fixed fee."""
+        REVENUE_SHARE: InvoiceLine._Kind.ValueType  # 3
+        """A revenue share."""
+        DISCOUNT: InvoiceLine._Kind.ValueType  # 4
+        """What the discount takes off."""
+        CAP: InvoiceLine._Kind.ValueType  # 5
+        """What the cap takes off."""
+        MINIMUM: InvoiceLine._Kind.ValueType  # 6
+        """What the minimum adds."""
+        CREDIT: InvoiceLine._Kind.ValueType  # 7
+        """What a credit pays."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What the line is."""
+
+    KIND_UNSPECIFIED: InvoiceLine.Kind.ValueType  # 0
+    """Never sent."""
+    CHARGE: InvoiceLine.Kind.ValueType  # 1
+    """A charge line, as ListCharges shows it."""
+    FIXED_FEE: InvoiceLine.Kind.ValueType  # 2
+    """A period of a fixed fee."""
+    REVENUE_SHARE: InvoiceLine.Kind.ValueType  # 3
+    """A revenue share."""
+    DISCOUNT: InvoiceLine.Kind.ValueType  # 4
+    """What the discount takes off."""
+    CAP: InvoiceLine.Kind.ValueType  # 5
+    """What the cap takes off."""
+    MINIMUM: InvoiceLine.Kind.ValueType  # 6
+    """What the minimum adds."""
+    CREDIT: InvoiceLine.Kind.ValueType  # 7
+    """What a credit pays."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
+    CHARGE_FIELD_NUMBER: _builtins.int
+    kind: Global___InvoiceLine.Kind.ValueType
+    """What it is."""
+    id: _builtins.str
+    """Id of the fixed fee, revenue share or credit; of a CHARGE the product contract's; empty for the rest."""
+    tax_id: _builtins.str
+    """Id of the tax; empty: none."""
+    due_date: _builtins.str
+    """When it is due; the invoice's, or a day of its own for a fee in advance."""
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to the level; of a CHARGE, down to the product contract."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """What it is for. Of a fee that is due once, start and end are its first instant."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Rate of the rounded line."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """With tax."""
+
+    @_builtins.property
+    def charge(self) -> _ingest_pb2.ChargeLine:
+        """Of a CHARGE: the line, with its tier lines."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___InvoiceLine.Kind.ValueType = ...,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        id: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+        tax_id: _builtins.str = ...,
+        due_date: _builtins.str = ...,
+        charge: _ingest_pb2.ChargeLine | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "contract_path", b"contract_path", "due_date", b"due_date", "id", b"id", "kind", b"kind", "period", b"period", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceLine: _TypeAlias = InvoiceLine  # noqa: Y015
+
+@_typing.final
+class InvoiceLevel(_message.Message):
+    """What one level came to in one of its billing periods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    SUBTOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to it."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """Its billing period, clipped to its dates."""
+
+    @_builtins.property
+    def subtotal(self) -> _common_pb2.Money:
+        """Its own lines and all below before its modifiers, as priced: with tax where that is inclusive."""
+
+    @_builtins.property
+    def total(self) -> _common_pb2.Money:
+        """After them."""
+
+    def __init__(
+        self,
+        *,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        period: _common_pb2.Period | None = ...,
+        subtotal: _common_pb2.Money | None = ...,
+        total: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "subtotal", b"subtotal", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_path", b"contract_path", "period", b"period", "subtotal", b"subtotal", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceLevel: _TypeAlias = InvoiceLevel  # noqa: Y015
+
+@_typing.final
+class InvoiceTax(_message.Message):
+    """The lines of an invoice that one tax is owed on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    BASE_AMOUNT_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    tax_id: _builtins.str
+    """Id of the tax; empty: none."""
+    rate: _builtins.str
+    """0.21 is 21 %; empty where there is no tax."""
+    @_builtins.property
+    def base_amount(self) -> _common_pb2.Money:
+        """Sum of the lines without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Sum of their taxes."""
+
+    def __init__(
+        self,
+        *,
+        tax_id: _builtins.str = ...,
+        rate: _builtins.str = ...,
+        base_amount: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_amount", b"base_amount", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_amount", b"base_amount", "rate", b"rate", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceTax: _TypeAlias = InvoiceTax  # noqa: Y015
 
 @_typing.final
 class RunSimulationRequest(_message.Message):

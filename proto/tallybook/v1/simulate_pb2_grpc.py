@@ -50,6 +50,11 @@ class SimulateServiceStub:
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.FromString,
                 _registered_method=True)
+        self.PreviewInvoice = channel.unary_unary(
+                '/tallybook.v1.SimulateService/PreviewInvoice',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceResponse.FromString,
+                _registered_method=True)
         self.RunSimulation = channel.unary_stream(
                 '/tallybook.v1.SimulateService/RunSimulation',
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
@@ -78,6 +83,21 @@ class SimulateServiceServicer:
 
     def PreviewBillingDates(self, request, context):
         """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewInvoice(self, request, context):
+        """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+        shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+        without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+        Safe to retry.
+
+        The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+        OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+        invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+        credits, these are all from the contract's start on): ask for fewer periods.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +136,11 @@ def add_SimulateServiceServicer_to_server(servicer, server):
                     servicer.PreviewBillingDates,
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.SerializeToString,
+            ),
+            'PreviewInvoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewInvoice,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceResponse.SerializeToString,
             ),
             'RunSimulation': grpc.unary_stream_rpc_method_handler(
                     servicer.RunSimulation,
@@ -183,6 +208,33 @@ class SimulateService:
             '/tallybook.v1.SimulateService/PreviewBillingDates',
             tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.SerializeToString,
             tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/PreviewInvoice',
+            tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,17 @@ class SimulateServiceStub:
     """
     PreviewBillingDates: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+    PreviewInvoice: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.PreviewInvoiceRequest, _simulate_pb2.PreviewInvoiceResponse]
+    """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+    shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+    without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+    Safe to retry.
+
+    The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+    OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+    invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+    credits, these are all from the contract's start on): ask for fewer periods.
+    """
     RunSimulation: _grpc.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]
     """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
     is kept. Safe to retry.
@@ -84,6 +95,17 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     """
     PreviewBillingDates: _aio.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]  # type: ignore[assignment]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+    PreviewInvoice: _aio.UnaryUnaryMultiCallable[_simulate_pb2.PreviewInvoiceRequest, _simulate_pb2.PreviewInvoiceResponse]  # type: ignore[assignment]
+    """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+    shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+    without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+    Safe to retry.
+
+    The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+    OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+    invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+    credits, these are all from the contract's start on): ask for fewer periods.
+    """
     RunSimulation: _aio.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]  # type: ignore[assignment]
     """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
     is kept. Safe to retry.
@@ -130,6 +152,23 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_simulate_pb2.PreviewBillingDatesResponse, _abc.Awaitable[_simulate_pb2.PreviewBillingDatesResponse]]:
         """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def PreviewInvoice(
+        self,
+        request: _simulate_pb2.PreviewInvoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.PreviewInvoiceResponse, _abc.Awaitable[_simulate_pb2.PreviewInvoiceResponse]]:
+        """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+        shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+        without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+        Safe to retry.
+
+        The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+        OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+        invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+        credits, these are all from the contract's start on): ask for fewer periods.
+        """
 
     @_abc_1.abstractmethod
     def RunSimulation(

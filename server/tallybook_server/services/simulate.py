@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from datetime import date
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from grpc.aio import ServicerContext
@@ -14,9 +15,10 @@ from grpc.aio import ServicerContext
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
 from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.ledger.invoices import PreviewedInvoices
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
-from tallybook_server import limits, quotes
+from tallybook_server import invoices, limits, quotes
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.simulations import Simulation, prepare
 
@@ -34,6 +36,10 @@ class SimulatedBook(Protocol):
     name: str
 
     def catalog(self) -> Catalog: ...
+
+    async def invoices(
+        self, contract_id: str, first_day: date, period_count: int, as_of_sequence: int | None
+    ) -> PreviewedInvoices: ...
 
 
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
@@ -55,6 +61,13 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     ) -> wire.PreviewBillingDatesResponse:
         """The billing periods of a contract."""
         return await self._beside(quotes.billing_dates, request)
+
+    async def PreviewInvoice(
+        self, request: wire.PreviewInvoiceRequest, context: Context
+    ) -> wire.PreviewInvoiceResponse:
+        """What a contract tree comes to, from what is stored."""
+        asked = invoices.read_request(request)
+        return await self._beside(invoices.response, await self._book_of(context).invoices(*asked))
 
     async def RunSimulation(
         self, request: wire.RunSimulationRequest, context: Context

@@ -146,10 +146,22 @@ def _spelled_out(contract: Mapping[str, Any], billing: Mapping[str, Any]) -> dic
 _INHERITED = ("customer", "time_zone", "start_date", "end_date", "billing_frequency")
 
 
+def with_inherited(contract: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
+    """A contract with what it leaves out as its parent has it."""
+    return {**contract, **{field: contract.get(field, parent.get(field)) for field in _INHERITED}}
+
+
+def tax_of(catalogue: Catalogue, customer: str) -> OracleTax | None:
+    """The tax of a customer's country."""
+    country = catalogue["customers"][customer].get("country_code", "")
+    taxes = [tax for tax in catalogue["taxes"].values() if tax["country_code"] == country]
+    return _tax(taxes[0]) if taxes else None
+
+
 def _tree(
     catalogue: Catalogue, contract: Mapping[str, Any], parent: Mapping[str, Any], above: tuple[str, ...]
 ) -> Iterator[Meaning]:
-    here = {field: contract.get(field, parent.get(field)) for field in _INHERITED}
+    here = with_inherited(contract, parent)
     path = (*above, contract["id"])
     for each in contract.get("product_contracts", ()):
         yield _meaning(catalogue, here, {"id": f"{contract['id']}/{each['plan']}", **each}, path)
@@ -168,7 +180,6 @@ def _meaning(
     accumulation = each.get("accumulation_period")
     end = _end(each.get("end_date", contract["end_date"]))
     country = customer.get("country_code", "")
-    taxes = [tax for tax in catalogue["taxes"].values() if tax["country_code"] == country]
     return Meaning(
         product_contract=each["id"],
         path=(*path, each["id"]),
@@ -188,7 +199,7 @@ def _meaning(
         accumulation=billing if accumulation is None else _frequency(accumulation, billing.basis),
         start_us=first_instant(zone, _day(each.get("start_date", contract["start_date"]))),
         end_us=None if end is None else first_instant(zone, end),
-        tax=_tax(taxes[0]) if taxes else None,
+        tax=tax_of(catalogue, customer["id"]),
         country_code=country,
     )
 
