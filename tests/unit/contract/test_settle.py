@@ -1,5 +1,6 @@
 """Settling by hand: the order of lines, what is spread over taxes, a thousand levels."""
 
+from dataclasses import replace
 from datetime import date
 
 from tallybook_engine.catalog.model import Basis, Contract, Credit, Discount, Frequency, PeriodUnit, Tax, TaxMode
@@ -34,7 +35,7 @@ def tree(*contracts, tax=HIGH):
 
 
 def charge(path, amount, tax=HIGH, month=0):
-    start_us, end_us = (START_US + (0, 31, 60, 91)[month + at] * DAY_US for at in (0, 1))
+    start_us, end_us = (START_US + (-31, 0, 31, 60, 91)[month + 1 + at] * DAY_US for at in (0, 1))
     tax_minor = 0 if tax is None else tax_amount(tax.rate, tax.mode, amount)
     return Charge(tuple(path.split("/")), start_us, end_us, "EUR", amount, tax_minor, tax)
 
@@ -119,3 +120,23 @@ def test_a_thousand_levels():
     assert (invoice.amount_excluding_tax, len(invoice.levels)) == (1_000, count)
     assert [each.amount for each in invoice.lines[1:4]] == [-1, -1, -1]
     assert len(level_periods(chain, START_US, START_US + 1)) == count
+
+
+def test_a_division_whose_zone_is_behind():
+    # Given a root whose March begins before the February of a division far in the west ends
+    west = replace(contract("west", minimum=5 * UNIT), time_zone="America/New_York")
+    chain = tree(replace(contract("root"), time_zone="Asia/Kathmandu"), west)
+    # When March is asked for, alone or with February
+    march_us = START_US + 61 * DAY_US
+    (alone,) = settle(chain, [], march_us, march_us + 1)
+    _, _, after_february = settle(chain, [], START_US, march_us + 1)
+    # Then the division's February is of March, which holds its last instant
+    assert lines(alone) == lines(after_february) == [("west", "MINIMUM", 500, "high")]
+    assert alone.lines[0].end_us == START_US + 60 * DAY_US + 5 * 3_600_000_000
+
+
+def test_a_charge_before_the_contract_is_of_its_first_period():
+    # As one is whose contract began earlier under the version that it is pinned to
+    charges = [charge("root/a", 7, month=-1)]
+    first, second = settle(tree(contract("root")), charges, START_US, START_US + 40 * DAY_US)
+    assert (len(first.lines), len(second.lines)) == (1, 0)
