@@ -190,6 +190,64 @@ def test_levels_are_billed_at_their_own_boundaries(client):
     ]
 
 
+def test_a_level_overrides_the_frequencies_below(client):
+    # Given a parent that is billed on the 15th, and a division that has months of its own
+    own = {"basis": "CONTRACT", "interval": 1, "unit": "MONTH"}
+    plan = {"id": "overridden_plan", "product": "overridden_units", "per_unit": {"unit_price": "1"}}
+    for name, overrides in (("left", False), ("overridden", True)):
+        customer(
+            client,
+            name,
+            *(["units"] if overrides else []),
+            plans=(plan,) if overrides else (),
+            start_date="2024-02-15",
+            billing_frequency=own,
+            override_underlying=overrides,
+            sub_contracts=[
+                {
+                    "id": f"{name}_division",
+                    "start_date": "2024-03-01",
+                    "billing_frequency": MONTHLY,
+                    "fixed_fees": [{"id": f"{name}_fee", "amount": "31", "prorate": True}],
+                    "product_contracts": [{"id": f"{name}_sold", "plan": plan["id"]}] if overrides else [],
+                }
+            ],
+            currency="EUR",
+        )
+    use(client, "overridden", "units", "5", datetime(2024, 3, 20, tzinfo=UTC))
+    # When the period from 15 March is looked at
+    (left,), (overridden,) = (client.preview_invoices(name, date(2024, 3, 20)) for name in ("left", "overridden"))
+    # Then the division's own March is of it, or else what is left of its overridden periods
+    assert shown(left) == [("left_division", "FIXED_FEE", "left_fee", "31.00")]
+    assert left.lines[0].start_time == datetime(2024, 3, 1, tzinfo=UTC)
+    assert shown(overridden) == [
+        ("overridden_sold", "CHARGE", "overridden_sold", "5.00"),
+        ("overridden_division", "FIXED_FEE", "overridden_fee", "31.00"),
+    ]
+    assert {(each.start_time.day, each.end_time.day) for each in overridden.lines} == {(15, 15)}
+    # And the one before has of it what its start leaves: 14 of 29 days
+    (first,) = client.preview_invoices("overridden", date(2024, 2, 15))
+    assert shown(first) == [("overridden_division", "FIXED_FEE", "overridden_fee", "14.97")]
+
+
+def test_a_renewed_contract_goes_on(client):
+    # Given a contract of a year that is renewed, and one that is not
+    fee = {"amount": "12", "prorate": True}
+    for name, renewed in (("renewed", True), ("ends", False)):
+        customer(
+            client,
+            name,
+            currency="EUR",
+            end_date="2025-02-15",
+            auto_renewal=renewed,
+            sub_contracts=[{"id": f"{name}_sub", "fixed_fees": [{"id": f"{name}_fee", **fee}]}],
+        )
+    # Then its periods run on, and the other's last one is clipped
+    assert [len(client.preview_invoices(name, START, period_count=30)) for name in ("renewed", "ends")] == [30, 12]
+    amounts = [client.preview_invoices(name, date(2025, 2, 1))[0] for name in ("renewed", "ends")]
+    assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
+
+
 # --- What is stored -----------------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,8 @@ def contracts(draw, ends=None, depth=2, root=True):
         minimum=draw(maybe(NUMBERS)),
         credits=tuple(draw(st.lists(CREDITS, max_size=2))),
         prorate=draw(st.booleans()),
+        auto_renewal=ends and draw(st.booleans()),
+        override_underlying=draw(st.booleans()),
     )
 
 

@@ -47,7 +47,7 @@ class Rows:
         path, each = chance.choice(self.subjects)
         product = self.catalog.products[self.catalog.plans[each.plan].product]
         start = each.start_date or path[-1].start_date
-        end = each.end_date or path[-1].end_date
+        end = each.end_date or path[-1].ends_on
         day = FIRST_DAY + timedelta(days=chance.randrange((LAST_DAY - FIRST_DAY).days))
         if day < start or (end is not None and day >= end):
             return None

@@ -37,6 +37,8 @@ class RandomTerms:
         }
         if chance.random() < 0.5:
             root["end_date"] = self._day(120, 420)
+            if chance.random() < 0.3:
+                root["auto_renewal"] = True
         due = [(root, 1)]
         while due:
             level, depth = due.pop()
@@ -46,6 +48,8 @@ class RandomTerms:
             ]
             for _ in range(chance.choice([0, 1, 1, 2]) if depth < level_max else 0):
                 below: Objects = {"id": self._name("division")}
+                if chance.random() < 0.15:
+                    below["override_underlying"] = True
                 if chance.random() < 0.3:
                     below["billing_frequency"] = self.frequency()
                 if chance.random() < 0.2:

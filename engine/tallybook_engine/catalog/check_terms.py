@@ -102,11 +102,11 @@ def _check_fee(path: str, fee: FixedFee, contract: Contract, currency: str | Non
 
 
 def _check_dates(path: str, start: date | None, end: date | None, contract: Contract, faults: Faults) -> None:
-    first, last = start or contract.start_date, end or contract.end_date
+    first, last = start or contract.start_date, end or contract.ends_on
     if start is not None and start < contract.start_date:
         faults.add(f"{path}.start_date", f"is {start}, before its contract starts on {contract.start_date}")
-    if end is not None and contract.end_date is not None and end > contract.end_date:
-        faults.add(f"{path}.end_date", f"is {end}, after its contract ends on {contract.end_date}")
+    if end is not None and contract.ends_on is not None and end > contract.ends_on:
+        faults.add(f"{path}.end_date", f"is {end}, after its contract ends on {contract.ends_on}")
     if last is not None and last <= first and (start is not None or end is not None):
         field = "end_date" if end is not None else "start_date"
         faults.add(f"{path}.{field}", f"leaves no day: the fee would run from {first} to {last}")

@@ -31,6 +31,7 @@ from tallybook_engine.catalog.model import (
     ProductContract,
     Tax,
     TaxMode,
+    billed_as,
 )
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.kernels.growing import GrowingTable
@@ -83,7 +84,7 @@ class Definition:
     cells: tuple[Cell, ...]
     time_zone: str
     anchor: date
-    """Start of the contract, which anchors its periods."""
+    """Start of the contract, or of the one that overrides it, which anchors its periods."""
     billing_frequency: Frequency
     accumulation_frequency: Frequency
     start_us: int
@@ -356,12 +357,12 @@ def definition_of(
     catalog: Catalog, taxes: Mapping[str, Tax], path: tuple[Contract, ...], product_contract: ProductContract
 ) -> Definition:
     """What a product contract means; `taxes` by country code, `path` from the root down to its contract."""
-    contract = path[-1]
+    contract, billed = path[-1], billed_as(path)
     plan: Plan = catalog.plans[product_contract.plan]
     product: Product = catalog.products[plan.product]
     customer = catalog.customers[contract.customer]
     start = product_contract.start_date or contract.start_date
-    end = product_contract.end_date or contract.end_date
+    end = product_contract.end_date or contract.ends_on
     return Definition(
         product_contract_id=product_contract.id,
         contract_path=(*(level.id for level in path), product_contract.id),
@@ -376,9 +377,9 @@ def definition_of(
         filter=product.filter,
         cells=cells_of(plan),
         time_zone=contract.time_zone,
-        anchor=contract.start_date,
-        billing_frequency=contract.billing_frequency,
-        accumulation_frequency=product_contract.accumulation_period or contract.billing_frequency,
+        anchor=billed.start_date,
+        billing_frequency=billed.billing_frequency,
+        accumulation_frequency=product_contract.accumulation_period or billed.billing_frequency,
         start_us=midnight(contract.time_zone, start),
         end_us=FOREVER_US if end is None else midnight(contract.time_zone, end),
         tax=taxes.get(customer.country_code),

@@ -292,7 +292,11 @@ def _level(contract: Contract) -> Iterator[tuple[str, str]]:
     yield from _words(cap=_text(contract.cap), minimum=_text(contract.minimum))
     for credit in contract.credits:
         yield from _below(f'credits["{credit.id}"]', _credit(credit))
-    yield from _words(prorate=_flag(contract.prorate))
+    yield from _words(
+        prorate=_flag(contract.prorate),
+        auto_renewal=_flag(contract.auto_renewal),
+        override_underlying=_flag(contract.override_underlying),
+    )
 
 
 def _fixed_fee(fee: FixedFee) -> Iterator[tuple[str, str]]:

@@ -318,6 +318,15 @@ class Contract:
     credits: tuple[Credit, ...] = ()
     prorate: bool = False
     """Whether minimum, cap and the discount's threshold of a period that is not whole are by its days."""
+    auto_renewal: bool = False
+    """Whether it is renewed at its end date, again and again."""
+    override_underlying: bool = False
+    """Whether its billing frequency and its start are those of all levels below, too."""
+
+    @property
+    def ends_on(self) -> date | None:
+        """First day after the contract; None: no end, or it is renewed at its end date."""
+        return None if self.auto_renewal else self.end_date
 
     def levels(self) -> Iterator[tuple[Contract, ...]]:
         """Every contract of the tree, parents before children, each as its path from the root."""
@@ -326,6 +335,13 @@ class Contract:
             path = due.pop()
             yield path
             due.extend((*path, each) for each in reversed(path[-1].sub_contracts))
+
+
+def billed_as(path: tuple[Contract, ...]) -> Contract:
+    """The contract whose billing frequency and start count for the last one of a path from the root: the highest one
+    that overrides what lies below it, or else itself.
+    """
+    return next((each for each in path if each.override_underlying), path[-1])
 
 
 MeteringObject = QualityTable | HolidayCalendar | TimesliceGroup | ChannelClassifier | Datasource

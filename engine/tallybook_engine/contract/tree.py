@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax
+from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax, billed_as
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import QUANTITY_SCALE
 
@@ -95,9 +95,9 @@ def tree_of(catalog: Catalog, root: Contract) -> Tree:
                 contract,
                 tuple(each.id for each in path),
                 numbers[path[-2].id] if len(path) > 1 else -1,
-                contract.billing_frequency,
-                contract.start_date,
-                contract.end_date,
+                billed_as(path).billing_frequency,
+                billed_as(path).start_date,
+                contract.ends_on,
             )
         )
         if not currency and contract.product_contracts:

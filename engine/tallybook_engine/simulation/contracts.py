@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import FOREVER_US
-from tallybook_engine.catalog.model import Contract, ProductContract
+from tallybook_engine.catalog.model import Contract, ProductContract, billed_as
 from tallybook_engine.simulation.calendars import CalendarKey
 
 Value = TypeVar("Value", bound=Hashable)
@@ -57,7 +57,7 @@ class ContractTable:
         where, entries = [], []
         for path, each in _places(root for name, root in contracts.items() if before.get(name) is not root):
             where.append(self._placed(path, each, None if base is None else base.rows.get(each.id)))
-            entries.append(self._entry(path[-1], each))
+            entries.append(self._entry(path[-1], billed_as(path), each))
         self._columns = np.zeros((len(self.paths), 6), dtype=np.int64)
         if base is not None:
             self._columns[: len(base.paths)] = base._columns
@@ -77,14 +77,14 @@ class ContractTable:
         self.rows[each.id] = row
         return row
 
-    def _entry(self, contract: Contract, each: ProductContract) -> tuple[int, ...]:
-        zone, billing, end = contract.time_zone, contract.billing_frequency, each.end_date or contract.end_date
+    def _entry(self, contract: Contract, billed: Contract, each: ProductContract) -> tuple[int, ...]:
+        zone, billing, end = contract.time_zone, billed.billing_frequency, each.end_date or contract.ends_on
         accumulation = each.accumulation_period or billing
         # Most contracts share few frequencies, and a frequency takes longer to compare than to be met again.
-        met = zone, contract.start_date, id(billing), id(accumulation)
+        met = zone, billed.start_date, id(billing), id(accumulation)
         calendar = self._met.get(met)
         if calendar is None:
-            calendar = self.calendars.add(CalendarKey(zone, contract.start_date, billing, accumulation))
+            calendar = self.calendars.add(CalendarKey(zone, billed.start_date, billing, accumulation))
             self._met[met] = calendar
         return (
             self.customers.add(contract.customer),

@@ -1101,6 +1101,8 @@ class Contract(_message.Message):
     MINIMUM_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     PRORATE_FIELD_NUMBER: _builtins.int
+    AUTO_RENEWAL_FIELD_NUMBER: _builtins.int
+    OVERRIDE_UNDERLYING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, unique over all levels of all contracts."""
     customer: _builtins.str
@@ -1132,6 +1134,15 @@ class Contract(_message.Message):
     prorate: _builtins.bool
     """Whether minimum, cap and the discount's threshold of a billing period that the contract's dates clip are by its days:
     amount x days / days of the whole period, up to its end less up to its start, each rounded half away from zero.
+    """
+    auto_renewal: _builtins.bool
+    """Whether the contract is renewed at its end for as long again, and then again, until a later version of the catalogue
+    ends it: its periods run on without end, and `end_date` says when its first term ends. Needs an `end_date`. Absent: as
+    its parent where its end is its parent's; otherwise not.
+    """
+    override_underlying: _builtins.bool
+    """Whether the billing frequency of this level is also that of all levels below, whatever they have themselves. All
+    periods of these, also of accumulation and of fixed fees, are then counted from this level's start.
     """
     @_builtins.property
     def billing_frequency(self) -> Global___Frequency:
@@ -1186,11 +1197,15 @@ class Contract(_message.Message):
         minimum: _builtins.str | None = ...,
         credits: _abc.Iterable[Global___Credit] | None = ...,
         prorate: _builtins.bool = ...,
+        auto_renewal: _builtins.bool | None = ...,
+        override_underlying: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "billing_frequency", b"billing_frequency", "cap", b"cap", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "minimum", b"minimum", "payment_term_days", b"payment_term_days", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "minimum", b"minimum", "payment_term_days", b"payment_term_days", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "billing_frequency", b"billing_frequency", "cap", b"cap", "credits", b"credits", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "fixed_fees", b"fixed_fees", "id", b"id", "minimum", b"minimum", "payment_term_days", b"payment_term_days", "product_contracts", b"product_contracts", "prorate", b"prorate", "revenue_shares", b"revenue_shares", "start_date", b"start_date", "sub_contracts", b"sub_contracts", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "credits", b"credits", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "fixed_fees", b"fixed_fees", "id", b"id", "minimum", b"minimum", "override_underlying", b"override_underlying", "payment_term_days", b"payment_term_days", "product_contracts", b"product_contracts", "prorate", b"prorate", "revenue_shares", b"revenue_shares", "start_date", b"start_date", "sub_contracts", b"sub_contracts", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__auto_renewal: _TypeAlias = _typing.Literal["auto_renewal"]  # noqa: Y015
+    _WhichOneofArgType__auto_renewal: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal"]  # noqa: Y015
     _WhichOneofReturnType__cap: _TypeAlias = _typing.Literal["cap"]  # noqa: Y015
     _WhichOneofArgType__cap: _TypeAlias = _typing.Literal["_cap", b"_cap"]  # noqa: Y015
     _WhichOneofReturnType__currency: _TypeAlias = _typing.Literal["currency"]  # noqa: Y015
@@ -1207,6 +1222,8 @@ class Contract(_message.Message):
     _WhichOneofArgType__start_date: _TypeAlias = _typing.Literal["_start_date", b"_start_date"]  # noqa: Y015
     _WhichOneofReturnType__time_zone: _TypeAlias = _typing.Literal["time_zone"]  # noqa: Y015
     _WhichOneofArgType__time_zone: _TypeAlias = _typing.Literal["_time_zone", b"_time_zone"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_renewal) -> _WhichOneofReturnType__auto_renewal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cap) -> _WhichOneofReturnType__cap | None: ...
     @_typing.overload

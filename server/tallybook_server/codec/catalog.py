@@ -290,6 +290,9 @@ def write_contract(contract: Contract) -> wire.Contract:
             for each in contract.credits
         ],
         prorate=contract.prorate,
+        # Also where it is not: an end that is the parent's is written out, and is not renewed with the parent.
+        auto_renewal=None if contract.end_date is None else contract.auto_renewal,
+        override_underlying=contract.override_underlying,
     )
 
 
@@ -465,11 +468,16 @@ class _Reader:
             rounding=self._word(_LINE_ROUNDINGS, plan.rounding, f"{path}.rounding", Rounding.HALF_AWAY_FROM_ZERO),
         )
 
-    def contract(self, contract: wire.Contract, path: str, parent: Contract | None) -> Contract:
-        """A contract and all below it; `parent` fills in what is left out."""
+    def contract(
+        self, contract: wire.Contract, path: str, parent: Contract | None, overriding: Contract | None = None
+    ) -> Contract:
+        """A contract and all below it; `parent` fills in what is left out, `overriding` replaces frequencies."""
         customer, time_zone = contract.customer, contract.time_zone
         start, end = self._date(contract, "start_date", path), self._date(contract, "end_date", path)
+        auto_renewal = contract.auto_renewal
         if parent is not None:
+            if not contract.HasField("auto_renewal") and not contract.HasField("end_date"):
+                auto_renewal = parent.auto_renewal
             customer = customer if contract.HasField("customer") else parent.customer
             time_zone = time_zone if contract.HasField("time_zone") else parent.time_zone
             start = start or parent.start_date
@@ -493,18 +501,22 @@ class _Reader:
             cap=self._optional(contract, "cap", path),
             minimum=self._optional(contract, "minimum", path),
             prorate=contract.prorate,
+            auto_renewal=auto_renewal,
+            override_underlying=contract.override_underlying,
         )
+        if overriding is None and read.override_underlying:
+            overriding = read
         if parent is not None:
             for field in ("currency", "payment_term_days"):
                 if contract.HasField(field):
                     self._faults.add(f"{path}.{field}", "is the whole tree's: give it in the root contract")
-        basis = billing_frequency.basis
+        basis = (overriding or read).billing_frequency.basis
         product_contracts = enumerate(contract.product_contracts)
         sub_contracts = enumerate(contract.sub_contracts)
         return replace(
             read,
             product_contracts=tuple(
-                self._product_contract(each, f"{path}.product_contracts[{index}]", read)
+                self._product_contract(each, f"{path}.product_contracts[{index}]", read.id, basis)
                 for index, each in product_contracts
             ),
             fixed_fees=tuple(
@@ -521,7 +533,7 @@ class _Reader:
                 self._credit(each, f"{path}.credits[{index}]") for index, each in enumerate(contract.credits)
             ),
             sub_contracts=tuple(
-                self.contract(each, f"{path}.sub_contracts[{index}]", read) for index, each in sub_contracts
+                self.contract(each, f"{path}.sub_contracts[{index}]", read, overriding) for index, each in sub_contracts
             ),
         )
 
@@ -552,13 +564,14 @@ class _Reader:
             end_date=self._date(credit, "end_date", path),
         )
 
-    def _product_contract(self, each: wire.ProductContract, path: str, contract: Contract) -> ProductContract:
+    def _product_contract(
+        self, each: wire.ProductContract, path: str, contract_id: str, basis: Basis
+    ) -> ProductContract:
         accumulation_period = None
         if each.HasField("accumulation_period"):
-            basis = contract.billing_frequency.basis
             accumulation_period = self._frequency(each, "accumulation_period", path, basis)
         return ProductContract(
-            id=each.id if each.HasField("id") else f"{contract.id}/{each.plan}",
+            id=each.id if each.HasField("id") else f"{contract_id}/{each.plan}",
             plan=each.plan,
             accumulation_period=accumulation_period,
             start_date=self._date(each, "start_date", path),

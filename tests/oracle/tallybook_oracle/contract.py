@@ -164,7 +164,7 @@ class _Settling:
         frequency = {"basis": billing["basis"], **fee.get("frequency", billing)}
         limits = {"start_date": start.isoformat(), "end_date": fee.get("end_date", contract["end_date"])}
         found = []
-        for days in _days({**contract, **limits, "billing_frequency": frequency}, contract["start_date"], until_us):
+        for days in _days({**contract, **limits, "billing_frequency": frequency}, contract["anchored_by"], until_us):
             due = days.part_of(amount) if fee.get("prorate") else amount
             billed_us = days.start_us if in_advance else days.end_us - 1
             found.append((line(days.start_us, days.end_us, due, days.start), billed_us))
@@ -245,7 +245,7 @@ class _Settling:
 
 
 def _level_days(contract: Mapping[str, Any], until_us: int) -> list[OracleDays]:
-    return _days(contract, contract["start_date"], until_us)
+    return _days(contract, contract["anchored_by"], until_us)
 
 
 def _days(contract: Mapping[str, Any], anchored_by: str, until_us: int) -> list[OracleDays]:
