@@ -153,7 +153,8 @@ class ErrorCode(Enum):
     SIMULATION_DOES_NOT_FIT = ErrorKind(
         _PRECONDITION,
         False,
-        "A quantity or an amount would leave the limits; metadata name the scenario and the product contract.",
+        "A quantity or an amount would leave the limits; metadata name the scenario and the product contract, "
+        "or the root contract.",
     )
     DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 

@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support import pricing_vectors
 from tests.support.live_server import live_server
 
 import tallybook_client as tb
-from tallybook.v1 import catalog_pb2
+from tallybook.v1 import catalog_pb2, simulate_pb2
 from tallybook_client import InvoiceLineKind
 
 Objects = dict[str, Any]
@@ -356,6 +357,76 @@ def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):
     invoices = client.preview_invoices("moved", START, period_count=2)
     amounts = [(each.start_date.month, str(each.amount_including_tax)) for each in invoices]
     assert amounts == [(3, "3.00 USD"), (3, "7.00 EUR"), (4, "3.00 USD")]
+
+
+# --- Simulated ----------------------------------------------------------------------------------------------------
+
+
+def test_a_simulation_bills_what_the_invoice_bills(client):
+    # Given a division with usage in two months, under a parent with every sort of term
+    plan = {"id": "simulated_plan", "product": "simulated_units", "per_unit": {"unit_price": "2"}}
+    sold = [{"id": "simulated_sold", "plan": plan["id"]}]
+    terms = {
+        "fixed_fees": [{"id": "simulated_fee", "amount": "30"}],
+        "revenue_shares": [{"id": "simulated_share", "rate": "0.1", "charges": ["simulated_sold"]}],
+        "discount": {"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+        "cap": "300",
+        "minimum": "60",
+        "credits": [{"id": "simulated_credit", "amount": "75"}],
+    }
+    customer(
+        client,
+        "simulated",
+        "units",
+        plans=(plan,),
+        sub_contracts=[
+            {"id": "simulated_division", "product_contracts": [{"id": "simulated_sold", "plan": plan["id"]}]}
+        ],
+        **terms,
+    )
+    used = [(date(2024, 3, 10), "4"), (date(2024, 5, 3), "400")]
+    for day, quantity in used:
+        use(client, "simulated", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    rows = [
+        simulate_pb2.UsageRow(
+            date=day.isoformat(), product_id="simulated_units", contract_id="simulated_sold", quantity=quantity
+        )
+        for day, quantity in used
+    ]
+    # When the same rows are simulated, today and with a lower cap
+    contract = client.get_catalog().catalog.contracts
+    (today,) = [each for each in contract if each.id == "simulated"]
+    lower = catalog_pb2.Contract()
+    lower.CopyFrom(today)
+    lower.cap = "200"
+    scenario = tb.Scenario(name="lower cap", put=catalog_pb2.Catalog(contracts=[lower]))
+    simulation = client.simulate(rows, [scenario])
+    # Then its lines are those of the invoices of March, April and May
+    invoices = client.preview_invoices("simulated", START, period_count=3)
+    billed = simulation.to_polars().filter(pl.col("scenario") == "baseline")
+    found = sorted(billed.select("contract_path", "line_kind", "line_id", "amount_excluding_tax").rows(), key=str)
+    wanted = [
+        (list(each.contract_path), each.kind.value, _id_of(each), each.amount_excluding_tax.quantity)
+        for invoice in invoices
+        for each in invoice.lines
+    ]
+    assert [(*row[:3], Decimal(row[3])) for row in found] == sorted(wanted, key=str)
+    assert {kind for _, kind, *_ in wanted} == {each.value for each in InvoiceLineKind}
+    # And its totals are theirs
+    totals = {each.scenario: each.amount_excluding_tax.quantity for each in simulation.totals}
+    assert totals["baseline"] == sum(each.amount_excluding_tax.quantity for each in invoices)
+    assert totals["lower cap"] == totals["baseline"] - 100
+    assert simulation.customers()["difference_excluding_tax"].to_list() == [0, -100]
+    # And the wide frame has what each level comes to
+    wide = simulation.to_pandas()
+    assert [str(each) for each in wide[("simulated", "total", "", "")]] == [
+        str(each.amount_excluding_tax.quantity.quantize(Decimal("0.0001"))) for each in invoices
+    ]
+    assert wide[("simulated", "FIXED_FEE simulated_fee", "", "total_amount")].to_list() == [30, 30, 30]
+
+
+def _id_of(line: tb.InvoiceLine) -> str | None:
+    return None if line.kind is InvoiceLineKind.CHARGE else line.id or None
 
 
 # --- Peers ----------------------------------------------------------------------------------------------------------

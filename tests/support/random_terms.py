@@ -14,16 +14,17 @@ FREQUENCIES = (("MONTH", 1), ("MONTH", 1), ("MONTH", 3), ("WEEK", 2), ("DAY", 10
 
 
 class RandomTerms:
-    """Adds terms to trees; `digits` are the decimals of their currency."""
+    """Adds terms to trees; `digits` are the decimals of their currency, `prefix` begins every id."""
 
-    def __init__(self, chance: random.Random, digits: int = 2) -> None:
+    def __init__(self, chance: random.Random, digits: int = 2, prefix: str = "") -> None:
         self._chance = chance
         self._digits = digits
+        self._prefix = prefix
         self._made = 0
 
     def _name(self, kind: str) -> str:
         self._made += 1
-        return f"{kind}{self._made}"
+        return f"{self._prefix}{kind}{self._made}"
 
     def tree(self, customer: str, plans: Sequence[str], level_max: int = 4) -> Objects:
         """A tree of several levels, each with its own calendar here and there; nothing but product contracts in it."""

@@ -21,6 +21,8 @@ BASELINE = "baseline"
 """Name of what scenarios are compared with."""
 TOTAL = "total"
 """Column of what a contract comes to, with all below it."""
+CHARGE = "CHARGE"
+"""Kind of the lines that are of a plan."""
 MEASURES = ("unit_amount", "quantity", "total_amount")
 
 _INSTANT = pl.Datetime("us", "UTC")
@@ -43,9 +45,13 @@ _CHARGES: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "amount_excluding_tax": _MONEY,
     "tax_amount": _MONEY,
     "amount_including_tax": _MONEY,
+    "line_kind": pl.String,
+    "line_id": pl.String,
 }
 SIMULATION_CHARGES_SCHEMA = pl.Schema(_CHARGES)
-"""One row a charge line and scenario. `unit_amount` is there where a plan has one unit price."""
+"""One row a line and scenario. `unit_amount` is there where a plan has one unit price; of lines that are no charge line
+(`line_kind` is not CHARGE), but a fixed fee, share or modifier of a contract, product, plan and quantity are not there.
+"""
 _CUSTOMERS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "customer_id": pl.String,
     "currency": pl.String,
@@ -163,27 +169,29 @@ class Simulation:
     def to_pandas(self, scenario: str = BASELINE) -> pd.DataFrame:
         """The charges of one scenario, wide: a row a start of a billing period, columns by contract, down to any depth.
 
-        Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, and `[contract] ...
-        [total]` what a contract comes to with all below it; shorter ones are filled up with empty text. Amounts are
-        without tax, `Decimal`; what is not there is None. Of lines that share a column and a start, quantities and
-        amounts are added. Needs pandas, which is imported here only.
+        Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, with kind and id in
+        place of a plan where a line is no charge line, and `[contract] ... [total]` what a contract comes to with all
+        below it; shorter ones are filled up with empty text. Amounts are without tax, `Decimal`; what is not there is
+        None. Of lines that share a column and a start, quantities and amounts are added. Needs pandas, which is imported
+        here only.
         """
         import pandas as pd
 
         rows = self.to_polars().filter(pl.col("scenario") == scenario)
-        depth = max((len(path) - 1 for path in rows["contract_path"].to_list()), default=1)
+        depth = max((len(_levels(row)) for row in rows.iter_rows(named=True)), default=1)
         cells: dict[tuple[str, ...], dict[Any, Decimal | None]] = {}
         order: dict[tuple[str, ...], None] = {}
         for row in rows.iter_rows(named=True):
-            path, start = tuple(row["contract_path"][:-1]), row["period_start_time"]
+            path, start = _levels(row), row["period_start_time"]
             for level in range(1, len(path) + 1):
                 column = _filled((*path[:level], TOTAL), depth)
                 order.setdefault(column)
                 _add(cells.setdefault(column, {}), start, row["amount_excluding_tax"])
-            plan = f"{row['plan_id']}[{row['cell_id']}]" if row["cell_id"] else row["plan_id"]
             values = (row["unit_amount"], row["quantity"], row["amount_excluding_tax"])
             for measure, value in zip(MEASURES, values, strict=True):
-                column = (*_filled((*path, plan), depth)[:-1], measure)
+                if row["line_kind"] != CHARGE and value is None:
+                    continue
+                column = (*_filled((*path, _label(row)), depth)[:-1], measure)
                 order.setdefault(column)
                 found = cells.setdefault(column, {})
                 if measure == MEASURES[0]:
@@ -194,6 +202,19 @@ class Simulation:
         columns = pd.MultiIndex.from_tuples(order, names=[*("contract",) * depth, "plan", "measure"])
         data = [[cells[column].get(start) for column in order] for start in starts]
         return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=object)
+
+
+def _levels(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the contracts from the root down to a line's own."""
+    path = row["contract_path"]
+    return tuple(path[:-1] if row["line_kind"] == CHARGE else path)
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    """What a line is of: plan and cell of a charge line, or its kind and id: "FIXED_FEE support"."""
+    if row["line_kind"] == CHARGE:
+        return f"{row['plan_id']}[{row['cell_id']}]" if row["cell_id"] else str(row["plan_id"])
+    return f"{row['line_kind']} {row['line_id']}" if row["line_id"] else str(row["line_kind"])
 
 
 def _filled(column: Sequence[str], depth: int) -> tuple[str, ...]:
@@ -210,7 +231,8 @@ def _frame(stream: bytes) -> pl.DataFrame:
     table = pa.ipc.open_stream(stream).read_all()
     for index, each in enumerate(table.schema):
         if pa.types.is_decimal256(each.type):
-            texts = [format(value.normalize(), "f") for value in table.column(index).to_pylist()]
+            values = table.column(index).to_pylist()
+            texts = [None if value is None else format(value.normalize(), "f") for value in values]
             table = table.set_column(index, each.name, pa.array(texts, pa.string()))
     found = pl.from_arrow(table)
     assert isinstance(found, pl.DataFrame)

@@ -51,11 +51,6 @@ class Tree:
         """Decimals of the currency."""
         return minor_digits(self.currency) if self.currency else 0
 
-    @property
-    def has_terms(self) -> bool:
-        """Whether any level has fees, shares, discount, cap, minimum or credits."""
-        return any(has_terms(level.contract) for level in self.levels)
-
     def without_terms(self, currency: str) -> Tree:
         """The same levels with nothing but their charge lines, in another currency."""
         levels = tuple(replace(level, contract=_without_terms(level.contract)) for level in self.levels)
@@ -80,6 +75,11 @@ def has_terms(contract: Contract) -> bool:
         or contract.cap is not None
         or contract.minimum is not None
     )
+
+
+def tree_has_terms(root: Contract) -> bool:
+    """Whether any level of a tree has terms."""
+    return any(has_terms(path[-1]) for path in root.levels())
 
 
 def tree_of(catalog: Catalog, root: Contract) -> Tree:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import FOREVER_US
 from tallybook_engine.catalog.model import Contract, ProductContract, billed_as
+from tallybook_engine.contract.tree import tree_has_terms
 from tallybook_engine.simulation.calendars import CalendarKey
 
 Value = TypeVar("Value", bound=Hashable)
@@ -54,8 +55,12 @@ class ContractTable:
             del self.rows[each.id]
         self._met: dict[tuple[str, date, int, int], int] = {}
         """Calendars by zone, start and the identity of both frequencies, which `contracts` keeps alive."""
+        changed = [root for name, root in contracts.items() if before.get(name) is not root]
+        same = set() if base is None else {each for each in base.with_terms if contracts.get(each) is before[each]}
+        self.with_terms: Set[str] = same | {each.id for each in changed if tree_has_terms(each)}
+        """Ids of the root contracts whose trees have terms."""
         where, entries = [], []
-        for path, each in _places(root for name, root in contracts.items() if before.get(name) is not root):
+        for path, each in _places(changed):
             where.append(self._placed(path, each, None if base is None else base.rows.get(each.id)))
             entries.append(self._entry(path[-1], billed_as(path), each))
         self._columns = np.zeros((len(self.paths), 6), dtype=np.int64)

@@ -998,7 +998,9 @@ Global___SimulationProgress: _TypeAlias = SimulationProgress  # noqa: Y015
 
 @_typing.final
 class SimulationCharges(_message.Message):
-    """Charge lines of one scenario: by customer, contract path, cell and billing period over all messages of the scenario."""
+    """Lines of one scenario: charge lines by customer, contract path, cell and billing period over all messages of the
+    scenario; then what contract trees have beside them, tree by tree and billing period by billing period.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -112,8 +112,12 @@ class SimulateServiceServicer:
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
         catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
-        usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
-        fees) is in no charge.
+        usage has no line.
+
+        A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits is settled as PreviewInvoice
+        settles it, from its billing period that holds its first usage to the one that its last charge line is billed in;
+        credits are used up from its start on. These lines come behind all charge lines, and are in what customers pay and in
+        the totals.
 
         USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same

@@ -18,6 +18,7 @@ from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.ledger.invoices import PreviewedInvoices
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
+from tallybook_engine.simulation.settlement import Settlement
 from tallybook_server import invoices, limits, quotes
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.simulations import Simulation, prepare
@@ -88,17 +89,23 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         simulation = await self._beside(self._prepared, request, book)
         yield simulation.started()
         comparison = await self._beside(Comparison, simulation.plan)
+        settlement = await self._beside(Settlement, simulation.plan)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
         async for piece, (found, messages) in self._pieces(simulation):
             for message in messages:
                 yield message
             await self._beside(comparison.add, found)
+            await self._beside(settlement.add, found)
             unfit_row_counts = [
                 count + lines.unfit_row_count for count, lines in zip(unfit_row_counts, found, strict=True)
             ]
             row_count_done += piece.row_count
             yield simulation.progress(row_count_done)
+        batches = simulation.settled(settlement, comparison)
+        while (batch := await self._beside(next, batches, None)) is not None:
+            for message in batch:
+                yield message
         for message in await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts))):
             yield message
 
