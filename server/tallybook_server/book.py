@@ -28,7 +28,7 @@ from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
 from tallybook_engine.catalog.model import Catalog, Customer, Meter
-from tallybook_engine.catalog.versions import apply_change, difference
+from tallybook_engine.catalog.versions import Versions, apply_change, difference
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Result
@@ -55,15 +55,17 @@ from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_
 from tallybook_engine.ledger.snapshot import dump_state
 from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
+from tallybook_engine.ledger.state import State
 from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
-from tallybook_server.folding import open_book
-from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown, Segment
+from tallybook_server.folding import Folded, open_book
+from tallybook_server.journal.interface import Journal, JournalAtLimit, JournalError, OutcomeUnknown, Segment
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.keys import check_book_name
 from tallybook_server.maintenance import Maintenance
+from tallybook_server.records import JournalRecords
 from tallybook_server.writer import Ingested, Parcel, Stored, Writer, attach
 
 AFFECTED_LINES_MAX = 1_000
@@ -108,16 +110,21 @@ class Book:
         executor: ThreadPoolExecutor,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         future_limit_us: int = FUTURE_LIMIT_US,
+        begun: Folded | None = None,
     ) -> None:
-        """Opens the book: claims its journal and folds it, which may take seconds."""
+        """Opens the book: claims its journal and folds it, which may take seconds. `begun` is what a journal that is
+        empty, and is never opened again, begins with.
+        """
         self.name = name
         self._journal = journal
         self._executor = executor
+        self._clock_us = clock_us
         self._determinant_customers: tuple[Catalog | None, frozenset[str]] = None, frozenset()
         journal.claim()
-        folded = open_book(journal)
+        folded = open_book(journal) if begun is None else begun
         self._state, self._versions, self._records = folded.state, folded.versions, folded.records
-        self._maintenance = Maintenance(journal, self._records, self._state.hasher, folded.runs, self._dump_state)
+        dump_state = self._dump_state if begun is None else None
+        self._maintenance = Maintenance(journal, self._records, self._state.hasher, folded.runs, dump_state)
         self._writer = Writer(
             self._state,
             journal,
@@ -136,13 +143,28 @@ class Book:
         if capacity:
             self._executor.submit(references.prepare, capacity)
 
-    async def close(self) -> None:
-        """Finishes all that waits, and lets go of the journal."""
-        await self._beside(self._close)
+    async def overlay(self, name: str, bytes_max: int) -> tuple[Book, MemoryJournal]:
+        """A book in memory that begins with this one's catalogue and without events, and its journal, which takes so
+        many bytes. No object is copied, and changes of the one book are none of the other's.
+        """
 
-    def _close(self) -> None:
+        def work() -> tuple[MemoryJournal, State, Versions]:
+            version = self._versions.current.version
+            journal = MemoryJournal(self._journal.partition_count, base_catalog_version=version, bytes_max=bytes_max)
+            return journal, self._state.without_events(journal.hash_key), self._versions.copy()
+
+        journal, state, versions = await self._alone(work)
+        begun = Folded(state, versions, JournalRecords(journal, state.hasher), 0, [])
+        future_limit_us = self._writer.future_limit_us
+        return Book(name, journal, self._executor, self._clock_us, future_limit_us, begun), journal
+
+    async def close(self, refusal: Fault | None = None) -> None:
+        """Finishes all that waits, refuses what comes later, and lets go of the journal."""
+        await self._beside(lambda: self._close(refusal))
+
+    def _close(self, refusal: Fault | None) -> None:
         self._maintenance.close()
-        self._writer.close()
+        self._writer.close(refusal)
         self._journal.close()
 
     # --- Events -----------------------------------------------------------------------------------------------------
@@ -554,6 +576,8 @@ class Book:
                 raise Fault(ErrorCode.COMMIT_UNKNOWN, str(error)) from error
             if stored.get(version) != change:
                 raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {unknown}") from unknown
+        except JournalAtLimit as error:
+            raise Fault(ErrorCode.SANDBOX_FULL, f"the catalogue was not stored: {error}") from error
         except JournalError as error:
             raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {error}") from error
         except ValueError as error:

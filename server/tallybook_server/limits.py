@@ -92,6 +92,21 @@ INTERVAL_DAYS_MAX = 366
 BILLING_PERIODS_MAX = 1_000
 """Periods of one PreviewBillingDates; period_count 0 and more than this are read as this."""
 
+SANDBOXES_MAX = 16
+"""Sandboxes of one book; more are TOO_MANY_SANDBOXES."""
+
+SANDBOXES_OF_SERVER_MAX = 64
+"""Sandboxes of one server; more are TOO_MANY_SANDBOXES."""
+
+SANDBOX_BYTES_MAX = 268_435_456
+"""Bytes of what is stored in one sandbox, as its journal keeps it; more is SANDBOX_FULL."""
+
+SANDBOX_SECONDS_DEFAULT = 3_600
+"""How long a sandbox lives where nothing is said."""
+
+SANDBOX_SECONDS_MAX = 604_800
+"""How long a sandbox may live; more is FIELD_INVALID."""
+
 USAGE_ROWS_MAX = 2_097_152
 """Rows of usage of one RunSimulation; more is SIMULATION_TOO_LARGE."""
 

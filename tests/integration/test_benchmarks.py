@@ -17,6 +17,7 @@ HASHES = {
     "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
     "readings": {"8b375caf0b4cfe1f", "abf01b212aab4cdb", "e92b45de97acd321", "ef318693236f9320"},
     "simulation": {"354c17ec24e747db"},
+    "sandboxes": {"bb515a40320c8900"},
 }
 """Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
 determinants of a month over gRPC, and the whole rule over a journal."""

@@ -68,6 +68,7 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.sandboxes import CreatedSandbox, Sandbox
 from tallybook_client.simulation import (
     BASELINE,
     SIMULATION_CHARGES_SCHEMA,
@@ -119,6 +120,7 @@ __all__ = [
     "CostDetail",
     "CostPrediction",
     "Costs",
+    "CreatedSandbox",
     "DeadlineExceededError",
     "DeleteResult",
     "DeleteStatus",
@@ -158,6 +160,7 @@ __all__ = [
     "ReprocessProgress",
     "RetryPolicy",
     "RowFault",
+    "Sandbox",
     "Scenario",
     "ScenarioTotal",
     "ServerFaultError",

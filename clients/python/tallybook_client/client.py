@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -45,6 +45,7 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.sandboxes import CreatedSandbox, Sandbox, sandbox_request
 from tallybook_client.simulation import Scenario, Simulation, simulation_request
 from tallybook_client.stored_readings import (
     Acknowledgement,
@@ -423,6 +424,29 @@ class Client:
                 raise from_call(failure) from failure
 
         return Simulation(messages())
+
+    # Sandboxes
+
+    def create_sandbox(self, display_name: str = "", time_to_live: timedelta | None = None) -> CreatedSandbox:
+        """A book in memory that begins with the catalogue of this one, and the key to it; it lives an hour unless said
+        otherwise. Nothing that happens in it changes this book.
+        """
+        answer = self._call(self._simulate.CreateSandbox, sandbox_request(display_name, time_to_live))
+        return CreatedSandbox(Sandbox.read(answer.sandbox), answer.access_token)
+
+    def get_sandbox(self, sandbox_id: str) -> Sandbox:
+        """A sandbox of this book. NotFoundError where it has none of this id (any more)."""
+        request = simulate_pb2.GetSandboxRequest(sandbox_id=sandbox_id)
+        return Sandbox.read(self._call(self._simulate.GetSandbox, request).sandbox)
+
+    def list_sandboxes(self) -> list[Sandbox]:
+        """The sandboxes of this book, oldest first."""
+        answer = self._call(self._simulate.ListSandboxes, simulate_pb2.ListSandboxesRequest())
+        return list(map(Sandbox.read, answer.sandboxes))
+
+    def delete_sandbox(self, sandbox_id: str) -> None:
+        """End a sandbox now, with all that was stored in it. NotFoundError as `get_sandbox`."""
+        self._call(self._simulate.DeleteSandbox, simulate_pb2.DeleteSandboxRequest(sandbox_id=sandbox_id))
 
     # Determinants
 

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallybook.v1 import catalog_pb2 as tallybook_dot_v1_dot_catalog__pb2
 from tallybook.v1 import common_pb2 as tallybook_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btallybook/v1/simulate.proto\x12\x0ctallybook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atallybook/v1/catalog.proto\x1a\x19tallybook/v1/common.proto\"\x89\x01\n\x11QuotePriceRequest\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.tallybook.v1.Plan\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12\x1a\n\rquantity_from\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0bquantity_to\x18\x04 \x01(\tB\x10\n\x0e_quantity_from\"\x80\x02\n\x12QuotePriceResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x65ll_id\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x17\n\x0fquantity_before\x18\x04 \x01(\t\x12\x16\n\x0equantity_after\x18\x05 \x01(\t\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x14\n\x0c\x65xact_amount\x18\x07 \x01(\t\x12\'\n\x05lines\x18\x08 \x03(\x0b\x32\x18.tallybook.v1.AmountLine\x12\x1e\n\x16included_quantity_left\x18\t \x01(\t\x12\x16\n\x0enext_tier_from\x18\n \x01(\t\"\xd7\x01\n\x1aPreviewBillingDatesRequest\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x15\n\x08\x65nd_date\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x32\n\x11\x62illing_frequency\x18\x03 \x01(\x0b\x32\x17.tallybook.v1.Frequency\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x16\n\tfrom_date\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x0cperiod_count\x18\x06 \x01(\x05\x42\x0b\n\t_end_dateB\x0c\n\n_from_date\"b\n\x1bPreviewBillingDatesResponse\x12+\n\x07periods\x18\x01 \x03(\x0b\x32\x1a.tallybook.v1.BillingDates\x12\x16\n\x0enext_from_date\x18\x02 \x01(\t\"\xb8\x01\n\x0c\x42illingDates\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x02 \x01(\t\x12$\n\x06period\x18\x03 \x01(\x0b\x32\x14.tallybook.v1.Period\x12\x18\n\x10whole_start_date\x18\x04 \x01(\t\x12\x16\n\x0ewhole_end_date\x18\x05 \x01(\t\x12\x11\n\tday_count\x18\x06 \x01(\x05\x12\x17\n\x0fwhole_day_count\x18\x07 \x01(\x05\"\xfa\x01\n\x14RunSimulationRequest\x12\'\n\x04rows\x18\x01 \x01(\x0b\x32\x17.tallybook.v1.UsageRowsH\x00\x12\x0f\n\x05\x61rrow\x18\x02 \x01(\x0cH\x00\x12\x14\n\x0c\x63ustomer_ids\x18\x03 \x03(\t\x12(\n\x08\x62\x61seline\x18\x04 \x01(\x0b\x32\x16.tallybook.v1.Scenario\x12)\n\tscenarios\x18\x05 \x03(\x0b\x32\x16.tallybook.v1.Scenario\x12\x1e\n\x16skip_invalid_scenarios\x18\x06 \x01(\x08\x12\x14\n\x0comit_charges\x18\x07 \x01(\x08\x42\x07\n\x05usage\"1\n\tUsageRows\x12$\n\x04rows\x18\x01 \x03(\x0b\x32\x16.tallybook.v1.UsageRow\"\xec\x01\n\x08UsageRow\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nproperties\x18\x06 \x03(\x0b\x32&.tallybook.v1.UsageRow.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdc\x01\n\x08Scenario\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x03put\x18\x02 \x01(\x0b\x32\x15.tallybook.v1.Catalog\x12(\n\x06remove\x18\x03 \x01(\x0b\x32\x18.tallybook.v1.CatalogIds\x12?\n\rreplace_plans\x18\x04 \x03(\x0b\x32(.tallybook.v1.Scenario.ReplacePlansEntry\x1a\x33\n\x11ReplacePlansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x02\n\x15RunSimulationResponse\x12\x15\n\rsimulation_id\x18\x01 \x01(\t\x12\x32\n\x07started\x18\x02 \x01(\x0b\x32\x1f.tallybook.v1.SimulationStartedH\x00\x12\x34\n\x08progress\x18\x03 \x01(\x0b\x32 .tallybook.v1.SimulationProgressH\x00\x12\x32\n\x07\x63harges\x18\x04 \x01(\x0b\x32\x1f.tallybook.v1.SimulationChargesH\x00\x12\x36\n\tcustomers\x18\x05 \x01(\x0b\x32!.tallybook.v1.SimulationCustomersH\x00\x12\x30\n\x06totals\x18\x06 \x01(\x0b\x32\x1e.tallybook.v1.SimulationTotalsH\x00\x42\x07\n\x05\x65vent\"\xac\x01\n\x11SimulationStarted\x12\x17\n\x0f\x63\x61talog_version\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x1e\n\x16product_contract_count\x18\x03 \x01(\x03\x12\x11\n\tscenarios\x18\x04 \x03(\t\x12\x38\n\x11skipped_scenarios\x18\x05 \x03(\x0b\x32\x1d.tallybook.v1.SkippedScenario\"L\n\x0fSkippedScenario\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x1b.tallybook.v1.ScenarioFault\"/\n\rScenarioFault\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"E\n\x12SimulationProgress\x12\x16\n\x0erow_count_done\x18\x01 \x01(\x03\x12\x17\n\x0frow_count_total\x18\x02 \x01(\x03\"4\n\x11SimulationCharges\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\"$\n\x13SimulationCustomers\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\"Y\n\x10SimulationTotals\x12+\n\x06totals\x18\x01 \x03(\x0b\x32\x1b.tallybook.v1.ScenarioTotal\x12\x18\n\x10unfit_row_counts\x18\x02 \x03(\x03\"\xb6\x02\n\rScenarioTotal\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\x31\n\x14\x61mount_excluding_tax\x18\x02 \x01(\x0b\x32\x13.tallybook.v1.Money\x12\x31\n\x14\x61mount_including_tax\x18\x03 \x01(\x0b\x32\x13.tallybook.v1.Money\x12\x35\n\x18\x64ifference_excluding_tax\x18\x04 \x01(\x0b\x32\x13.tallybook.v1.Money\x12\x1b\n\x13\x63ustomer_count_more\x18\x05 \x01(\x03\x12\x1b\n\x13\x63ustomer_count_less\x18\x06 \x01(\x03\x12\x1b\n\x13\x63ustomer_count_same\x18\x07 \x01(\x03\x12\x1f\n\x17\x63ustomer_count_cheapest\x18\x08 \x01(\x03\x32\xaa\x02\n\x0fSimulateService\x12O\n\nQuotePrice\x12\x1f.tallybook.v1.QuotePriceRequest\x1a .tallybook.v1.QuotePriceResponse\x12j\n\x13PreviewBillingDates\x12(.tallybook.v1.PreviewBillingDatesRequest\x1a).tallybook.v1.PreviewBillingDatesResponse\x12Z\n\rRunSimulation\x12\".tallybook.v1.RunSimulationRequest\x1a#.tallybook.v1.RunSimulationResponse0\x01\x42S\n\x0fio.tallybook.v1P\x01Z>github.com/tallybook/tallybook/gen/go/tallybook/v1;tallybookv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btallybook/v1/simulate.proto\x12\x0ctallybook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atallybook/v1/catalog.proto\x1a\x19tallybook/v1/common.proto\"]\n\x14\x43reateSandboxRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\x15\x43reateSandboxResponse\x12&\n\x07sandbox\x18\x01 \x01(\x0b\x32\x15.tallybook.v1.Sandbox\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\"\xde\x01\n\x07Sandbox\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63\x61talog_version\x18\x05 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x06 \x01(\x03\x12\x18\n\x10stored_bytes_max\x18\x07 \x01(\x03\"\'\n\x11GetSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"<\n\x12GetSandboxResponse\x12&\n\x07sandbox\x18\x01 \x01(\x0b\x32\x15.tallybook.v1.Sandbox\"\x16\n\x14ListSandboxesRequest\"A\n\x15ListSandboxesResponse\x12(\n\tsandboxes\x18\x01 \x03(\x0b\x32\x15.tallybook.v1.Sandbox\"*\n\x14\x44\x65leteSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteSandboxResponse\"\x89\x01\n\x11QuotePriceRequest\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.tallybook.v1.Plan\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12\x1a\n\rquantity_from\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0bquantity_to\x18\x04 \x01(\tB\x10\n\x0e_quantity_from\"\x80\x02\n\x12QuotePriceResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x65ll_id\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x17\n\x0fquantity_before\x18\x04 \x01(\t\x12\x16\n\x0equantity_after\x18\x05 \x01(\t\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x14\n\x0c\x65xact_amount\x18\x07 \x01(\t\x12\'\n\x05lines\x18\x08 \x03(\x0b\x32\x18.tallybook.v1.AmountLine\x12\x1e\n\x16included_quantity_left\x18\t \x01(\t\x12\x16\n\x0enext_tier_from\x18\n \x01(\t\"\xd7\x01\n\x1aPreviewBillingDatesRequest\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x15\n\x08\x65nd_date\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x32\n\x11\x62illing_frequency\x18\x03 \x01(\x0b\x32\x17.tallybook.v1.Frequency\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x16\n\tfrom_date\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x0cperiod_count\x18\x06 \x01(\x05\x42\x0b\n\t_end_dateB\x0c\n\n_from_date\"b\n\x1bPreviewBillingDatesResponse\x12+\n\x07periods\x18\x01 \x03(\x0b\x32\x1a.tallybook.v1.BillingDates\x12\x16\n\x0enext_from_date\x18\x02 \x01(\t\"\xb8\x01\n\x0c\x42illingDates\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x02 \x01(\t\x12$\n\x06period\x18\x03 \x01(\x0b\x32\x14.tallybook.v1.Period\x12\x18\n\x10whole_start_date\x18\x04 \x01(\t\x12\x16\n\x0ewhole_end_date\x18\x05 \x01(\t\x12\x11\n\tday_count\x18\x06 \x01(\x05\x12\x17\n\x0fwhole_day_count\x18\x07 \x01(\x05\"\xfa\x01\n\x14RunSimulationRequest\x12\'\n\x04rows\x18\x01 \x01(\x0b\x32\x17.tallybook.v1.UsageRowsH\x00\x12\x0f\n\x05\x61rrow\x18\x02 \x01(\x0cH\x00\x12\x14\n\x0c\x63ustomer_ids\x18\x03 \x03(\t\x12(\n\x08\x62\x61seline\x18\x04 \x01(\x0b\x32\x16.tallybook.v1.Scenario\x12)\n\tscenarios\x18\x05 \x03(\x0b\x32\x16.tallybook.v1.Scenario\x12\x1e\n\x16skip_invalid_scenarios\x18\x06 \x01(\x08\x12\x14\n\x0comit_charges\x18\x07 \x01(\x08\x42\x07\n\x05usage\"1\n\tUsageRows\x12$\n\x04rows\x18\x01 \x03(\x0b\x32\x16.tallybook.v1.UsageRow\"\xec\x01\n\x08UsageRow\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nproperties\x18\x06 \x03(\x0b\x32&.tallybook.v1.UsageRow.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdc\x01\n\x08Scenario\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x03put\x18\x02 \x01(\x0b\x32\x15.tallybook.v1.Catalog\x12(\n\x06remove\x18\x03 \x01(\x0b\x32\x18.tallybook.v1.CatalogIds\x12?\n\rreplace_plans\x18\x04 \x03(\x0b\x32(.tallybook.v1.Scenario.ReplacePlansEntry\x1a\x33\n\x11ReplacePlansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x02\n\x15RunSimulationResponse\x12\x15\n\rsimulation_id\x18\x01 \x01(\t\x12\x32\n\x07started\x18\x02 \x01(\x0b\x32\x1f.tallybook.v1.SimulationStartedH\x00\x12\x34\n\x08progress\x18\x03 \x01(\x0b\x32 .tallybook.v1.SimulationProgressH\x00\x12\x32\n\x07\x63harges\x18\x04 \x01(\x0b\x32\x1f.tallybook.v1.SimulationChargesH\x00\x12\x36\n\tcustomers\x18\x05 \x01(\x0b\x32!.tallybook.v1.SimulationCustomersH\x00\x12\x30\n\x06totals\x18\x06 \x01(\x0b\x32\x1e.tallybook.v1.SimulationTotalsH\x00\x42\x07\n\x05\x65vent\"\xac\x01\n\x11SimulationStarted\x12\x17\n\x0f\x63\x61talog_version\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x1e\n\x16product_contract_count\x18\x03 \x01(\x03\x12\x11\n\tscenarios\x18\x04 \x03(\t\x12\x38\n\x11skipped_scenarios\x18\x05 \x03(\x0b\x32\x1d.tallybook.v1.SkippedScenario\"L\n\x0fSkippedScenario\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x1b.tallybook.v1.ScenarioFault\"/\n\rScenarioFault\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"E\n\x12SimulationProgress\x12\x16\n\x0erow_count_done\x18\x01 \x01(\x03\x12\x17\n\x0frow_count_total\x18\x02 \x01(\x03\"4\n\x11SimulationCharges\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\"$\n\x13SimulationCustomers\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\"Y\n\x10SimulationTotals\x12+\n\x06totals\x18\x01 \x03(\x0b\x32\x1b.tallybook.v1.ScenarioTotal\x12\x18\n\x10unfit_row_counts\x18\x02 \x03(\x03\"\xb6\x02\n\rScenarioTotal\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\x31\n\x14\x61mount_excluding_tax\x18\x02 \x01(\x0b\x32\x13.tallybook.v1.Money\x12\x31\n\x14\x61mount_including_tax\x18\x03 \x01(\x0b\x32\x13.tallybook.v1.Money\x12\x35\n\x18\x64ifference_excluding_tax\x18\x04 \x01(\x0b\x32\x13.tallybook.v1.Money\x12\x1b\n\x13\x63ustomer_count_more\x18\x05 \x01(\x03\x12\x1b\n\x13\x63ustomer_count_less\x18\x06 \x01(\x03\x12\x1b\n\x13\x63ustomer_count_same\x18\x07 \x01(\x03\x12\x1f\n\x17\x63ustomer_count_cheapest\x18\x08 \x01(\x03\x32\x89\x05\n\x0fSimulateService\x12O\n\nQuotePrice\x12\x1f.tallybook.v1.QuotePriceRequest\x1a .tallybook.v1.QuotePriceResponse\x12j\n\x13PreviewBillingDates\x12(.tallybook.v1.PreviewBillingDatesRequest\x1a).tallybook.v1.PreviewBillingDatesResponse\x12Z\n\rRunSimulation\x12\".tallybook.v1.RunSimulationRequest\x1a#.tallybook.v1.RunSimulationResponse0\x01\x12X\n\rCreateSandbox\x12\".tallybook.v1.CreateSandboxRequest\x1a#.tallybook.v1.CreateSandboxResponse\x12O\n\nGetSandbox\x12\x1f.tallybook.v1.GetSandboxRequest\x1a .tallybook.v1.GetSandboxResponse\x12X\n\rListSandboxes\x12\".tallybook.v1.ListSandboxesRequest\x1a#.tallybook.v1.ListSandboxesResponse\x12X\n\rDeleteSandbox\x12\".tallybook.v1.DeleteSandboxRequest\x1a#.tallybook.v1.DeleteSandboxResponseBS\n\x0fio.tallybook.v1P\x01Z>github.com/tallybook/tallybook/gen/go/tallybook/v1;tallybookv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,46 +40,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGEROW_PROPERTIESENTRY']._serialized_options = b'8\001'
   _globals['_SCENARIO_REPLACEPLANSENTRY']._loaded_options = None
   _globals['_SCENARIO_REPLACEPLANSENTRY']._serialized_options = b'8\001'
-  _globals['_QUOTEPRICEREQUEST']._serialized_start=134
-  _globals['_QUOTEPRICEREQUEST']._serialized_end=271
-  _globals['_QUOTEPRICERESPONSE']._serialized_start=274
-  _globals['_QUOTEPRICERESPONSE']._serialized_end=530
-  _globals['_PREVIEWBILLINGDATESREQUEST']._serialized_start=533
-  _globals['_PREVIEWBILLINGDATESREQUEST']._serialized_end=748
-  _globals['_PREVIEWBILLINGDATESRESPONSE']._serialized_start=750
-  _globals['_PREVIEWBILLINGDATESRESPONSE']._serialized_end=848
-  _globals['_BILLINGDATES']._serialized_start=851
-  _globals['_BILLINGDATES']._serialized_end=1035
-  _globals['_RUNSIMULATIONREQUEST']._serialized_start=1038
-  _globals['_RUNSIMULATIONREQUEST']._serialized_end=1288
-  _globals['_USAGEROWS']._serialized_start=1290
-  _globals['_USAGEROWS']._serialized_end=1339
-  _globals['_USAGEROW']._serialized_start=1342
-  _globals['_USAGEROW']._serialized_end=1578
-  _globals['_USAGEROW_PROPERTIESENTRY']._serialized_start=1529
-  _globals['_USAGEROW_PROPERTIESENTRY']._serialized_end=1578
-  _globals['_SCENARIO']._serialized_start=1581
-  _globals['_SCENARIO']._serialized_end=1801
-  _globals['_SCENARIO_REPLACEPLANSENTRY']._serialized_start=1750
-  _globals['_SCENARIO_REPLACEPLANSENTRY']._serialized_end=1801
-  _globals['_RUNSIMULATIONRESPONSE']._serialized_start=1804
-  _globals['_RUNSIMULATIONRESPONSE']._serialized_end=2123
-  _globals['_SIMULATIONSTARTED']._serialized_start=2126
-  _globals['_SIMULATIONSTARTED']._serialized_end=2298
-  _globals['_SKIPPEDSCENARIO']._serialized_start=2300
-  _globals['_SKIPPEDSCENARIO']._serialized_end=2376
-  _globals['_SCENARIOFAULT']._serialized_start=2378
-  _globals['_SCENARIOFAULT']._serialized_end=2425
-  _globals['_SIMULATIONPROGRESS']._serialized_start=2427
-  _globals['_SIMULATIONPROGRESS']._serialized_end=2496
-  _globals['_SIMULATIONCHARGES']._serialized_start=2498
-  _globals['_SIMULATIONCHARGES']._serialized_end=2550
-  _globals['_SIMULATIONCUSTOMERS']._serialized_start=2552
-  _globals['_SIMULATIONCUSTOMERS']._serialized_end=2588
-  _globals['_SIMULATIONTOTALS']._serialized_start=2590
-  _globals['_SIMULATIONTOTALS']._serialized_end=2679
-  _globals['_SCENARIOTOTAL']._serialized_start=2682
-  _globals['_SCENARIOTOTAL']._serialized_end=2992
-  _globals['_SIMULATESERVICE']._serialized_start=2995
-  _globals['_SIMULATESERVICE']._serialized_end=3293
+  _globals['_CREATESANDBOXREQUEST']._serialized_start=165
+  _globals['_CREATESANDBOXREQUEST']._serialized_end=258
+  _globals['_CREATESANDBOXRESPONSE']._serialized_start=260
+  _globals['_CREATESANDBOXRESPONSE']._serialized_end=345
+  _globals['_SANDBOX']._serialized_start=348
+  _globals['_SANDBOX']._serialized_end=570
+  _globals['_GETSANDBOXREQUEST']._serialized_start=572
+  _globals['_GETSANDBOXREQUEST']._serialized_end=611
+  _globals['_GETSANDBOXRESPONSE']._serialized_start=613
+  _globals['_GETSANDBOXRESPONSE']._serialized_end=673
+  _globals['_LISTSANDBOXESREQUEST']._serialized_start=675
+  _globals['_LISTSANDBOXESREQUEST']._serialized_end=697
+  _globals['_LISTSANDBOXESRESPONSE']._serialized_start=699
+  _globals['_LISTSANDBOXESRESPONSE']._serialized_end=764
+  _globals['_DELETESANDBOXREQUEST']._serialized_start=766
+  _globals['_DELETESANDBOXREQUEST']._serialized_end=808
+  _globals['_DELETESANDBOXRESPONSE']._serialized_start=810
+  _globals['_DELETESANDBOXRESPONSE']._serialized_end=833
+  _globals['_QUOTEPRICEREQUEST']._serialized_start=836
+  _globals['_QUOTEPRICEREQUEST']._serialized_end=973
+  _globals['_QUOTEPRICERESPONSE']._serialized_start=976
+  _globals['_QUOTEPRICERESPONSE']._serialized_end=1232
+  _globals['_PREVIEWBILLINGDATESREQUEST']._serialized_start=1235
+  _globals['_PREVIEWBILLINGDATESREQUEST']._serialized_end=1450
+  _globals['_PREVIEWBILLINGDATESRESPONSE']._serialized_start=1452
+  _globals['_PREVIEWBILLINGDATESRESPONSE']._serialized_end=1550
+  _globals['_BILLINGDATES']._serialized_start=1553
+  _globals['_BILLINGDATES']._serialized_end=1737
+  _globals['_RUNSIMULATIONREQUEST']._serialized_start=1740
+  _globals['_RUNSIMULATIONREQUEST']._serialized_end=1990
+  _globals['_USAGEROWS']._serialized_start=1992
+  _globals['_USAGEROWS']._serialized_end=2041
+  _globals['_USAGEROW']._serialized_start=2044
+  _globals['_USAGEROW']._serialized_end=2280
+  _globals['_USAGEROW_PROPERTIESENTRY']._serialized_start=2231
+  _globals['_USAGEROW_PROPERTIESENTRY']._serialized_end=2280
+  _globals['_SCENARIO']._serialized_start=2283
+  _globals['_SCENARIO']._serialized_end=2503
+  _globals['_SCENARIO_REPLACEPLANSENTRY']._serialized_start=2452
+  _globals['_SCENARIO_REPLACEPLANSENTRY']._serialized_end=2503
+  _globals['_RUNSIMULATIONRESPONSE']._serialized_start=2506
+  _globals['_RUNSIMULATIONRESPONSE']._serialized_end=2825
+  _globals['_SIMULATIONSTARTED']._serialized_start=2828
+  _globals['_SIMULATIONSTARTED']._serialized_end=3000
+  _globals['_SKIPPEDSCENARIO']._serialized_start=3002
+  _globals['_SKIPPEDSCENARIO']._serialized_end=3078
+  _globals['_SCENARIOFAULT']._serialized_start=3080
+  _globals['_SCENARIOFAULT']._serialized_end=3127
+  _globals['_SIMULATIONPROGRESS']._serialized_start=3129
+  _globals['_SIMULATIONPROGRESS']._serialized_end=3198
+  _globals['_SIMULATIONCHARGES']._serialized_start=3200
+  _globals['_SIMULATIONCHARGES']._serialized_end=3252
+  _globals['_SIMULATIONCUSTOMERS']._serialized_start=3254
+  _globals['_SIMULATIONCUSTOMERS']._serialized_end=3290
+  _globals['_SIMULATIONTOTALS']._serialized_start=3292
+  _globals['_SIMULATIONTOTALS']._serialized_end=3381
+  _globals['_SCENARIOTOTAL']._serialized_start=3384
+  _globals['_SCENARIOTOTAL']._serialized_end=3694
+  _globals['_SIMULATESERVICE']._serialized_start=3697
+  _globals['_SIMULATESERVICE']._serialized_end=4346
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,26 @@ class SimulateServiceStub:
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
                 _registered_method=True)
+        self.CreateSandbox = channel.unary_unary(
+                '/tallybook.v1.SimulateService/CreateSandbox',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxResponse.FromString,
+                _registered_method=True)
+        self.GetSandbox = channel.unary_unary(
+                '/tallybook.v1.SimulateService/GetSandbox',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxResponse.FromString,
+                _registered_method=True)
+        self.ListSandboxes = channel.unary_unary(
+                '/tallybook.v1.SimulateService/ListSandboxes',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSandbox = channel.unary_unary(
+                '/tallybook.v1.SimulateService/DeleteSandbox',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxResponse.FromString,
+                _registered_method=True)
 
 
 class SimulateServiceServicer:
@@ -104,6 +124,45 @@ class SimulateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSandbox(self, request, context):
+        """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+        everything else that is configured, at the version that is current now. Every service works in it with the access
+        token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+        round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+        Events, readings and billing messages are not copied. From its end on, and after a restart, the token answers
+        UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that needs no key; calls at work then are finished or fail so.
+
+        A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+        bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+        another sandbox; the lost one goes after its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSandbox(self, request, context):
+        """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSandboxes(self, request, context):
+        """The sandboxes of the book, oldest first, in one answer. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSandbox(self, request, context):
+        """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+        answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SimulateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +180,26 @@ def add_SimulateServiceServicer_to_server(servicer, server):
                     servicer.RunSimulation,
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.SerializeToString,
+            ),
+            'CreateSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSandbox,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxResponse.SerializeToString,
+            ),
+            'GetSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSandbox,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxResponse.SerializeToString,
+            ),
+            'ListSandboxes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSandboxes,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesResponse.SerializeToString,
+            ),
+            'DeleteSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSandbox,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -210,6 +289,114 @@ class SimulateService:
             '/tallybook.v1.SimulateService/RunSimulation',
             tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
             tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/CreateSandbox',
+            tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.CreateSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/GetSandbox',
+            tallybook_dot_v1_dot_simulate__pb2.GetSandboxRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.GetSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSandboxes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/ListSandboxes',
+            tallybook_dot_v1_dot_simulate__pb2.ListSandboxesRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.ListSandboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/DeleteSandbox',
+            tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxResponse.FromString,
             options,
             channel_credentials,
             insecure,

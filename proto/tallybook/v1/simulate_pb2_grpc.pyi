@@ -64,6 +64,27 @@ class SimulateServiceStub:
     of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
     once; more are OVERLOADED.
     """
+    CreateSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]
+    """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+    everything else that is configured, at the version that is current now. Every service works in it with the access
+    token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+    round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+    Events, readings and billing messages are not copied. From its end on, and after a restart, the token answers
+    UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that needs no key; calls at work then are finished or fail so.
+
+    A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+    bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+    another sandbox; the lost one goes after its time.
+    """
+    GetSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.GetSandboxRequest, _simulate_pb2.GetSandboxResponse]
+    """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more)."""
+    ListSandboxes: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ListSandboxesRequest, _simulate_pb2.ListSandboxesResponse]
+    """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
+    DeleteSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.DeleteSandboxRequest, _simulate_pb2.DeleteSandboxResponse]
+    """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+    answers.
+    """
 
 @_typing.type_check_only
 class SimulateServiceAsyncStub(SimulateServiceStub):
@@ -100,6 +121,27 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
     of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
     once; more are OVERLOADED.
+    """
+    CreateSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]  # type: ignore[assignment]
+    """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+    everything else that is configured, at the version that is current now. Every service works in it with the access
+    token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+    round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+    Events, readings and billing messages are not copied. From its end on, and after a restart, the token answers
+    UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that needs no key; calls at work then are finished or fail so.
+
+    A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+    bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+    another sandbox; the lost one goes after its time.
+    """
+    GetSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.GetSandboxRequest, _simulate_pb2.GetSandboxResponse]  # type: ignore[assignment]
+    """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more)."""
+    ListSandboxes: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ListSandboxesRequest, _simulate_pb2.ListSandboxesResponse]  # type: ignore[assignment]
+    """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
+    DeleteSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.DeleteSandboxRequest, _simulate_pb2.DeleteSandboxResponse]  # type: ignore[assignment]
+    """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+    answers.
     """
 
 class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -152,6 +194,51 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
         of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
         once; more are OVERLOADED.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateSandbox(
+        self,
+        request: _simulate_pb2.CreateSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.CreateSandboxResponse, _abc.Awaitable[_simulate_pb2.CreateSandboxResponse]]:
+        """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+        everything else that is configured, at the version that is current now. Every service works in it with the access
+        token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+        round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+        Events, readings and billing messages are not copied. From its end on, and after a restart, the token answers
+        UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that needs no key; calls at work then are finished or fail so.
+
+        A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+        bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+        another sandbox; the lost one goes after its time.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSandbox(
+        self,
+        request: _simulate_pb2.GetSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.GetSandboxResponse, _abc.Awaitable[_simulate_pb2.GetSandboxResponse]]:
+        """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more)."""
+
+    @_abc_1.abstractmethod
+    def ListSandboxes(
+        self,
+        request: _simulate_pb2.ListSandboxesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.ListSandboxesResponse, _abc.Awaitable[_simulate_pb2.ListSandboxesResponse]]:
+        """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def DeleteSandbox(
+        self,
+        request: _simulate_pb2.DeleteSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.DeleteSandboxResponse, _abc.Awaitable[_simulate_pb2.DeleteSandboxResponse]]:
+        """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+        answers.
         """
 
 def add_SimulateServiceServicer_to_server(servicer: SimulateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

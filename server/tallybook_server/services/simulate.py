@@ -7,17 +7,20 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+from weakref import WeakKeyDictionary
 
 from grpc.aio import ServicerContext
 
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
-from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.plan import ContractIndex
 from tallybook_server import limits, quotes
+from tallybook_server.book import Book
+from tallybook_server.codec import sandboxes as codec
 from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.simulations import Simulation, prepare
 
 PIECES_AT_WORK = 4
@@ -28,22 +31,15 @@ Arguments = TypeVarTuple("Arguments")
 Answer = TypeVar("Answer")
 
 
-class SimulatedBook(Protocol):
-    """What the service needs of a book."""
-
-    name: str
-
-    def catalog(self) -> Catalog: ...
-
-
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     """Everything but the transport happens on the executor's threads."""
 
-    def __init__(self, book_of: Callable[[Context], SimulatedBook], executor: Executor) -> None:
+    def __init__(self, book_of: Callable[[Context], Book], executor: Executor, sandboxes: Sandboxes) -> None:
         """`book_of` answers the book that a call's credential names."""
         self._book_of = book_of
         self._executor = executor
-        self._indexes: dict[str, ContractIndex] = {}
+        self._sandboxes = sandboxes
+        self._indexes: WeakKeyDictionary[Book, ContractIndex] = WeakKeyDictionary()
         self._at_work = 0
 
     async def QuotePrice(self, request: wire.QuotePriceRequest, context: Context) -> wire.QuotePriceResponse:
@@ -55,6 +51,28 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     ) -> wire.PreviewBillingDatesResponse:
         """The billing periods of a contract."""
         return await self._beside(quotes.billing_dates, request)
+
+    async def CreateSandbox(self, request: wire.CreateSandboxRequest, context: Context) -> wire.CreateSandboxResponse:
+        """A new sandbox, and its token this once."""
+        time_to_live_us = codec.read_time_to_live(request)
+        book = self._book_of(context)
+        sandbox, token = await self._sandboxes.create(book, codec.read_display_name(request), time_to_live_us)
+        return wire.CreateSandboxResponse(sandbox=codec.write_sandbox(sandbox), access_token=token)
+
+    async def GetSandbox(self, request: wire.GetSandboxRequest, context: Context) -> wire.GetSandboxResponse:
+        """One of the book's."""
+        sandbox = self._sandboxes.get(self._book_of(context).name, request.sandbox_id)
+        return wire.GetSandboxResponse(sandbox=codec.write_sandbox(sandbox))
+
+    async def ListSandboxes(self, request: wire.ListSandboxesRequest, context: Context) -> wire.ListSandboxesResponse:
+        """All of the book's."""
+        sandboxes = self._sandboxes.list(self._book_of(context).name)
+        return wire.ListSandboxesResponse(sandboxes=map(codec.write_sandbox, sandboxes))
+
+    async def DeleteSandbox(self, request: wire.DeleteSandboxRequest, context: Context) -> wire.DeleteSandboxResponse:
+        """Ends one of the book's."""
+        self._sandboxes.delete(self._book_of(context).name, request.sandbox_id)
+        return wire.DeleteSandboxResponse()
 
     async def RunSimulation(
         self, request: wire.RunSimulationRequest, context: Context
@@ -70,7 +88,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             self._at_work -= 1
 
     async def _messages(
-        self, request: wire.RunSimulationRequest, book: SimulatedBook
+        self, request: wire.RunSimulationRequest, book: Book
     ) -> AsyncIterator[wire.RunSimulationResponse]:
         simulation = await self._beside(self._prepared, request, book)
         yield simulation.started()
@@ -89,10 +107,10 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         for message in await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts))):
             yield message
 
-    def _prepared(self, request: wire.RunSimulationRequest, book: SimulatedBook) -> Simulation:
+    def _prepared(self, request: wire.RunSimulationRequest, book: Book) -> Simulation:
         catalog = book.catalog()
-        index = ContractIndex(catalog.contracts, self._indexes.get(book.name))
-        self._indexes[book.name] = index
+        index = ContractIndex(catalog.contracts, self._indexes.get(book))
+        self._indexes[book] = index
         return prepare(request, catalog, index)
 
     async def _pieces(self, simulation: Simulation) -> AsyncIterator[Any]:
