@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
-from tallybook_engine.catalog.compile import CompiledCatalog
+from tallybook_engine.catalog.compile import CompiledCatalog, Definition
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
@@ -50,12 +50,20 @@ from tallybook_engine.ledger.outcomes import (
     UsageTotal,
 )
 from tallybook_engine.ledger.reads import EventFilter
+from tallybook_engine.ledger.recorded import (
+    RecordedEvents,
+    Spans,
+    TooManyEventsError,
+    surviving_events,
+    whole_periods,
+)
 from tallybook_engine.ledger.references import location, sequence_and_row
 from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
 from tallybook_engine.ledger.snapshot import dump_state
 from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
 from tallybook_engine.ledger.state import State
+from tallybook_server import limits
 from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
@@ -143,20 +151,21 @@ class Book:
         if capacity:
             self._executor.submit(references.prepare, capacity)
 
-    async def overlay(self, name: str, bytes_max: int) -> tuple[Book, MemoryJournal]:
-        """A book in memory that begins with this one's catalogue and without events, and its journal, which takes so
-        many bytes. No object is copied, and changes of the one book are none of the other's.
+    async def overlay(self, name: str, bytes_max: int) -> tuple[Book, MemoryJournal, int]:
+        """A book in memory that begins with this one's catalogue and without events; its journal, which takes so many
+        bytes; and this one's committed sequence at that moment. No object is copied, and changes of the one book are
+        none of the other's.
         """
 
-        def work() -> tuple[MemoryJournal, State, Versions]:
+        def work() -> tuple[MemoryJournal, State, Versions, int]:
             version = self._versions.current.version
             journal = MemoryJournal(self._journal.partition_count, base_catalog_version=version, bytes_max=bytes_max)
-            return journal, self._state.without_events(journal.hash_key), self._versions.copy()
+            return journal, self._state.without_events(journal.hash_key), self._versions.copy(), self._state.sequence
 
-        journal, state, versions = await self._alone(work)
+        journal, state, versions, sequence = await self._alone(work)
         begun = Folded(state, versions, JournalRecords(journal, state.hasher), 0, [])
         future_limit_us = self._writer.future_limit_us
-        return Book(name, journal, self._executor, self._clock_us, future_limit_us, begun), journal
+        return Book(name, journal, self._executor, self._clock_us, future_limit_us, begun), journal, sequence
 
     async def close(self, refusal: Fault | None = None) -> None:
         """Finishes all that waits, refuses what comes later, and lets go of the journal."""
@@ -276,6 +285,43 @@ class Book:
                     if len(found) == limit:
                         return found
         return found
+
+    def recorded_events(self, spans: Spans, sequence: int) -> RecordedEvents:
+        """The events of customers, each in its stretch of time, that survive at a committed sequence. Safe from any
+        thread. RECORDED_USAGE_TOO_LARGE where they are too many.
+        """
+        first_us = min((start_us for start_us, _ in spans.values()), default=0)
+        end_us = max((end_us for _, end_us in spans.values()), default=0)
+        # A delete bears the time of its event.
+        segments = (
+            self._records.opened(segment)
+            for segment in self._journal.read(upto=sequence)
+            if segment.header.record_count
+            and first_us <= segment.header.maximum_time_us
+            and segment.header.minimum_time_us < end_us
+        )
+        try:
+            return surviving_events(segments, sequence, spans, limits.RECORDED_EVENTS_MAX)
+        except TooManyEventsError as error:
+            raise Fault(
+                ErrorCode.RECORDED_USAGE_TOO_LARGE, f"{error} are recorded there: ask for fewer customers, or less time"
+            ) from None
+
+    def whole_periods(self, start_us: int, end_us: int, customer_ids: Collection[str]) -> Spans:
+        """By customer's reference the span, widened to the whole accumulation periods of the customer's product
+        contracts that it touches under the current version. Without ids, of all customers. Safe from any thread.
+        """
+        compiled, known = self._state.current, self._state.pools.definitions
+        customers = compiled.catalog.customers
+        wanted = set(customer_ids) or set(customers)
+        definitions: dict[str, list[Definition]] = {}
+        for index in compiled.current_definitions.values():
+            definition = known[index]
+            if definition.customer_id in wanted:
+                definitions.setdefault(definition.customer_id, []).append(definition)
+        return {
+            customers[each].reference: whole_periods(definitions.get(each, ()), start_us, end_us) for each in wanted
+        }
 
     # --- Readings ---------------------------------------------------------------------------------------------------
 

@@ -102,6 +102,9 @@ class ErrorCode(Enum):
     SANDBOX_FULL = ErrorKind(
         _EXHAUSTED, False, "The sandbox holds as much as it may, and nothing of the call was stored: create another."
     )
+    RECORDED_USAGE_TOO_LARGE = ErrorKind(
+        _EXHAUSTED, False, "More events are recorded there than the limit: ask for fewer customers, or less time."
+    )
     MESSAGE_TOO_LARGE = ErrorKind(_EXHAUSTED, False, "The message is over 16 MiB: split it.")
     ARROW_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "The Arrow stream is larger than the limit once it is decompressed: split it."

@@ -110,6 +110,9 @@ SANDBOX_SECONDS_MAX = 604_800
 USAGE_ROWS_MAX = 2_097_152
 """Rows of usage of one RunSimulation; more is SIMULATION_TOO_LARGE."""
 
+RECORDED_EVENTS_MAX = 10_000_000
+"""Recorded events that one RunSimulation or CreateSandbox takes; more is RECORDED_USAGE_TOO_LARGE."""
+
 SCENARIOS_MAX = 64
 """Scenarios of one RunSimulation; more is FIELD_INVALID."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tallybook_engine.ledger.outcomes import Status
 from tallybook_server import limits
 from tallybook_server.book import Book
 from tallybook_server.errors import ErrorCode, Fault
@@ -32,6 +33,39 @@ def names_sandbox(credential: object) -> bool:
     return isinstance(credential, str) and _TOKEN.search(credential) is not None
 
 
+@dataclass(frozen=True)
+class WantedUsage:
+    """Recorded usage that a sandbox is to begin with."""
+
+    start_us: int
+    end_us: int
+    customer_ids: frozenset[str]
+    """Empty: of all customers."""
+
+
+@dataclass(frozen=True)
+class WantedSandbox:
+    """What a sandbox is to be."""
+
+    display_name: str
+    time_to_live_us: int
+    usage: WantedUsage | None = None
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Recorded usage that a sandbox began with."""
+
+    sequence: int
+    """Committed sequence of its owner that it was read at."""
+    event_count: int
+    refused_count: int
+    """Events that the catalogue refuses."""
+    start_us: int
+    end_us: int
+    """The stretches of all customers lie in [start, end)."""
+
+
 @dataclass(eq=False)
 class Sandbox:
     """A sandbox while it lives."""
@@ -48,6 +82,7 @@ class Sandbox:
     book: Book
     journal: MemoryJournal
     token_sha256: bytes
+    copied: Copied | None
 
 
 class Sandboxes:
@@ -63,7 +98,7 @@ class Sandboxes:
         self._timers: dict[Sandbox, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def create(self, owner: Book, display_name: str, time_to_live_us: int) -> tuple[Sandbox, str]:
+    async def create(self, owner: Book, wanted: WantedSandbox) -> tuple[Sandbox, str]:
         """A new sandbox of a book, and its access token, which is kept nowhere. Raises Fault."""
         if owner in (each.book for each in self._by_id.values()):
             raise Fault(ErrorCode.SANDBOX_OF_SANDBOX, "a sandbox makes no sandboxes: use the key it was made with")
@@ -73,7 +108,13 @@ class Sandboxes:
         try:
             sandbox_id = f"sbx_{secrets.token_hex(SANDBOX_ID_RANDOM_BYTES)}"
             # No production book has such a name, so that nothing that is kept by name can be taken for another's.
-            book, journal = await owner.overlay(f"{owner.name}/{sandbox_id}", limits.SANDBOX_BYTES_MAX)
+            name = f"{owner.name}/{sandbox_id}"
+            book, journal, sequence = await owner.overlay(name, limits.SANDBOX_BYTES_MAX)
+            try:
+                copied = await _copy(owner, book, wanted.usage, sequence) if wanted.usage is not None else None
+            except BaseException:
+                self._close(book)
+                raise
         finally:
             self._making.remove(owner.name)
         token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_RANDOM_BYTES)
@@ -81,16 +122,18 @@ class Sandboxes:
         sandbox = Sandbox(
             sandbox_id,
             owner.name,
-            display_name,
+            wanted.display_name,
             now_us,
-            now_us + time_to_live_us,
+            now_us + wanted.time_to_live_us,
             book.catalog().version,
             book,
             journal,
             _sha256(token),
+            copied,
         )
         self._by_token[sandbox.token_sha256] = self._by_id[sandbox_id] = sandbox
-        self._timers[sandbox] = asyncio.get_running_loop().call_later(time_to_live_us / 1e6, self._end, sandbox)
+        seconds = wanted.time_to_live_us / 1e6
+        self._timers[sandbox] = asyncio.get_running_loop().call_later(seconds, self._end, sandbox)
         return sandbox, token
 
     def _check_counts(self, owner_name: str) -> None:
@@ -150,9 +193,29 @@ class Sandboxes:
             return
         del self._by_token[sandbox.token_sha256]
         self._timers.pop(sandbox).cancel()
-        closing = asyncio.ensure_future(sandbox.book.close(_expired()))
+        self._close(sandbox.book)
+
+    def _close(self, book: Book) -> None:
+        closing = asyncio.ensure_future(book.close(_expired()))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+
+async def _copy(owner: Book, book: Book, wanted: WantedUsage, sequence: int) -> Copied:
+    """Stores recorded usage of the owner in a new sandbox's book."""
+    spans = book.whole_periods(wanted.start_us, wanted.end_us, wanted.customer_ids)
+    events = await asyncio.to_thread(owner.recorded_events, spans, sequence)
+    refused_count = 0
+    for columns in events.batches(limits.EVENTS_IN_BATCH_MAX):
+        found = (await book.ingest(columns, duplicates_costed=False)).outcome
+        refused_count += int((found.status == Status.INVALID).sum())
+    return Copied(
+        sequence,
+        events.row_count - refused_count,
+        refused_count,
+        min((start_us for start_us, _ in spans.values()), default=wanted.start_us),
+        max((end_us for _, end_us in spans.values()), default=wanted.end_us),
+    )
 
 
 def token_of(credentials: list[Any], scheme: str) -> str | None:

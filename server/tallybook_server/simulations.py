@@ -27,6 +27,7 @@ from tallybook_server.codec.catalog import read_change
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.usage import read_usage, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.stored_usage import UsageBook, determinants_as_usage, events_as_usage
 
 BASELINE = "baseline"
 """Name of what scenarios are compared with."""
@@ -51,6 +52,8 @@ class Simulation:
 
     simulation_id: str
     catalog_version: int
+    usage_sequence: int
+    """Committed sequence of stored usage; 0 for other usage."""
     plan: SimulationPlan
     names: tuple[str, ...]
     """The baseline, then the scenarios that are run."""
@@ -66,6 +69,7 @@ class Simulation:
             product_contract_count=len(self.plan.subjects),
             scenarios=self.names,
             skipped_scenarios=self.skipped,
+            usage_sequence=self.usage_sequence,
         )
         return wire.RunSimulationResponse(simulation_id=self.simulation_id, started=started)
 
@@ -142,15 +146,20 @@ class Simulation:
         return pa.Table.from_arrays(columns, schema=CUSTOMERS_SCHEMA)
 
 
-def prepare(request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex) -> Simulation:
-    """Reads and checks a request against a book's catalogue. Raises Fault."""
+def prepare(
+    request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex, book: UsageBook | None = None
+) -> Simulation:
+    """Reads and checks a request against a book's catalogue; `index` is that of its contracts. Without a book, the
+    request brings its usage. Raises Fault.
+    """
     _check_names(request.scenarios)
-    usage = read_usage(request)
     try:
         baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
-    planner = _planner(usage, baseline, ContractIndex(baseline.contracts, index), request.customer_ids)
+    index = ContractIndex(baseline.contracts, index)
+    usage, usage_sequence = _usage(request, baseline, index, book)
+    planner = _planner(usage, baseline, index, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         try:
@@ -171,7 +180,19 @@ def prepare(request: wire.RunSimulationRequest, catalog: Catalog, index: Contrac
         raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
     writers = () if request.omit_charges else tuple(ChargesWriter(plan, terms) for terms in plan.terms)
     simulation_id = f"sim_{secrets.token_hex(8)}"
-    return Simulation(simulation_id, catalog.version, plan, tuple(names), tuple(skipped), writers)
+    return Simulation(simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers)
+
+
+def _usage(
+    request: wire.RunSimulationRequest, baseline: Catalog, index: ContractIndex, book: UsageBook | None
+) -> tuple[UsageFrame, int]:
+    """The usage, and the committed sequence of what is stored of it; 0 where nothing is."""
+    kind = request.WhichOneof("usage")
+    if book is not None and kind == "recorded":
+        return events_as_usage(request, baseline, index, book)
+    if book is not None and kind == "determinants":
+        return determinants_as_usage(request, baseline, index, book)
+    return read_usage(request), 0
 
 
 class _NotValid(Exception):

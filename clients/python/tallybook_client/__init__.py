@@ -68,11 +68,14 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
-from tallybook_client.sandboxes import CreatedSandbox, Sandbox
+from tallybook_client.sandboxes import CopiedUsage, CreatedSandbox, Sandbox
 from tallybook_client.simulation import (
     BASELINE,
     SIMULATION_CHARGES_SCHEMA,
     SIMULATION_CUSTOMERS_SCHEMA,
+    AnyUsage,
+    DeterminantUsage,
+    RecordedUsage,
     Scenario,
     ScenarioTotal,
     Simulation,
@@ -105,6 +108,7 @@ __all__ = [
     "Acknowledgement",
     "AmountLine",
     "AnyEvent",
+    "AnyUsage",
     "Batch",
     "BatchAnswer",
     "BillingDates",
@@ -117,6 +121,7 @@ __all__ = [
     "Charges",
     "Client",
     "ColumnMap",
+    "CopiedUsage",
     "CostDetail",
     "CostPrediction",
     "Costs",
@@ -126,6 +131,7 @@ __all__ = [
     "DeleteStatus",
     "Delivery",
     "Determinant",
+    "DeterminantUsage",
     "Determinants",
     "DeterminantsAnswer",
     "DeterminantsCancelledError",
@@ -156,6 +162,7 @@ __all__ = [
     "Progress",
     "ReadingsAnswer",
     "ReadingsBatch",
+    "RecordedUsage",
     "RefusedDelivery",
     "ReprocessProgress",
     "RetryPolicy",

@@ -46,7 +46,7 @@ from tallybook_client.results import (
     View,
 )
 from tallybook_client.sandboxes import CreatedSandbox, Sandbox, sandbox_request
-from tallybook_client.simulation import Scenario, Simulation, simulation_request
+from tallybook_client.simulation import AnyUsage, Scenario, Simulation, simulation_request
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -381,7 +381,7 @@ class Client:
 
     def simulate(
         self,
-        usage: Frame | Iterable[simulate_pb2.UsageRow],
+        usage: AnyUsage,
         scenarios: Iterable[Scenario] = (),
         *,
         baseline: Scenario | None = None,
@@ -393,8 +393,8 @@ class Client:
         """Run the book's contracts over usage, under its catalogue and under scenarios; nothing of it is kept.
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
-        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. `on_progress`
-        is told rows done and rows in all.
+        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
+        book has stored: `RecordedUsage`, `DeterminantUsage`. `on_progress` is told rows done and rows in all.
         """
         request = simulation_request(
             usage,
@@ -427,11 +427,22 @@ class Client:
 
     # Sandboxes
 
-    def create_sandbox(self, display_name: str = "", time_to_live: timedelta | None = None) -> CreatedSandbox:
+    def create_sandbox(
+        self,
+        display_name: str = "",
+        time_to_live: timedelta | None = None,
+        *,
+        recorded_usage: tuple[datetime, datetime] | None = None,
+        customer_ids: Iterable[str] = (),
+    ) -> CreatedSandbox:
         """A book in memory that begins with the catalogue of this one, and the key to it; it lives an hour unless said
         otherwise. Nothing that happens in it changes this book.
+
+        `recorded_usage`, (first instant, end), copies this book's events of the whole accumulation periods that the
+        span touches, of some customers or of all.
         """
-        answer = self._call(self._simulate.CreateSandbox, sandbox_request(display_name, time_to_live))
+        request = sandbox_request(display_name, time_to_live, recorded_usage, customer_ids)
+        answer = self._call(self._simulate.CreateSandbox, request)
         return CreatedSandbox(Sandbox.read(answer.sandbox), answer.access_token)
 
     def get_sandbox(self, sandbox_id: str) -> Sandbox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from tallybook.v1 import catalog_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError
+from tallybook_client.numbers import to_timestamp
 from tallybook_client.results import Money
 
 if TYPE_CHECKING:
@@ -77,6 +79,47 @@ class Scenario:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedUsage:
+    """The book's own events of [start_time, end_time) as usage; 0: as they stand now."""
+
+    start_time: datetime
+    end_time: datetime
+    as_of_sequence: int = 0
+
+    def message(self) -> simulate_pb2.RecordedUsage:
+        """The message."""
+        return simulate_pb2.RecordedUsage(
+            start_time=to_timestamp(self.start_time),
+            end_time=to_timestamp(self.end_time),
+            as_of_sequence=self.as_of_sequence,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeterminantUsage:
+    """The book's own billing determinants of periods that end in (start_time, end_time] as usage."""
+
+    start_time: datetime
+    end_time: datetime
+    datasources: tuple[str, ...] = ()
+    """Empty: all that have a customer."""
+    as_of_sequence: int = 0
+
+    def message(self) -> simulate_pb2.DeterminantUsage:
+        """The message."""
+        return simulate_pb2.DeterminantUsage(
+            start_time=to_timestamp(self.start_time),
+            end_time=to_timestamp(self.end_time),
+            datasources=self.datasources,
+            as_of_sequence=self.as_of_sequence,
+        )
+
+
+AnyUsage = Frame | Iterable[simulate_pb2.UsageRow] | RecordedUsage | DeterminantUsage
+"""What a simulation may be run over."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScenarioTotal:
     """All customers under one scenario in one currency."""
@@ -108,6 +151,8 @@ class Simulation:
         self.simulation_id = ""
         self.catalog_version = 0
         self.row_count = 0
+        self.usage_sequence = 0
+        """Committed sequence that recorded usage, or determinants, were read at."""
         self.scenarios: tuple[str, ...] = ()
         """The baseline, then the scenarios that were run."""
         self.skipped: tuple[SkippedScenario, ...] = ()
@@ -125,6 +170,7 @@ class Simulation:
                 started = message.started
                 self.simulation_id = message.simulation_id
                 self.catalog_version, self.row_count = started.catalog_version, started.row_count
+                self.usage_sequence = started.usage_sequence
                 self.scenarios = tuple(started.scenarios)
                 self.skipped = tuple(
                     SkippedScenario(each.name, tuple(f"{fault.field}: {fault.message}" for fault in each.faults))
@@ -240,7 +286,7 @@ def usage_stream(usage: Frame) -> bytes:
 
 
 def simulation_request(
-    usage: Frame | Iterable[simulate_pb2.UsageRow],
+    usage: AnyUsage,
     scenarios: Iterable[Scenario] = (),
     *,
     baseline: Scenario | None = None,
@@ -258,6 +304,10 @@ def simulation_request(
     )
     if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch):
         request.arrow = usage_stream(usage)
+    elif isinstance(usage, RecordedUsage):
+        request.recorded.CopyFrom(usage.message())
+    elif isinstance(usage, DeterminantUsage):
+        request.determinants.CopyFrom(usage.message())
     else:
         request.rows.rows.extend(usage)
     return request

@@ -30,25 +30,115 @@ class CreateSandboxRequest(_message.Message):
 
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    RECORDED_USAGE_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """To know it by; need not be unique. At most 255 bytes."""
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
         """How long it lives, from 1 s to 604,800 s (7 days). Absent: 3,600 s."""
 
+    @_builtins.property
+    def recorded_usage(self) -> Global___CopiedUsage:
+        """Recorded usage to begin with. Absent: none."""
+
     def __init__(
         self,
         *,
         display_name: _builtins.str = ...,
         time_to_live: _duration_pb2.Duration | None = ...,
+        recorded_usage: Global___CopiedUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time_to_live", b"time_to_live"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_usage", b"recorded_usage", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "recorded_usage", b"recorded_usage", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSandboxRequest: _TypeAlias = CreateSandboxRequest  # noqa: Y015
+
+@_typing.final
+class CopiedUsage(_message.Message):
+    """Events to copy into a sandbox: those that the book has stored by now and that are not deleted, at most 10,000,000.
+
+    The span is widened, customer by customer, to whole accumulation periods: of every product contract of the customer
+    each accumulation period that it touches is copied from its first instant to its last, so that what is accumulated in
+    it is right. In the sandbox they are events like any other, rated by its catalogue, at the instant by which the book
+    rates them: one that was sent without a time has that of its receipt.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the span. Required."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant after it. Required."""
+
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these customers, by id. Empty: of all that the catalogue has."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopiedUsage: _TypeAlias = CopiedUsage  # noqa: Y015
+
+@_typing.final
+class CopiedUsageResult(_message.Message):
+    """What was copied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Committed sequence of the book at which its catalogue and its events were read."""
+    event_count: _builtins.int
+    """Events that the sandbox has stored."""
+    refused_count: _builtins.int
+    """Events that its catalogue refuses, for their meter has their values or properties no more."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the earliest span."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant after the latest."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        event_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "event_count", b"event_count", "refused_count", b"refused_count", "sequence", b"sequence", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopiedUsageResult: _TypeAlias = CopiedUsageResult  # noqa: Y015
 
 @_typing.final
 class CreateSandboxResponse(_message.Message):
@@ -93,6 +183,7 @@ class Sandbox(_message.Message):
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    RECORDED_USAGE_FIELD_NUMBER: _builtins.int
     sandbox_id: _builtins.str
     """"sbx_" and 16 hexadecimal digits. Not a secret."""
     display_name: _builtins.str
@@ -111,6 +202,10 @@ class Sandbox(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends."""
 
+    @_builtins.property
+    def recorded_usage(self) -> Global___CopiedUsageResult:
+        """Recorded usage that it began with; absent where none was asked for."""
+
     def __init__(
         self,
         *,
@@ -121,10 +216,11 @@ class Sandbox(_message.Message):
         catalog_version: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
         stored_bytes_max: _builtins.int = ...,
+        recorded_usage: Global___CopiedUsageResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "recorded_usage", b"recorded_usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "create_time", b"create_time", "display_name", b"display_name", "expire_time", b"expire_time", "sandbox_id", b"sandbox_id", "stored_bytes", b"stored_bytes", "stored_bytes_max", b"stored_bytes_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "create_time", b"create_time", "display_name", b"display_name", "expire_time", b"expire_time", "recorded_usage", b"recorded_usage", "sandbox_id", b"sandbox_id", "stored_bytes", b"stored_bytes", "stored_bytes_max", b"stored_bytes_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,6 +591,8 @@ class RunSimulationRequest(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    DETERMINANTS_FIELD_NUMBER: _builtins.int
     CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     SCENARIOS_FIELD_NUMBER: _builtins.int
@@ -511,8 +609,16 @@ class RunSimulationRequest(_message.Message):
         """As rows."""
 
     @_builtins.property
+    def recorded(self) -> Global___RecordedUsage:
+        """The book's own events."""
+
+    @_builtins.property
+    def determinants(self) -> Global___DeterminantUsage:
+        """The book's own billing determinants."""
+
+    @_builtins.property
     def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The usage is of these customers, by id, and of no other. Empty: of any."""
+        """The usage is of these customers, by id, and of no other. Empty: of any. Of what is recorded, theirs is taken."""
 
     @_builtins.property
     def baseline(self) -> Global___Scenario:
@@ -527,21 +633,105 @@ class RunSimulationRequest(_message.Message):
         *,
         rows: Global___UsageRows | None = ...,
         arrow: _builtins.bytes = ...,
+        recorded: Global___RecordedUsage | None = ...,
+        determinants: Global___DeterminantUsage | None = ...,
         customer_ids: _abc.Iterable[_builtins.str] | None = ...,
         baseline: Global___Scenario | None = ...,
         scenarios: _abc.Iterable[Global___Scenario] | None = ...,
         skip_invalid_scenarios: _builtins.bool = ...,
         omit_charges: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "rows", b"rows", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "omit_charges", b"omit_charges", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow"]  # noqa: Y015
+    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow", "recorded", "determinants"]  # noqa: Y015
     _WhichOneofArgType_usage: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_usage) -> _WhichOneofReturnType_usage | None: ...
 
 Global___RunSimulationRequest: _TypeAlias = RunSimulationRequest  # noqa: Y015
+
+@_typing.final
+class RecordedUsage(_message.Message):
+    """Events that the book has stored and that are not deleted: at most 10,000,000, more is RECORDED_USAGE_TOO_LARGE,
+    where deleted ones count too.
+
+    An event is usage of every product contract that would charge it under the baseline, at the instant that it is rated
+    by. Its meter, value, properties and the product contract that it pins say which, and those of other catalogues than
+    the current one may be others than were charged when it was stored.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    as_of_sequence: _builtins.int
+    """As they stood at this committed sequence; 0: now. SEQUENCE_NOT_COMMITTED where the book is not there yet."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Events at or after this instant. Required."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """And before this one. Required."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedUsage: _TypeAlias = RecordedUsage  # noqa: Y015
+
+@_typing.final
+class DeterminantUsage(_message.Message):
+    """Stored values of BILLING channels, for the product contracts whose products are made of determinants: at most
+    2,097,152. Of each stretch of time the last calculation counts, and of one calculation its months before the whole.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    DATASOURCES_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    as_of_sequence: _builtins.int
+    """As they stood at this committed sequence; 0: now. SEQUENCE_NOT_COMMITTED where the book is not there yet."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Values of periods that end after this instant. Required."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """And at or before this one. Required."""
+
+    @_builtins.property
+    def datasources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these datasources, by id, which must have a customer. Empty: of all that have one."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        datasources: _abc.Iterable[_builtins.str] | None = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "datasources", b"datasources", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeterminantUsage: _TypeAlias = DeterminantUsage  # noqa: Y015
 
 @_typing.final
 class UsageRows(_message.Message):
@@ -762,12 +952,15 @@ class SimulationStarted(_message.Message):
     PRODUCT_CONTRACT_COUNT_FIELD_NUMBER: _builtins.int
     SCENARIOS_FIELD_NUMBER: _builtins.int
     SKIPPED_SCENARIOS_FIELD_NUMBER: _builtins.int
+    USAGE_SEQUENCE_FIELD_NUMBER: _builtins.int
     catalog_version: _builtins.int
     """Version of the book's catalogue that the baseline is of."""
     row_count: _builtins.int
-    """Rows of usage."""
+    """Rows of usage. A recorded event is a row of each product contract that it is usage of."""
     product_contract_count: _builtins.int
     """Product contracts that they are of."""
+    usage_sequence: _builtins.int
+    """Committed sequence at which recorded usage, or determinants, were read; 0 for other usage."""
     @_builtins.property
     def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The baseline, which is named "baseline", and the scenarios that are run, in the order asked."""
@@ -784,10 +977,11 @@ class SimulationStarted(_message.Message):
         product_contract_count: _builtins.int = ...,
         scenarios: _abc.Iterable[_builtins.str] | None = ...,
         skipped_scenarios: _abc.Iterable[Global___SkippedScenario] | None = ...,
+        usage_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "product_contract_count", b"product_contract_count", "row_count", b"row_count", "scenarios", b"scenarios", "skipped_scenarios", b"skipped_scenarios"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "product_contract_count", b"product_contract_count", "row_count", b"row_count", "scenarios", b"scenarios", "skipped_scenarios", b"skipped_scenarios", "usage_sequence", b"usage_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -130,7 +130,7 @@ class SimulateServiceServicer:
         token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
         round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
 
-        Events, readings and billing messages are not copied. From its end on, and after a restart, the token answers
+        Events are copied where `recorded_usage` asks for them; readings, billing messages and what they charged are not. From its end on, and after a restart, the token answers
         UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that needs no key; calls at work then are finished or fail so.
 
         A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456

@@ -54,9 +54,8 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
 
     async def CreateSandbox(self, request: wire.CreateSandboxRequest, context: Context) -> wire.CreateSandboxResponse:
         """A new sandbox, and its token this once."""
-        time_to_live_us = codec.read_time_to_live(request)
-        book = self._book_of(context)
-        sandbox, token = await self._sandboxes.create(book, codec.read_display_name(request), time_to_live_us)
+        wanted = codec.read_wanted(request, self._book_of(context).catalog())
+        sandbox, token = await self._sandboxes.create(self._book_of(context), wanted)
         return wire.CreateSandboxResponse(sandbox=codec.write_sandbox(sandbox), access_token=token)
 
     async def GetSandbox(self, request: wire.GetSandboxRequest, context: Context) -> wire.GetSandboxResponse:
@@ -111,7 +110,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         catalog = book.catalog()
         index = ContractIndex(catalog.contracts, self._indexes.get(book))
         self._indexes[book] = index
-        return prepare(request, catalog, index)
+        return prepare(request, catalog, index, book)
 
     async def _pieces(self, simulation: Simulation) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""

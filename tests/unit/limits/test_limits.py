@@ -110,6 +110,7 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
         ("simulate.proto", "sandboxes and a server 64", limits.SANDBOXES_OF_SERVER_MAX),
         ("simulate.proto", "may come to 268,435,456 bytes", limits.SANDBOX_BYTES_MAX),
         ("simulate.proto", "to 604,800 s (7 days)", limits.SANDBOX_SECONDS_MAX),
+        ("simulate.proto", "not deleted: at most 10,000,000", limits.RECORDED_EVENTS_MAX),
         ("simulate.proto", "Absent: 3,600 s", limits.SANDBOX_SECONDS_DEFAULT),
         ("simulate.proto", "more than 1,000 are read as 1,000", limits.BILLING_PERIODS_MAX),
         ("simulate.proto", "at most 16,384 lines", limits.SIMULATED_LINES_IN_MESSAGE),
