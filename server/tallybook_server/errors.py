@@ -102,6 +102,9 @@ class ErrorCode(Enum):
     SANDBOX_FULL = ErrorKind(
         _EXHAUSTED, False, "The sandbox holds as much as it may, and nothing of the call was stored: create another."
     )
+    TOO_MANY_USAGE_FRAMES = ErrorKind(
+        _EXHAUSTED, False, "The book, or the server, keeps as much uploaded usage as it may: wait for its end."
+    )
     RECORDED_USAGE_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "More events are recorded there than the limit: ask for fewer customers, or less time."
     )
@@ -125,6 +128,12 @@ class ErrorCode(Enum):
     OBJECT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such object.")
     CATALOG_VERSION_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such catalogue version.")
     SANDBOX_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book has no such sandbox, or has it no more.")
+    USAGE_FRAME_NOT_FOUND = ErrorKind(
+        _NOT_FOUND, False, "The book has no such uploaded usage, or has it no more: upload it again."
+    )
+    SIMULATION_EXPIRED = ErrorKind(
+        _NOT_FOUND, False, "The charges of the simulation are not kept, or not any more: run it again."
+    )
     SEQUENCE_NOT_COMMITTED = ErrorKind(
         grpc.StatusCode.OUT_OF_RANGE, False, "The book is not as far as the sequence that was asked for."
     )

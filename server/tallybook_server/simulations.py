@@ -147,10 +147,14 @@ class Simulation:
 
 
 def prepare(
-    request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex, book: UsageBook | None = None
+    request: wire.RunSimulationRequest,
+    catalog: Catalog,
+    index: ContractIndex,
+    book: UsageBook | None = None,
+    uploaded: UsageFrame | None = None,
 ) -> Simulation:
-    """Reads and checks a request against a book's catalogue; `index` is that of its contracts. Without a book, the
-    request brings its usage. Raises Fault.
+    """Reads and checks a request against a book's catalogue; `index` is that of its contracts. `uploaded` is
+    usage that came before; without a book and without that, the request brings it. Raises Fault.
     """
     _check_names(request.scenarios)
     try:
@@ -158,7 +162,7 @@ def prepare(
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
     index = ContractIndex(baseline.contracts, index)
-    usage, usage_sequence = _usage(request, baseline, index, book)
+    usage, usage_sequence = _usage(request, baseline, index, book) if uploaded is None else (uploaded, 0)
     planner = _planner(usage, baseline, index, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:

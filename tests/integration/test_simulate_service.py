@@ -560,7 +560,7 @@ def test_a_limit_of_simulations_at_once(at_work):
 
     async def outcome() -> str:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0))
+            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0), lambda: 0)
             request = tb.simulation_request(usage())
             begun = [service.RunSimulation(request, None) for _ in range(at_work)]  # type: ignore[arg-type]
             for each in begun:
@@ -604,7 +604,7 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
 
     async def ended_after_one() -> None:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0))
+            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0), lambda: 0)
             messages = service.RunSimulation(request, None)  # type: ignore[arg-type]
             kinds = [(await anext(messages)).WhichOneof("event") for _ in range(2)]
             assert kinds == ["started", "progress"]

@@ -46,7 +46,15 @@ from tallybook_client.results import (
     View,
 )
 from tallybook_client.sandboxes import CreatedSandbox, Sandbox, sandbox_request
-from tallybook_client.simulation import AnyUsage, Scenario, Simulation, simulation_request
+from tallybook_client.simulation import (
+    AnyUsage,
+    Scenario,
+    SimulatedCharge,
+    Simulation,
+    UploadedUsage,
+    simulation_request,
+    usage_requests,
+)
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -394,7 +402,8 @@ class Client:
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
         and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
-        book has stored: `RecordedUsage`, `DeterminantUsage`. `on_progress` is told rows done and rows in all.
+        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `on_progress` is told rows done and rows in
+        all.
         """
         request = simulation_request(
             usage,
@@ -424,6 +433,25 @@ class Client:
                 raise from_call(failure) from failure
 
         return Simulation(messages())
+
+    def upload_usage(self, usage: Frame | Iterable[Frame]) -> UploadedUsage:
+        """Keep usage on the server for an hour, at most 10,000,000 rows, to simulate it as often as wanted: frames with
+        the columns that `simulate` takes. FrameError, before anything is sent, where a column does not fit.
+        """
+        requests = list(usage_requests(usage))
+        return UploadedUsage.read(self._call(self._simulate.UploadUsage, iter(requests)))
+
+    def simulated_charges(
+        self, simulation_id: str, scenario: str = "", customer_ids: Iterable[str] = ()
+    ) -> Iterator[SimulatedCharge]:
+        """The charges of a simulation that the server still has, page by page; under one scenario, or under all.
+        NotFoundError where it has them no more.
+        """
+        request = simulate_pb2.ListSimulationChargesRequest(
+            simulation_id=simulation_id, scenario=scenario, customer_ids=customer_ids
+        )
+        for page in self._pages(self._simulate.ListSimulationCharges, request):
+            yield from map(SimulatedCharge.read, page.charges)
 
     # Sandboxes
 

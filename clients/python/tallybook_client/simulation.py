@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tallybook.v1 import catalog_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError
-from tallybook_client.numbers import to_timestamp
+from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
 from tallybook_client.results import Money
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ BASELINE = "baseline"
 TOTAL = "total"
 """Column of what a contract comes to, with all below it."""
 MEASURES = ("unit_amount", "quantity", "total_amount")
+
+UPLOAD_ROWS_DEFAULT = 262_144
+"""Rows of one request of an upload: some megabytes."""
 
 _INSTANT = pl.Datetime("us", "UTC")
 _QUANTITY = pl.Decimal(38, 12)
@@ -116,7 +119,21 @@ class DeterminantUsage:
         )
 
 
-AnyUsage = Frame | Iterable[simulate_pb2.UsageRow] | RecordedUsage | DeterminantUsage
+@dataclass(frozen=True, slots=True)
+class UploadedUsage:
+    """Usage that the server keeps for a while."""
+
+    usage_frame_id: str
+    row_count: int
+    expire_time: datetime
+
+    @classmethod
+    def read(cls, message: simulate_pb2.UploadUsageResponse) -> UploadedUsage:
+        """Read the message."""
+        return cls(message.usage_frame_id, message.row_count, to_datetime(message.expire_time))
+
+
+AnyUsage = Frame | Iterable[simulate_pb2.UsageRow] | RecordedUsage | DeterminantUsage | UploadedUsage
 """What a simulation may be run over."""
 
 
@@ -143,6 +160,49 @@ class SkippedScenario:
     faults: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SimulatedCharge:
+    """A charge line under a scenario."""
+
+    scenario: str
+    customer_id: str
+    contract_path: tuple[str, ...]
+    product_id: str
+    plan_id: str
+    cell_id: str
+    period_start_time: datetime
+    period_end_time: datetime
+    quantity: Decimal
+    unit_amount: Decimal | None
+    """Where the plan has one price a unit."""
+    exact_amount: Decimal
+    amount_excluding_tax: Money
+    tax_amount: Money
+    amount_including_tax: Money
+    message: simulate_pb2.SimulatedCharge = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, message: simulate_pb2.SimulatedCharge) -> SimulatedCharge:
+        """Read the message."""
+        return cls(
+            message.scenario,
+            message.customer_id,
+            tuple(message.contract_path),
+            message.product_id,
+            message.plan_id,
+            message.cell_id,
+            to_datetime(message.period.start_time),
+            to_datetime(message.period.end_time),
+            Decimal(message.quantity),
+            optional_decimal(message.unit_amount),
+            Decimal(message.exact_amount),
+            Money.read(message.amount_excluding_tax),
+            Money.read(message.tax_amount),
+            Money.read(message.amount_including_tax),
+            message,
+        )
+
+
 class Simulation:
     """What a simulation answered. Amounts are decimals throughout."""
 
@@ -157,6 +217,8 @@ class Simulation:
         """The baseline, then the scenarios that were run."""
         self.skipped: tuple[SkippedScenario, ...] = ()
         self.totals: tuple[ScenarioTotal, ...] = ()
+        self.charges_expire_time: datetime | None = None
+        """Until when the server has the charges; None where it does not keep them."""
         self.unfit_row_counts: Mapping[str, int] = {}
         """Scenario -> rows that no rule of their matrix fits."""
         self._charges: list[pl.DataFrame] = []
@@ -196,6 +258,8 @@ class Simulation:
                     )
                     for each in message.totals.totals
                 )
+                if message.totals.HasField("charges_expire_time"):
+                    self.charges_expire_time = to_datetime(message.totals.charges_expire_time)
                 self.unfit_row_counts = dict(zip(self.scenarios, message.totals.unfit_row_counts, strict=True))
 
     def to_polars(self) -> pl.DataFrame:
@@ -285,6 +349,17 @@ def usage_stream(usage: Frame) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def usage_requests(
+    usage: Frame | Iterable[Frame], request_rows: int = UPLOAD_ROWS_DEFAULT
+) -> Iterator[simulate_pb2.UploadUsageRequest]:
+    """Frames of usage as requests of so many rows. FrameError where a column does not fit."""
+    frames: Iterable[Any] = [usage] if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch) else usage
+    for frame in frames:
+        row_count = frame.height if isinstance(frame, pl.DataFrame) else frame.num_rows
+        for start in range(0, row_count, request_rows):
+            yield simulate_pb2.UploadUsageRequest(arrow=usage_stream(frame.slice(start, request_rows)))
+
+
 def simulation_request(
     usage: AnyUsage,
     scenarios: Iterable[Scenario] = (),
@@ -308,6 +383,8 @@ def simulation_request(
         request.recorded.CopyFrom(usage.message())
     elif isinstance(usage, DeterminantUsage):
         request.determinants.CopyFrom(usage.message())
+    elif isinstance(usage, UploadedUsage):
+        request.usage_frame_id = usage.usage_frame_id
     else:
         request.rows.rows.extend(usage)
     return request

@@ -593,6 +593,7 @@ class RunSimulationRequest(_message.Message):
     ARROW_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
     DETERMINANTS_FIELD_NUMBER: _builtins.int
+    USAGE_FRAME_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     SCENARIOS_FIELD_NUMBER: _builtins.int
@@ -600,6 +601,10 @@ class RunSimulationRequest(_message.Message):
     OMIT_CHARGES_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """As one whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
+    usage_frame_id: _builtins.str
+    """As it was uploaded to this book: the id that UploadUsage answered. USAGE_FRAME_NOT_FOUND where it has none of this
+    id (any more).
+    """
     skip_invalid_scenarios: _builtins.bool
     """Leave a scenario out that is not valid, naming it in `started`. Otherwise it fails the call."""
     omit_charges: _builtins.bool
@@ -635,17 +640,18 @@ class RunSimulationRequest(_message.Message):
         arrow: _builtins.bytes = ...,
         recorded: Global___RecordedUsage | None = ...,
         determinants: Global___DeterminantUsage | None = ...,
+        usage_frame_id: _builtins.str = ...,
         customer_ids: _abc.Iterable[_builtins.str] | None = ...,
         baseline: Global___Scenario | None = ...,
         scenarios: _abc.Iterable[Global___Scenario] | None = ...,
         skip_invalid_scenarios: _builtins.bool = ...,
         omit_charges: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow", "recorded", "determinants"]  # noqa: Y015
+    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow", "recorded", "determinants", "usage_frame_id"]  # noqa: Y015
     _WhichOneofArgType_usage: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_usage) -> _WhichOneofReturnType_usage | None: ...
 
@@ -1123,6 +1129,7 @@ class SimulationTotals(_message.Message):
 
     TOTALS_FIELD_NUMBER: _builtins.int
     UNFIT_ROW_COUNTS_FIELD_NUMBER: _builtins.int
+    CHARGES_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScenarioTotal]:
         """By currency, under each scenario."""
@@ -1131,15 +1138,20 @@ class SimulationTotals(_message.Message):
     def unfit_row_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Rows that no rule of their matrix fits, by scenario in the order of `started`: they leave their charge alone."""
 
+    @_builtins.property
+    def charges_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when ListSimulationCharges has the charges; absent where they are not kept, or were omitted."""
+
     def __init__(
         self,
         *,
         totals: _abc.Iterable[Global___ScenarioTotal] | None = ...,
         unfit_row_counts: _abc.Iterable[_builtins.int] | None = ...,
+        charges_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charges_expire_time", b"charges_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals", "unfit_row_counts", b"unfit_row_counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges_expire_time", b"charges_expire_time", "totals", b"totals", "unfit_row_counts", b"unfit_row_counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1200,3 +1212,205 @@ class ScenarioTotal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScenarioTotal: _TypeAlias = ScenarioTotal  # noqa: Y015
+
+@_typing.final
+class UploadUsageRequest(_message.Message):
+    """Some of the usage. At most 16 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """One whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadUsageRequest: _TypeAlias = UploadUsageRequest  # noqa: Y015
+
+@_typing.final
+class UploadUsageResponse(_message.Message):
+    """Usage that is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_FRAME_ID_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    usage_frame_id: _builtins.str
+    """"usage_" and 16 hexadecimal digits: names it in RunSimulation."""
+    row_count: _builtins.int
+    """Rows of all requests."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is kept."""
+
+    def __init__(
+        self,
+        *,
+        usage_frame_id: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "row_count", b"row_count", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadUsageResponse: _TypeAlias = UploadUsageResponse  # noqa: Y015
+
+@_typing.final
+class ListSimulationChargesRequest(_message.Message):
+    """Which charges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMULATION_ID_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    simulation_id: _builtins.str
+    """Of this simulation of the book, as its messages named it. Required."""
+    scenario: _builtins.str
+    """Under this scenario alone, or "baseline". Empty: under all, one after the other in the order of `started`."""
+    page_size: _builtins.int
+    """At most so many; 0 and more than 1,000 are read as 1,000."""
+    page_token: _builtins.str
+    """Where the last page ended; empty for the first one. The other fields must be those of the first page."""
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these customers, by id. Empty: of all."""
+
+    def __init__(
+        self,
+        *,
+        simulation_id: _builtins.str = ...,
+        scenario: _builtins.str = ...,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids", "page_size", b"page_size", "page_token", b"page_token", "scenario", b"scenario", "simulation_id", b"simulation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSimulationChargesRequest: _TypeAlias = ListSimulationChargesRequest  # noqa: Y015
+
+@_typing.final
+class ListSimulationChargesResponse(_message.Message):
+    """A page of charges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last one."""
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedCharge]:
+        """By scenario, and in the order of the simulation."""
+
+    def __init__(
+        self,
+        *,
+        charges: _abc.Iterable[Global___SimulatedCharge] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSimulationChargesResponse: _TypeAlias = ListSimulationChargesResponse  # noqa: Y015
+
+@_typing.final
+class SimulatedCharge(_message.Message):
+    """A charge line under a scenario."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_AMOUNT_FIELD_NUMBER: _builtins.int
+    EXACT_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """The scenario's name."""
+    customer_id: _builtins.str
+    """Who pays."""
+    product_id: _builtins.str
+    """What is charged for."""
+    plan_id: _builtins.str
+    """By which plan."""
+    cell_id: _builtins.str
+    """Id of the matrix rule; empty where the plan has no matrix."""
+    quantity: _builtins.str
+    """Quantity accumulated up to the end of the period."""
+    unit_amount: _builtins.str
+    """The price of one unit, where the plan has one price; empty elsewhere."""
+    exact_amount: _builtins.str
+    """The line before it is rounded."""
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to the product contract."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """The billing period."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """The tax."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """With tax."""
+
+    def __init__(
+        self,
+        *,
+        scenario: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        product_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        cell_id: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        quantity: _builtins.str = ...,
+        unit_amount: _builtins.str = ...,
+        exact_amount: _builtins.str = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "cell_id", b"cell_id", "contract_path", b"contract_path", "customer_id", b"customer_id", "exact_amount", b"exact_amount", "period", b"period", "plan_id", b"plan_id", "product_id", b"product_id", "quantity", b"quantity", "scenario", b"scenario", "tax_amount", b"tax_amount", "unit_amount", b"unit_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedCharge: _TypeAlias = SimulatedCharge  # noqa: Y015

@@ -55,6 +55,16 @@ class SimulateServiceStub:
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
                 _registered_method=True)
+        self.UploadUsage = channel.stream_unary(
+                '/tallybook.v1.SimulateService/UploadUsage',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageResponse.FromString,
+                _registered_method=True)
+        self.ListSimulationCharges = channel.unary_unary(
+                '/tallybook.v1.SimulateService/ListSimulationCharges',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.FromString,
+                _registered_method=True)
         self.CreateSandbox = channel.unary_unary(
                 '/tallybook.v1.SimulateService/CreateSandbox',
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.SerializeToString,
@@ -104,8 +114,8 @@ class SimulateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RunSimulation(self, request, context):
-        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-        is kept. Safe to retry.
+        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+        charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
         and the totals last. A call that is cancelled stops after the pieces at work.
@@ -119,6 +129,31 @@ class SimulateServiceServicer:
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
         of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
         once; more are OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadUsage(self, request_iterator, context):
+        """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+        IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+        1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+        have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+        What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+        `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+        ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSimulationCharges(self, request, context):
+        """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+        SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+        67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+        the oldest go. They are also gone when the server stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +215,16 @@ def add_SimulateServiceServicer_to_server(servicer, server):
                     servicer.RunSimulation,
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.SerializeToString,
+            ),
+            'UploadUsage': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadUsage,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageResponse.SerializeToString,
+            ),
+            'ListSimulationCharges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSimulationCharges,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.SerializeToString,
             ),
             'CreateSandbox': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSandbox,
@@ -289,6 +334,60 @@ class SimulateService:
             '/tallybook.v1.SimulateService/RunSimulation',
             tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
             tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadUsage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tallybook.v1.SimulateService/UploadUsage',
+            tallybook_dot_v1_dot_simulate__pb2.UploadUsageRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.UploadUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSimulationCharges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/ListSimulationCharges',
+            tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,8 +48,8 @@ class SimulateServiceStub:
     PreviewBillingDates: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
     RunSimulation: _grpc.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]
-    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-    is kept. Safe to retry.
+    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+    charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
     and the totals last. A call that is cancelled stops after the pieces at work.
@@ -63,6 +63,23 @@ class SimulateServiceStub:
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
     of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
     once; more are OVERLOADED.
+    """
+    UploadUsage: _grpc.StreamUnaryMultiCallable[_simulate_pb2.UploadUsageRequest, _simulate_pb2.UploadUsageResponse]
+    """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+    IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+    1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+    have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+    What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+    `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+    ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+    """
+    ListSimulationCharges: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ListSimulationChargesRequest, _simulate_pb2.ListSimulationChargesResponse]
+    """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+    SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+    67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+    the oldest go. They are also gone when the server stops.
     """
     CreateSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]
     """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
@@ -106,8 +123,8 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     PreviewBillingDates: _aio.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]  # type: ignore[assignment]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
     RunSimulation: _aio.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]  # type: ignore[assignment]
-    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-    is kept. Safe to retry.
+    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+    charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
     and the totals last. A call that is cancelled stops after the pieces at work.
@@ -121,6 +138,23 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
     of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
     once; more are OVERLOADED.
+    """
+    UploadUsage: _aio.StreamUnaryMultiCallable[_simulate_pb2.UploadUsageRequest, _simulate_pb2.UploadUsageResponse]  # type: ignore[assignment]
+    """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+    IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+    1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+    have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+    What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+    `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+    ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+    """
+    ListSimulationCharges: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ListSimulationChargesRequest, _simulate_pb2.ListSimulationChargesResponse]  # type: ignore[assignment]
+    """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+    SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+    67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+    the oldest go. They are also gone when the server stops.
     """
     CreateSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]  # type: ignore[assignment]
     """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
@@ -179,8 +213,8 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _simulate_pb2.RunSimulationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_simulate_pb2.RunSimulationResponse], _abc.AsyncIterator[_simulate_pb2.RunSimulationResponse]]:
-        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-        is kept. Safe to retry.
+        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+        charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
         and the totals last. A call that is cancelled stops after the pieces at work.
@@ -194,6 +228,35 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
         of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
         once; more are OVERLOADED.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadUsage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_simulate_pb2.UploadUsageRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.UploadUsageResponse, _abc.Awaitable[_simulate_pb2.UploadUsageResponse]]:
+        """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+        IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+        1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+        have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+        What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+        `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+        ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSimulationCharges(
+        self,
+        request: _simulate_pb2.ListSimulationChargesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.ListSimulationChargesResponse, _abc.Awaitable[_simulate_pb2.ListSimulationChargesResponse]]:
+        """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+        SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+        67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+        the oldest go. They are also gone when the server stops.
         """
 
     @_abc_1.abstractmethod

@@ -29,7 +29,7 @@ from tallybook_server.codec.arrow_stream import (
 )
 from tallybook_server.codec.instants import TIME_END_US, TIME_MIN_US, parse_date
 from tallybook_server.codec.metering import fields_within_answer
-from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
 
 TEXT_COLUMNS = ("contract_id", "product_id")
 QUANTITY_COLUMN = "quantity"
@@ -50,8 +50,13 @@ def read_usage(request: wire.RunSimulationRequest) -> UsageFrame:
         case "rows":
             return _from_rows(request.rows)
         case "arrow":
-            return _from_table(read_table(request.arrow, _check_schema, check_row_count))
-    raise Fault(ErrorCode.FIELD_INVALID, "usage: give rows, arrow, recorded or determinants", {"field": "usage"})
+            return read_usage_stream(request.arrow)
+    raise field_invalid("usage", "give rows, arrow, recorded, determinants or usage_frame_id")
+
+
+def read_usage_stream(stream: bytes) -> UsageFrame:
+    """One Arrow stream. USAGE_INVALID with everything that is wrong with it in itself."""
+    return _from_table(read_table(stream, _check_schema, check_row_count))
 
 
 def usage_invalid(faults: list[CatalogFault], fault_count: int) -> Fault:

@@ -16,12 +16,16 @@ from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.plan import ContractIndex
+from tallybook_engine.simulation.usage import UsageFrame
 from tallybook_server import limits, quotes
 from tallybook_server.book import Book
 from tallybook_server.codec import sandboxes as codec
-from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.codec.results import timestamp
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.sandboxes import Sandboxes
+from tallybook_server.simulated_charges import Charges, SimulatedCharges, charges_page
 from tallybook_server.simulations import Simulation, prepare
+from tallybook_server.uploads import Upload, UsageFrames
 
 PIECES_AT_WORK = 4
 """Pieces of one simulation that are priced or wait to be sent."""
@@ -34,11 +38,21 @@ Answer = TypeVar("Answer")
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     """Everything but the transport happens on the executor's threads."""
 
-    def __init__(self, book_of: Callable[[Context], Book], executor: Executor, sandboxes: Sandboxes) -> None:
-        """`book_of` answers the book that a call's credential names."""
+    def __init__(
+        self,
+        book_of: Callable[[Context], Book],
+        executor: Executor,
+        sandboxes: Sandboxes,
+        now_us: Callable[[], int],
+    ) -> None:
+        """`book_of` answers the book that a call's credential names; `now_us` tells the time in microseconds since 1970
+        UTC.
+        """
         self._book_of = book_of
         self._executor = executor
         self._sandboxes = sandboxes
+        self._frames = UsageFrames(now_us)
+        self._charges = SimulatedCharges(now_us)
         self._indexes: WeakKeyDictionary[Book, ContractIndex] = WeakKeyDictionary()
         self._at_work = 0
 
@@ -89,13 +103,18 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     async def _messages(
         self, request: wire.RunSimulationRequest, book: Book
     ) -> AsyncIterator[wire.RunSimulationResponse]:
-        simulation = await self._beside(self._prepared, request, book)
+        uploaded = None
+        if request.WhichOneof("usage") == "usage_frame_id":
+            uploaded = self._frames.get(book.name, request.usage_frame_id)
+        simulation = await self._beside(self._prepared, request, book, uploaded)
         yield simulation.started()
+        charges = Charges(simulation.names)
         comparison = await self._beside(Comparison, simulation.plan)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
         async for piece, (found, messages) in self._pieces(simulation):
             for message in messages:
+                charges.add(message)
                 yield message
             await self._beside(comparison.add, found)
             unfit_row_counts = [
@@ -103,14 +122,46 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             ]
             row_count_done += piece.row_count
             yield simulation.progress(row_count_done)
-        for message in await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts))):
+        *messages, last = await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts)))
+        for message in messages:
             yield message
+        expire_time_us = None
+        if not request.omit_charges:
+            expire_time_us = self._charges.keep(book.name, simulation.simulation_id, charges)
+        if expire_time_us is not None:
+            last.totals.charges_expire_time.CopyFrom(timestamp(expire_time_us))
+        yield last
 
-    def _prepared(self, request: wire.RunSimulationRequest, book: Book) -> Simulation:
+    async def UploadUsage(
+        self, request_iterator: AsyncIterator[wire.UploadUsageRequest], context: Context
+    ) -> wire.UploadUsageResponse:
+        """Reads request by request, and keeps what they come to."""
+        book = self._book_of(context).name
+        self._frames.check_room(book, 0)
+        upload = Upload()
+        async for request in request_iterator:
+            self._frames.check_room(book, upload.byte_count)
+            await self._beside(upload.add, request.arrow)
+        if upload.row_count == 0:
+            raise field_invalid("arrow", "no request has a row of usage")
+        frame = await self._beside(upload.frame)
+        frame_id, entry = self._frames.put(book, frame)
+        return wire.UploadUsageResponse(
+            usage_frame_id=frame_id, row_count=frame.row_count, expire_time=timestamp(entry.expire_time_us)
+        )
+
+    async def ListSimulationCharges(
+        self, request: wire.ListSimulationChargesRequest, context: Context
+    ) -> wire.ListSimulationChargesResponse:
+        """A page of what is kept."""
+        book = self._book_of(context).name
+        return await self._beside(charges_page, book, request, self._charges.get(book, request.simulation_id))
+
+    def _prepared(self, request: wire.RunSimulationRequest, book: Book, uploaded: UsageFrame | None) -> Simulation:
         catalog = book.catalog()
         index = ContractIndex(catalog.contracts, self._indexes.get(book))
         self._indexes[book] = index
-        return prepare(request, catalog, index, book)
+        return prepare(request, catalog, index, book, uploaded)
 
     async def _pieces(self, simulation: Simulation) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""
