@@ -125,7 +125,7 @@ def test_texts_of_properties_are_joined(address, book):
     plan = {"id": "tiered", "product": "calls", "currency": "EUR", "matrix": matrix}
     book.apply_catalog(ParseDict({"plans": [plan]}, catalog_pb2.Catalog()))
     frame = usage(1)
-    kinds = [["b"], ["a"], [None], []]
+    kinds: list[list[str | None]] = [["b"], ["a"], [None], []]
     parts = [frame[number : number + 1].with_columns(pl.Series("property:kind", each, pl.String)) if each else
              frame[number : number + 1] for number, each in enumerate(kinds)]  # fmt: skip
     found = book.simulate(book.upload_usage(parts))
