@@ -33,6 +33,7 @@ from tallybook_server.codec.catalog import read_change
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.usage import read_usage, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.stored_usage import UsageBook, determinants_as_usage, events_as_usage
 
 TREES_IN_BATCH = 256
 """Contract trees that are settled before others may have the thread."""
@@ -59,6 +60,8 @@ class Simulation:
 
     simulation_id: str
     catalog_version: int
+    usage_sequence: int
+    """Committed sequence of stored usage; 0 for other usage."""
     plan: SimulationPlan
     names: tuple[str, ...]
     """The baseline, then the scenarios that are run."""
@@ -74,6 +77,7 @@ class Simulation:
             product_contract_count=len(self.plan.subjects),
             scenarios=self.names,
             skipped_scenarios=self.skipped,
+            usage_sequence=self.usage_sequence,
         )
         return wire.RunSimulationResponse(simulation_id=self.simulation_id, started=started)
 
@@ -184,15 +188,24 @@ class Simulation:
         return pa.Table.from_arrays(columns, schema=CUSTOMERS_SCHEMA)
 
 
-def prepare(request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable) -> Simulation:
-    """Reads and checks a request against a book's catalogue. Raises Fault."""
+def prepare(
+    request: wire.RunSimulationRequest,
+    catalog: Catalog,
+    table: ContractTable,
+    book: UsageBook | None = None,
+    uploaded: UsageFrame | None = None,
+) -> Simulation:
+    """Reads and checks a request against a book's catalogue; `table` is that of its contracts. `uploaded` is
+    usage that came before; without a book and without that, the request brings it. Raises Fault.
+    """
     _check_names(request.scenarios)
-    usage = read_usage(request)
     try:
         baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
-    planner = _planner(usage, baseline, contract_table(baseline.contracts, table), request.customer_ids)
+    table = contract_table(baseline.contracts, table)
+    usage, usage_sequence = _usage(request, baseline, table, book) if uploaded is None else (uploaded, 0)
+    planner = _planner(usage, baseline, table, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         try:
@@ -213,7 +226,19 @@ def prepare(request: wire.RunSimulationRequest, catalog: Catalog, table: Contrac
         raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
     writers = () if request.omit_charges else charges_writers(plan)
     simulation_id = f"sim_{secrets.token_hex(8)}"
-    return Simulation(simulation_id, catalog.version, plan, tuple(names), tuple(skipped), writers)
+    return Simulation(simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers)
+
+
+def _usage(
+    request: wire.RunSimulationRequest, baseline: Catalog, table: ContractTable, book: UsageBook | None
+) -> tuple[UsageFrame, int]:
+    """The usage, and the committed sequence of what is stored of it; 0 where nothing is."""
+    kind = request.WhichOneof("usage")
+    if book is not None and kind == "recorded":
+        return events_as_usage(request, baseline, table, book)
+    if book is not None and kind == "determinants":
+        return determinants_as_usage(request, baseline, table, book)
+    return read_usage(request), 0
 
 
 class _NotValid(Exception):

@@ -25,8 +25,14 @@ NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[tb.Client]:
-    with live_server() as address, tb.Client(address) as client:
+def address() -> Iterator[str]:
+    with live_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address) -> Iterator[tb.Client]:
+    with tb.Client(address) as client:
         yield client
 
 
@@ -365,7 +371,6 @@ def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):
 def test_a_simulation_bills_what_the_invoice_bills(client):
     # Given a division with usage in two months, under a parent with every sort of term
     plan = {"id": "simulated_plan", "product": "simulated_units", "per_unit": {"unit_price": "2"}}
-    sold = [{"id": "simulated_sold", "plan": plan["id"]}]
     terms = {
         "fixed_fees": [{"id": "simulated_fee", "amount": "30"}],
         "revenue_shares": [{"id": "simulated_share", "rate": "0.1", "charges": ["simulated_sold"]}],
@@ -423,6 +428,57 @@ def test_a_simulation_bills_what_the_invoice_bills(client):
         str(each.amount_excluding_tax.quantity.quantize(Decimal("0.0001"))) for each in invoices
     ]
     assert wide[("simulated", "FIXED_FEE simulated_fee", "", "total_amount")].to_list() == [30, 30, 30]
+
+
+def test_usage_is_settled_from_wherever_it_comes(address, client):
+    # Given events in two months under a tree with every sort of modifier
+    customer(
+        client,
+        "sourced",
+        "units",
+        plans=({"id": "sourced_plan", "product": "sourced_units", "per_unit": {"unit_price": "2"}},),
+        sub_contracts=[
+            {"id": "sourced_division", "product_contracts": [{"id": "sourced_sold", "plan": "sourced_plan"}]}
+        ],
+        fixed_fees=[{"id": "sourced_fee", "amount": "30"}],
+        discount={"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+        cap="300",
+        minimum="60",
+        credits=[{"id": "sourced_credit", "amount": "75"}],
+    )
+    used = [(date(2024, 3, 10), "4"), (date(2024, 5, 3), "400")]
+    for day, quantity in used:
+        use(client, "sourced", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    frame = pl.DataFrame(
+        [(day, "sourced_sold", "sourced_units", Decimal(quantity)) for day, quantity in used],
+        schema={"date": pl.Date, "contract_id": pl.String, "product_id": pl.String, "quantity": pl.Decimal(38, 12)},
+        orient="row",
+    )
+    stretch = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    recorded = tb.RecordedUsage(start_time=stretch[0], end_time=stretch[1])
+    # When the same usage is sent, uploaded, and read from the book
+    sent, uploaded, stored = (
+        client.simulate(each, customer_ids=["sourced"]) for each in (frame, client.upload_usage(frame), recorded)
+    )
+    # Then lines and totals are the same, and those of the invoices
+    invoices = client.preview_invoices("sourced", START, period_count=3)
+    assert sent.totals[0].amount_excluding_tax.quantity == sum(each.amount_excluding_tax.quantity for each in invoices)
+    for each in (uploaded, stored):
+        assert each.to_polars().equals(sent.to_polars())
+        assert [total.message for total in each.totals] == [total.message for total in sent.totals]
+    # And they are all kept
+    listed = [
+        (list(each.contract_path), each.line_kind, each.line_id or None, each.amount_excluding_tax.quantity)
+        for each in client.simulated_charges(stored.simulation_id)
+    ]
+    kept = stored.to_polars().select("contract_path", "line_kind", "line_id", "amount_excluding_tax").rows()
+    assert listed == kept
+    assert {kind for _, kind, *_ in listed} == {each.value for each in InvoiceLineKind} - {"REVENUE_SHARE"}
+    # And a sandbox that begins with these events bills them alike
+    made = client.create_sandbox(recorded_usage=stretch, customer_ids=["sourced"])
+    with tb.Client(address, made.access_token) as sandbox:
+        copied = sandbox.preview_invoices("sourced", START, period_count=3)
+        assert [shown(each) for each in copied] == [shown(each) for each in invoices]
 
 
 def _id_of(line: tb.InvoiceLine) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -46,7 +46,16 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
-from tallybook_client.simulation import Scenario, Simulation, simulation_request
+from tallybook_client.sandboxes import CreatedSandbox, Sandbox, sandbox_request
+from tallybook_client.simulation import (
+    AnyUsage,
+    Scenario,
+    SimulatedCharge,
+    Simulation,
+    UploadedUsage,
+    simulation_request,
+    usage_requests,
+)
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -404,7 +413,7 @@ class Client:
 
     def simulate(
         self,
-        usage: Frame | Iterable[simulate_pb2.UsageRow],
+        usage: AnyUsage,
         scenarios: Iterable[Scenario] = (),
         *,
         baseline: Scenario | None = None,
@@ -416,8 +425,9 @@ class Client:
         """Run the book's contracts over usage, under its catalogue and under scenarios; nothing of it is kept.
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
-        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. `on_progress`
-        is told rows done and rows in all.
+        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
+        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `on_progress` is told rows done and rows in
+        all.
         """
         request = simulation_request(
             usage,
@@ -447,6 +457,59 @@ class Client:
                 raise from_call(failure) from failure
 
         return Simulation(messages())
+
+    def upload_usage(self, usage: Frame | Iterable[Frame]) -> UploadedUsage:
+        """Keep usage on the server for an hour, at most 10,000,000 rows, to simulate it as often as wanted: frames with
+        the columns that `simulate` takes. FrameError, before anything is sent, where a column does not fit.
+        """
+        requests = list(usage_requests(usage))
+        return UploadedUsage.read(self._call(self._simulate.UploadUsage, iter(requests)))
+
+    def simulated_charges(
+        self, simulation_id: str, scenario: str = "", customer_ids: Iterable[str] = ()
+    ) -> Iterator[SimulatedCharge]:
+        """The charges of a simulation that the server still has, page by page; under one scenario, or under all.
+        NotFoundError where it has them no more.
+        """
+        request = simulate_pb2.ListSimulationChargesRequest(
+            simulation_id=simulation_id, scenario=scenario, customer_ids=customer_ids
+        )
+        for page in self._pages(self._simulate.ListSimulationCharges, request):
+            yield from map(SimulatedCharge.read, page.charges)
+
+    # Sandboxes
+
+    def create_sandbox(
+        self,
+        display_name: str = "",
+        time_to_live: timedelta | None = None,
+        *,
+        recorded_usage: tuple[datetime, datetime] | None = None,
+        customer_ids: Iterable[str] = (),
+    ) -> CreatedSandbox:
+        """A book in memory that begins with the catalogue of this one, and the key to it; it lives an hour unless said
+        otherwise. Nothing that happens in it changes this book.
+
+        `recorded_usage`, (first instant, end), copies this book's events of the whole accumulation periods that the
+        span touches, of some customers or of all.
+        """
+        request = sandbox_request(display_name, time_to_live, recorded_usage, customer_ids)
+        answer = self._call(self._simulate.CreateSandbox, request)
+        return CreatedSandbox(Sandbox.read(answer.sandbox), answer.access_token)
+
+    def get_sandbox(self, sandbox_id: str) -> Sandbox:
+        """A sandbox of this book. NotFoundError where it has none of this id (any more)."""
+        request = simulate_pb2.GetSandboxRequest(sandbox_id=sandbox_id)
+        return Sandbox.read(self._call(self._simulate.GetSandbox, request).sandbox)
+
+    def list_sandboxes(self) -> list[Sandbox]:
+        """The sandboxes of this book, oldest first."""
+        answer = self._call(self._simulate.ListSandboxes, simulate_pb2.ListSandboxesRequest())
+        return list(map(Sandbox.read, answer.sandboxes))
+
+    def delete_sandbox(self, sandbox_id: str) -> None:
+        """End a sandbox now, with all that was stored in it. NotFoundError as `get_sandbox`."""
+        self._call(self._simulate.DeleteSandbox, simulate_pb2.DeleteSandboxRequest(sandbox_id=sandbox_id))
 
     # Determinants
 

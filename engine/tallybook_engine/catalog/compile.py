@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -150,12 +151,16 @@ class ConditionTable(NamedTuple):
 class NamePool:
     """Strings numbered in the order of their first coming, for ever."""
 
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
+    def __init__(self, index: Mapping[str, int] = MappingProxyType({})) -> None:
+        self.index = dict(index)
 
     def add(self, name: str) -> int:
         """Number of a name, new or known."""
         return self.index.setdefault(name, len(self.index))
+
+    def copy(self) -> NamePool:
+        """A pool with the same names, which grows by itself from here on."""
+        return NamePool(self.index)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -186,6 +191,13 @@ class Pools:
         self._rows = GrowingTable(DefinitionTable)
         self._cells = GrowingTable(CellTable)
         self._conditions = GrowingTable(ConditionTable)
+
+    def copy(self) -> Pools:
+        """Pools with the same numbers, which grow by themselves from here on. Definitions are shared."""
+        twin = Pools()
+        for name, pool in vars(self).items():
+            setattr(twin, name, pool.copy())
+        return twin
 
     @property
     def definition_table(self) -> DefinitionTable:

@@ -105,6 +105,14 @@ class ContractTable:
         find = self.rows.get
         return np.fromiter((find(name, -1) for name in names), dtype=np.int64, count=len(names))
 
+    def of_customers(self, customer_ids: Set[str]) -> NDArray[np.int64]:
+        """[n] rows of all product contracts of these customers."""
+        wanted = np.fromiter(
+            (each in customer_ids for each in self.customers), dtype=np.bool_, count=len(self.customers)
+        )
+        rows = np.fromiter(self.rows.values(), dtype=np.int64, count=len(self.rows))
+        return rows[wanted[self.customer[rows]]]
+
     @cached_property
     def rank(self) -> NDArray[np.int64]:
         """[rows] place of each row by customer, contract path and id."""
