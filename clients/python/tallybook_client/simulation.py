@@ -172,8 +172,8 @@ class Simulation:
         Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, with kind and id in
         place of a plan where a line is no charge line, and `[contract] ... [total]` what a contract comes to with all
         below it; shorter ones are filled up with empty text. Amounts are without tax, `Decimal`; what is not there is
-        None. Of lines that share a column and a start, quantities and amounts are added. Needs pandas, which is imported
-        here only.
+        None. Of lines that share a column and a start, quantities and amounts are added. Needs pandas, which is
+        imported here only.
         """
         import pandas as pd
 
