@@ -384,9 +384,7 @@ def test_a_simulation_bills_what_the_invoice_bills(client):
         "simulated",
         "units",
         plans=(plan,),
-        sub_contracts=[
-            {"id": "simulated_division", "product_contracts": [{"id": "simulated_sold", "plan": plan["id"]}]}
-        ],
+        sub_contracts=[{"id": "simulated_division", "product_contracts": sold}],
         **terms,
     )
     used = [(date(2024, 3, 10), "4"), (date(2024, 5, 3), "400")]
