@@ -108,6 +108,12 @@ def parse_decimal(text: str) -> int:
     return -scaled if sign else scaled
 
 
+def ratio(dividend: int, divisor: int) -> int:
+    """The integer nearest to a ratio, `divisor` above 0; a half goes away from zero."""
+    nearest = (2 * abs(dividend) + divisor) // (2 * divisor)
+    return -nearest if dividend < 0 else nearest
+
+
 def format_decimal(scaled: int, scale: int) -> str:
     """A scaled integer as text: no exponent, no zeros at the end, never "-0"."""
     digits = str(abs(scaled)).rjust(scale + 1, "0")

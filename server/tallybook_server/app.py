@@ -25,6 +25,7 @@ from tallybook_server.interceptors import DEFAULT_BOOK, Access, CallInterceptor,
 from tallybook_server.journal.interface import JournalError
 from tallybook_server.keys import ApiKeys, KeysError
 from tallybook_server.memory import keep_freed_memory
+from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services import determinants, ingest
 from tallybook_server.services.catalog import CatalogService
 from tallybook_server.services.determinants import DeterminantsService
@@ -46,6 +47,10 @@ THREAD_SWITCH_SECONDS = 0.000_5
 log = logging.getLogger(__name__)
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
 class StartError(Exception):
     """The server cannot start; the message says why and how to mend it."""
 
@@ -53,8 +58,11 @@ class StartError(Exception):
 class App:
     """A running server. An asynchronous context manager: leaving it stops the server in good order."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now_us: Callable[[], int] = _now_us) -> None:
+        """`now_us` tells keys and sandboxes the time, in microseconds since 1970 UTC."""
         self._settings = settings
+        self._now_us = now_us
+        self._sandboxes = Sandboxes(now_us)
         self._executor = ThreadPoolExecutor(settings.decode_thread_count, thread_name_prefix="tallybook-codec")
         self._keys: ApiKeys | None = None
         self._books: Books | None = None
@@ -77,7 +85,7 @@ class App:
         except (OSError, ValueError, KeysError, JournalError) as error:
             raise StartError(str(error)) from error
         log.info("ready after %.1f s", time.monotonic() - begun)
-        self._server = self._make_server(CallInterceptor(access, self._books))
+        self._server = self._make_server(CallInterceptor(access, self._books, self._sandboxes))
         self.port = self._listen(self._server)
         await self._server.start()
         for service in ("", *SERVICES):
@@ -88,7 +96,7 @@ class App:
         settings = self._settings
         if settings.data_directory is not None and settings.keys_path is not None:
             settings.data_directory.mkdir(parents=True, exist_ok=True)
-            self._keys = ApiKeys(settings.keys_path, _now_us)
+            self._keys = ApiKeys(settings.keys_path, self._now_us)
         return Access(self._keys)
 
     def _make_server(self, interceptor: CallInterceptor) -> grpc.aio.Server:
@@ -106,9 +114,10 @@ class App:
             ],
         )
         ingest.add_to_server(IngestService(book_of_call, self._executor), server)
-        determinants.add_to_server(DeterminantsService(book_of_call, self._executor, _now_us), server)
+        determinants.add_to_server(DeterminantsService(book_of_call, self._executor, self._now_us), server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(book_of_call), server)
-        simulate_pb2_grpc.add_SimulateServiceServicer_to_server(SimulateService(book_of_call, self._executor), server)
+        simulate = SimulateService(book_of_call, self._executor, self._sandboxes, self._now_us)
+        simulate_pb2_grpc.add_SimulateServiceServicer_to_server(simulate, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
@@ -134,6 +143,7 @@ class App:
         await self._health.enter_graceful_shutdown()
         if self._server is not None:
             await self._server.stop(self._settings.stop_grace_seconds)
+        await self._sandboxes.close()
         if self._books is not None:
             await self._books.close()
         if self._keys is not None:
@@ -174,7 +184,3 @@ async def _serve(settings: Settings, started: Callable[[int], None]) -> None:
         gc.freeze()
         started(app.port)
         await told_to_stop.wait()
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1_000

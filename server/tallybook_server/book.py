@@ -9,10 +9,10 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
-from tallybook_engine.catalog.compile import CompiledCatalog
+from tallybook_engine.catalog.compile import CompiledCatalog, Definition
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
 from tallybook_engine.catalog.model import Catalog, Customer, DeterminantSource, Meter
-from tallybook_engine.catalog.versions import apply_change, difference
+from tallybook_engine.catalog.versions import Versions, apply_change, difference
+from tallybook_engine.contract.calendars import InvoiceTooLargeError
+from tallybook_engine.contract.tree import tree_of
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Result
@@ -38,6 +40,7 @@ from tallybook_engine.ledger.costs import CostArrays, row_costs
 from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
 from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
+from tallybook_engine.ledger.invoices import PreviewedInvoices, invoices_of, root_periods
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -50,20 +53,30 @@ from tallybook_engine.ledger.outcomes import (
     UsageTotal,
 )
 from tallybook_engine.ledger.reads import EventFilter
+from tallybook_engine.ledger.recorded import (
+    RecordedEvents,
+    Spans,
+    TooManyEventsError,
+    surviving_events,
+    whole_periods,
+)
 from tallybook_engine.ledger.references import location, sequence_and_row
 from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
 from tallybook_engine.ledger.snapshot import dump_state
 from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
+from tallybook_engine.ledger.state import State
+from tallybook_server import limits
 from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
-from tallybook_server.folding import open_book
-from tallybook_server.journal.interface import Journal, JournalError, OutcomeUnknown, Segment
+from tallybook_server.folding import Folded, open_book
+from tallybook_server.journal.interface import Journal, JournalAtLimit, JournalError, OutcomeUnknown, Segment
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.keys import check_book_name
 from tallybook_server.maintenance import Maintenance
+from tallybook_server.records import JournalRecords
 from tallybook_server.writer import Ingested, Parcel, Stored, Writer, attach
 
 AFFECTED_LINES_MAX = 1_000
@@ -108,16 +121,21 @@ class Book:
         executor: ThreadPoolExecutor,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         future_limit_us: int = FUTURE_LIMIT_US,
+        begun: Folded | None = None,
     ) -> None:
-        """Opens the book: claims its journal and folds it, which may take seconds."""
+        """Opens the book: claims its journal and folds it, which may take seconds. `begun` is what a journal that is
+        empty, and is never opened again, begins with.
+        """
         self.name = name
         self._journal = journal
         self._executor = executor
+        self._clock_us = clock_us
         self._determinant_customers: tuple[Catalog | None, frozenset[str]] = None, frozenset()
         journal.claim()
-        folded = open_book(journal)
+        folded = open_book(journal) if begun is None else begun
         self._state, self._versions, self._records = folded.state, folded.versions, folded.records
-        self._maintenance = Maintenance(journal, self._records, self._state.hasher, folded.runs, self._dump_state)
+        dump_state = self._dump_state if begun is None else None
+        self._maintenance = Maintenance(journal, self._records, self._state.hasher, folded.runs, dump_state)
         self._writer = Writer(
             self._state,
             journal,
@@ -136,13 +154,29 @@ class Book:
         if capacity:
             self._executor.submit(references.prepare, capacity)
 
-    async def close(self) -> None:
-        """Finishes all that waits, and lets go of the journal."""
-        await self._beside(self._close)
+    async def overlay(self, name: str, bytes_max: int) -> tuple[Book, MemoryJournal, int]:
+        """A book in memory that begins with this one's catalogue and without events; its journal, which takes so many
+        bytes; and this one's committed sequence at that moment. No object is copied, and changes of the one book are
+        none of the other's.
+        """
 
-    def _close(self) -> None:
+        def work() -> tuple[MemoryJournal, State, Versions, int]:
+            version = self._versions.current.version
+            journal = MemoryJournal(self._journal.partition_count, base_catalog_version=version, bytes_max=bytes_max)
+            return journal, self._state.without_events(journal.hash_key), self._versions.copy(), self._state.sequence
+
+        journal, state, versions, sequence = await self._alone(work)
+        begun = Folded(state, versions, JournalRecords(journal, state.hasher), 0, [])
+        future_limit_us = self._writer.future_limit_us
+        return Book(name, journal, self._executor, self._clock_us, future_limit_us, begun), journal, sequence
+
+    async def close(self, refusal: Fault | None = None) -> None:
+        """Finishes all that waits, refuses what comes later, and lets go of the journal."""
+        await self._beside(lambda: self._close(refusal))
+
+    def _close(self, refusal: Fault | None) -> None:
         self._maintenance.close()
-        self._writer.close()
+        self._writer.close(refusal)
         self._journal.close()
 
     # --- Events -----------------------------------------------------------------------------------------------------
@@ -254,6 +288,43 @@ class Book:
                     if len(found) == limit:
                         return found
         return found
+
+    def recorded_events(self, spans: Spans, sequence: int) -> RecordedEvents:
+        """The events of customers, each in its stretch of time, that survive at a committed sequence. Safe from any
+        thread. RECORDED_USAGE_TOO_LARGE where they are too many.
+        """
+        first_us = min((start_us for start_us, _ in spans.values()), default=0)
+        end_us = max((end_us for _, end_us in spans.values()), default=0)
+        # A delete bears the time of its event.
+        segments = (
+            self._records.opened(segment)
+            for segment in self._journal.read(upto=sequence)
+            if segment.header.record_count
+            and first_us <= segment.header.maximum_time_us
+            and segment.header.minimum_time_us < end_us
+        )
+        try:
+            return surviving_events(segments, sequence, spans, limits.RECORDED_EVENTS_MAX)
+        except TooManyEventsError as error:
+            raise Fault(
+                ErrorCode.RECORDED_USAGE_TOO_LARGE, f"{error} are recorded there: ask for fewer customers, or less time"
+            ) from None
+
+    def whole_periods(self, start_us: int, end_us: int, customer_ids: Collection[str]) -> Spans:
+        """By customer's reference the span, widened to the whole accumulation periods of the customer's product
+        contracts that it touches under the current version. Without ids, of all customers. Safe from any thread.
+        """
+        compiled, known = self._state.current, self._state.pools.definitions
+        customers = compiled.catalog.customers
+        wanted = set(customer_ids) or set(customers)
+        definitions: dict[str, list[Definition]] = {}
+        for index in compiled.current_definitions.values():
+            definition = known[index]
+            if definition.customer_id in wanted:
+                definitions.setdefault(definition.customer_id, []).append(definition)
+        return {
+            customers[each].reference: whole_periods(definitions.get(each, ()), start_us, end_us) for each in wanted
+        }
 
     # --- Readings ---------------------------------------------------------------------------------------------------
 
@@ -385,6 +456,34 @@ class Book:
                 self._state, customer_id, view, start_us, end_us, include_unopened=include_unopened
             )
             return lines, sequence
+
+        return await self._alone(work)
+
+    async def invoices(
+        self, contract_id: str, first_day: date, period_count: int, as_of_sequence: int | None
+    ) -> PreviewedInvoices:
+        """At most so many invoices of a root contract, from the billing period of a day on.
+
+        OBJECT_NOT_FOUND, FIELD_INVALID for a day outside of the contract, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE.
+        """
+
+        def work() -> PreviewedInvoices:
+            current = self._state.current
+            root = current.catalog.contracts.get(contract_id)
+            if root is None:
+                metadata = {"kind": "contract", "id": contract_id}
+                raise Fault(ErrorCode.OBJECT_NOT_FOUND, f'there is no root contract "{contract_id}"', metadata)
+            tree = tree_of(current.catalog, root)
+            periods, next_date = root_periods(tree, first_day, period_count)
+            if not periods or not root.start_date <= first_day < (tree.levels[0].end_date or date.max):
+                until = f"up to {tree.levels[0].end_date}" if tree.levels[0].end_date else "without end"
+                raise field_invalid("date", f"{first_day} is no day of the contract, from {root.start_date} {until}")
+            view, sequence = self._as_of(root.customer, as_of_sequence)
+            try:
+                invoices, lines = invoices_of(self._state, tree, view, periods)
+            except InvoiceTooLargeError as error:
+                raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
+            return PreviewedInvoices(invoices, lines, next_date, current.version, sequence)
 
         return await self._alone(work)
 
@@ -562,6 +661,8 @@ class Book:
                 raise Fault(ErrorCode.COMMIT_UNKNOWN, str(error)) from error
             if stored.get(version) != change:
                 raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {unknown}") from unknown
+        except JournalAtLimit as error:
+            raise Fault(ErrorCode.SANDBOX_FULL, f"the catalogue was not stored: {error}") from error
         except JournalError as error:
             raise Fault(ErrorCode.COMMIT_FAILED, f"the catalogue was not stored: {error}") from error
         except ValueError as error:

@@ -96,6 +96,23 @@ class ErrorCode(Enum):
     SIMULATION_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "A simulation has more rows or periods than the limit: split it by customer or by time."
     )
+    INVOICE_TOO_LARGE = ErrorKind(
+        _EXHAUSTED,
+        False,
+        "An invoice has more lines than the limit, or needs more billing periods: ask for fewer periods.",
+    )
+    TOO_MANY_SANDBOXES = ErrorKind(
+        _EXHAUSTED, False, "The book, or the server, has as many sandboxes as it may: delete one, or wait for its end."
+    )
+    SANDBOX_FULL = ErrorKind(
+        _EXHAUSTED, False, "The sandbox holds as much as it may, and nothing of the call was stored: create another."
+    )
+    TOO_MANY_USAGE_FRAMES = ErrorKind(
+        _EXHAUSTED, False, "The book, or the server, keeps as much uploaded usage as it may: wait for its end."
+    )
+    RECORDED_USAGE_TOO_LARGE = ErrorKind(
+        _EXHAUSTED, False, "More events are recorded there than the limit: ask for fewer customers, or less time."
+    )
     MESSAGE_TOO_LARGE = ErrorKind(_EXHAUSTED, False, "The message is over 16 MiB: split it.")
     ARROW_TOO_LARGE = ErrorKind(
         _EXHAUSTED, False, "The Arrow stream is larger than the limit once it is decompressed: split it."
@@ -105,6 +122,11 @@ class ErrorCode(Enum):
         _UNAUTHENTICATED, False, "The call carries no key: send the metadata `authorization: Bearer tb_...`."
     )
     CREDENTIAL_INVALID = ErrorKind(_UNAUTHENTICATED, False, "The key is not one of this server's, or was revoked.")
+    SANDBOX_EXPIRED = ErrorKind(
+        _UNAUTHENTICATED,
+        False,
+        "The access token's sandbox expired, was deleted, or went when the server was started anew: create another.",
+    )
 
     EVENT_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such event.")
     CUSTOMER_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The catalogue holds no such customer.")
@@ -116,6 +138,13 @@ class ErrorCode(Enum):
         _NOT_FOUND, False, "The datasource has no such channel, and nothing is stored of one."
     )
     CATALOG_VERSION_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book holds no such catalogue version.")
+    SANDBOX_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The book has no such sandbox, or has it no more.")
+    USAGE_FRAME_NOT_FOUND = ErrorKind(
+        _NOT_FOUND, False, "The book has no such uploaded usage, or has it no more: upload it again."
+    )
+    SIMULATION_EXPIRED = ErrorKind(
+        _NOT_FOUND, False, "The charges of the simulation are not kept, or not any more: run it again."
+    )
     SEQUENCE_NOT_COMMITTED = ErrorKind(
         grpc.StatusCode.OUT_OF_RANGE, False, "The book is not as far as the sequence that was asked for."
     )
@@ -124,6 +153,9 @@ class ErrorCode(Enum):
         grpc.StatusCode.ABORTED,
         False,
         "Another change of the catalogue came between: read it, apply yours to it, send that.",
+    )
+    SANDBOX_OF_SANDBOX = ErrorKind(
+        _PRECONDITION, False, "A sandbox makes no sandboxes: use the key that this one was made with."
     )
     CATALOG_OBJECT_IN_USE = ErrorKind(_PRECONDITION, False, "An object to remove has open charge lines.")
 
@@ -154,7 +186,8 @@ class ErrorCode(Enum):
     SIMULATION_DOES_NOT_FIT = ErrorKind(
         _PRECONDITION,
         False,
-        "A quantity or an amount would leave the limits; metadata name the scenario and the product contract.",
+        "A quantity or an amount would leave the limits; metadata name the scenario and the product contract, "
+        "or the root contract.",
     )
     DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 

@@ -24,6 +24,7 @@ from tallybook_server import limits
 from tallybook_server.errors import ErrorCode, Fault, trailers
 from tallybook_server.journal.interface import DamagedJournal, UnreadableJournal
 from tallybook_server.keys import ApiKeys
+from tallybook_server.sandboxes import Sandboxes, token_of
 
 PORT_END = 1 << 16
 DEFAULT_BOOK = "default"
@@ -80,10 +81,10 @@ class Access:
         return self._required
 
     def book_name(self, metadata: Any) -> str:
-        """The book that the call's metadata opens; Fault where they open none."""
+        """The production book that the call's metadata opens; Fault where they open none."""
         if not self.required():
             return DEFAULT_BOOK
-        given = [value for name, value in metadata or () if name == AUTHORIZATION]
+        given = credentials_of(metadata)
         if len(given) != 1 or not isinstance(given[0], str) or not given[0].startswith(SCHEME):
             raise Fault(
                 ErrorCode.CREDENTIAL_MISSING,
@@ -94,6 +95,11 @@ class Access:
         if name is None:
             raise Fault(ErrorCode.CREDENTIAL_INVALID, "The key is unknown to this server or was revoked.")
         return name
+
+
+def credentials_of(metadata: Any) -> list[Any]:
+    """Every credential that a call carries."""
+    return [value for name, value in metadata or () if name == AUTHORIZATION]
 
 
 def check_address(address: str, keys_exist: bool) -> None:
@@ -122,9 +128,10 @@ def _is_loopback(host: str) -> bool:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method once, whatever its kind."""
 
-    def __init__(self, access: Access, books: OpensBooks) -> None:
+    def __init__(self, access: Access, books: OpensBooks, sandboxes: Sandboxes) -> None:
         self._access = access
         self._books = books
+        self._sandboxes = sandboxes
         self._wrapped: dict[str, Any] = {}
         self._call_count = 0
 
@@ -167,8 +174,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if self._call_count > limits.CALLS_MAX:
                 raise Fault(ErrorCode.OVERLOADED, f"{limits.CALLS_MAX} calls are at work.")
             if not _needs_no_book(method, context):
-                book_name = self._access.book_name(context.invocation_metadata())
-                _book.set(await self._books.open(book_name))
+                book = await self._opened_book(context.invocation_metadata())
+                book_name = book.name
+                _book.set(book)
             yield
         except Fault as fault:
             outcome = fault.code.name
@@ -190,12 +198,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             duration_ms = (time.perf_counter() - begun) * 1_000
             log.info("%s %s %.1f ms book %s", method, outcome, duration_ms, book_name)
 
+    async def _opened_book(self, metadata: Any) -> Any:
+        """The sandbox of an access token, else the production book of a key."""
+        token = token_of(credentials_of(metadata), SCHEME)
+        if token is not None:
+            return self._sandboxes.opened_by(token).book
+        return await self._books.open(self._access.book_name(metadata))
+
 
 def _needs_no_book(method: str, context: Any) -> bool:
     """Whether a call may go on without a key and a book. A key that is given is looked at all the same."""
     if method not in KEYLESS_ON_LOOPBACK:
         return False
-    if any(name == AUTHORIZATION for name, _ in context.invocation_metadata() or ()):
+    if credentials_of(context.invocation_metadata()):
         return False
     # A peer is a family, a host and a port, percent-encoded.
     family, _, address = unquote(context.peer()).partition(":")

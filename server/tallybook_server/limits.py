@@ -90,10 +90,55 @@ INTERVAL_DAYS_MAX = 366
 """Days of one interval, window or block."""
 
 BILLING_PERIODS_MAX = 1_000
-"""Periods of one PreviewBillingDates; period_count 0 and more than this are read as this."""
+"""Periods of one PreviewBillingDates, where period_count 0 is read as this too, and of one PreviewInvoice."""
+
+INVOICE_LINES_MAX = 65_536
+"""Lines of one invoice; more is INVOICE_TOO_LARGE."""
+
+SANDBOXES_MAX = 16
+"""Sandboxes of one book; more are TOO_MANY_SANDBOXES."""
+
+SANDBOXES_OF_SERVER_MAX = 64
+"""Sandboxes of one server; more are TOO_MANY_SANDBOXES."""
+
+SANDBOX_BYTES_MAX = 268_435_456
+"""Bytes of what is stored in one sandbox, as its journal keeps it; more is SANDBOX_FULL."""
+
+SANDBOX_SECONDS_DEFAULT = 3_600
+"""How long a sandbox lives where nothing is said."""
+
+SANDBOX_SECONDS_MAX = 604_800
+"""How long a sandbox may live; more is FIELD_INVALID."""
 
 USAGE_ROWS_MAX = 2_097_152
 """Rows of usage of one RunSimulation; more is SIMULATION_TOO_LARGE."""
+
+UPLOADED_ROWS_MAX = 10_000_000
+"""Rows of one UploadUsage; more is SIMULATION_TOO_LARGE."""
+
+UPLOADED_BYTES_MAX = 1_073_741_824
+"""Bytes of the columns of one UploadUsage, as they are kept; more is SIMULATION_TOO_LARGE."""
+
+UPLOADED_BYTES_OF_SERVER_MAX = 2_147_483_648
+"""Bytes of all uploaded usage that a server keeps; more is TOO_MANY_USAGE_FRAMES."""
+
+USAGE_FRAMES_MAX = 4
+"""Uploaded frames of one book; more are TOO_MANY_USAGE_FRAMES."""
+
+USAGE_FRAME_SECONDS = 3_600
+"""How long uploaded usage is kept; then it is USAGE_FRAME_NOT_FOUND."""
+
+KEPT_CHARGES_BYTES_MAX = 67_108_864
+"""Bytes of the charges of one simulation, as they are streamed, that are kept; of more, none are."""
+
+KEPT_CHARGES_OF_SERVER_BYTES_MAX = 268_435_456
+"""Bytes of all charges that a server keeps; more take the place of the oldest."""
+
+KEPT_CHARGES_SECONDS = 900
+"""How long the charges of a simulation are kept after its end; then they are SIMULATION_EXPIRED."""
+
+RECORDED_EVENTS_MAX = 10_000_000
+"""Recorded events that one RunSimulation or CreateSandbox takes; more is RECORDED_USAGE_TOO_LARGE."""
 
 SCENARIOS_MAX = 64
 """Scenarios of one RunSimulation; more is FIELD_INVALID."""

@@ -47,10 +47,10 @@ class Maintenance:
         records: JournalRecords,
         hasher: Hasher,
         runs: list[tuple[int, NDArray[np.uint64]]],
-        dump_state: Callable[[], Future[tuple[int, bytes]]],
+        dump_state: Callable[[], Future[tuple[int, bytes]]] | None,
     ) -> None:
         """`runs` are the keys of each segment since the last snapshot; `dump_state` answers (sequence, state) at a
-        moment when nothing is on its way."""
+        moment when nothing is on its way. None: the journal is never opened again, so nothing is snapshot."""
         self._journal = journal
         self._records = records
         self._hasher = hasher
@@ -66,8 +66,9 @@ class Maintenance:
     def committed(self, segment: Segment, keys: NDArray[np.uint64]) -> None:
         """Notes a stored segment and its [n, 3] keys and locations."""
         with self._changed:
-            self._runs.append((segment.last_sequence, keys))
-            self._records_since_snapshot += segment.header.record_count
+            if self._dump_state is not None:
+                self._runs.append((segment.last_sequence, keys))
+                self._records_since_snapshot += segment.header.record_count
             self._segments_since_merge += 1
             if self._due():
                 self._changed.notify_all()
@@ -144,6 +145,8 @@ class Maintenance:
 
     def snapshot(self) -> None:
         """Stores the state as of now, and the keys since the last time."""
+        if self._dump_state is None:
+            return
         sequence, body = self._dump_state().result()
         with self._changed:
             runs = [keys for at, keys in self._runs if at <= sequence]

@@ -17,20 +17,26 @@ from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Catalog, Contract
 from tallybook_engine.catalog.versions import apply_change
+from tallybook_engine.contract.calendars import InvoiceTooLargeError
+from tallybook_engine.contract.invoice import Invoice
 from tallybook_engine.currencies import minor_digits
-from tallybook_engine.decimals import format_money
-from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter, charges_writers, money_column
+from tallybook_engine.decimals import DoesNotFit, format_money
+from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter, charges_writers, money_column, settled_table
 from tallybook_engine.simulation.compare import Comparison, CustomerAmounts
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
 from tallybook_engine.simulation.plan import Piece, Planner, SimulationPlan
 from tallybook_engine.simulation.run import DoesNotFitError, PieceLines, run_piece
+from tallybook_engine.simulation.settlement import Settlement
 from tallybook_engine.simulation.usage import FAULTS_MAX, SimulationTooLargeError, UsageFaultsError, UsageFrame
 from tallybook_server import limits
 from tallybook_server.codec.catalog import read_change
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.usage import read_usage, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.stored_usage import UsageBook, determinants_as_usage, events_as_usage
 
+TREES_IN_BATCH = 256
+"""Contract trees that are settled before others may have the thread."""
 BASELINE = "baseline"
 """Name of what scenarios are compared with."""
 
@@ -54,6 +60,8 @@ class Simulation:
 
     simulation_id: str
     catalog_version: int
+    usage_sequence: int
+    """Committed sequence of stored usage; 0 for other usage."""
     plan: SimulationPlan
     names: tuple[str, ...]
     """The baseline, then the scenarios that are run."""
@@ -69,6 +77,7 @@ class Simulation:
             product_contract_count=len(self.plan.subjects),
             scenarios=self.names,
             skipped_scenarios=self.skipped,
+            usage_sequence=self.usage_sequence,
         )
         return wire.RunSimulationResponse(simulation_id=self.simulation_id, started=started)
 
@@ -96,6 +105,34 @@ class Simulation:
                 charges = wire.SimulationCharges(scenario=name, arrow=stream)
                 messages.append(wire.RunSimulationResponse(simulation_id=self.simulation_id, charges=charges))
         return found, messages
+
+    def settled(self, settlement: Settlement, comparison: Comparison) -> Iterator[list[wire.RunSimulationResponse]]:
+        """Settles the contract trees that have terms, a batch at a time, and adds what they come to; the messages."""
+        for number, name in enumerate(self.names):
+            roots, found = settlement.roots(number), settlement.invoices(number)
+            for first in range(0, len(roots), TREES_IN_BATCH):
+                batch: list[Invoice] = []
+                for root in roots[first : first + TREES_IN_BATCH]:
+                    batch += self._invoices(found, name, root)
+                for invoice in batch:
+                    comparison.add_invoice(number, invoice)
+                streams = _streams(settled_table(batch)) if self.writers else ()
+                yield [
+                    wire.RunSimulationResponse(
+                        simulation_id=self.simulation_id, charges=wire.SimulationCharges(scenario=name, arrow=stream)
+                    )
+                    for stream in streams
+                ]
+
+    def _invoices(self, found: Iterator[list[Invoice]], name: str, root: str) -> list[Invoice]:
+        try:
+            return next(found)
+        except InvoiceTooLargeError as error:
+            raise Fault(ErrorCode.SIMULATION_TOO_LARGE, f"{name}: {error}") from None
+        except DoesNotFit:
+            message = f'{name}: contract "{root}": an amount would leave the limits'
+            metadata = {"scenario": name, "contract_id": root}
+            raise Fault(ErrorCode.SIMULATION_DOES_NOT_FIT, message, metadata) from None
 
     def results(self, comparison: Comparison, unfit_row_counts: Sequence[int]) -> Iterator[wire.RunSimulationResponse]:
         """The last messages."""
@@ -151,15 +188,24 @@ class Simulation:
         return pa.Table.from_arrays(columns, schema=CUSTOMERS_SCHEMA)
 
 
-def prepare(request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable) -> Simulation:
-    """Reads and checks a request against a book's catalogue. Raises Fault."""
+def prepare(
+    request: wire.RunSimulationRequest,
+    catalog: Catalog,
+    table: ContractTable,
+    book: UsageBook | None = None,
+    uploaded: UsageFrame | None = None,
+) -> Simulation:
+    """Reads and checks a request against a book's catalogue; `table` is that of its contracts. `uploaded` is
+    usage that came before; without a book and without that, the request brings it. Raises Fault.
+    """
     _check_names(request.scenarios)
-    usage = read_usage(request)
     try:
         baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
-    planner = _planner(usage, baseline, contract_table(baseline.contracts, table), request.customer_ids)
+    table = contract_table(baseline.contracts, table)
+    usage, usage_sequence = _usage(request, baseline, table, book) if uploaded is None else (uploaded, 0)
+    planner = _planner(usage, baseline, table, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         try:
@@ -180,7 +226,19 @@ def prepare(request: wire.RunSimulationRequest, catalog: Catalog, table: Contrac
         raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
     writers = () if request.omit_charges else charges_writers(plan)
     simulation_id = f"sim_{secrets.token_hex(8)}"
-    return Simulation(simulation_id, catalog.version, plan, tuple(names), tuple(skipped), writers)
+    return Simulation(simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers)
+
+
+def _usage(
+    request: wire.RunSimulationRequest, baseline: Catalog, table: ContractTable, book: UsageBook | None
+) -> tuple[UsageFrame, int]:
+    """The usage, and the committed sequence of what is stored of it; 0 where nothing is."""
+    kind = request.WhichOneof("usage")
+    if book is not None and kind == "recorded":
+        return events_as_usage(request, baseline, table, book)
+    if book is not None and kind == "determinants":
+        return determinants_as_usage(request, baseline, table, book)
+    return read_usage(request), 0
 
 
 class _NotValid(Exception):

@@ -36,6 +36,7 @@ from tallybook_server.journal.interface import (
     CommitFailed,
     Fenced,
     Journal,
+    JournalAtLimit,
     JournalError,
     JournalFull,
     OutcomeUnknown,
@@ -152,6 +153,7 @@ class Writer:
         self._encoding_count = 0
         self._failure: Fault | None = None
         self._fenced: Fault | None = None
+        self._refusal = Fault(ErrorCode.SHUTTING_DOWN, "the book is being closed")
         self._closing = False
         self._stopped = False
         self._threads = [
@@ -194,9 +196,10 @@ class Writer:
             self._enqueue(_Alone(work, answer, changes))
         return answer
 
-    def close(self) -> None:
-        """Finishes all that waits, and stops. Safe to call twice."""
+    def close(self, refusal: Fault | None = None) -> None:
+        """Finishes all that waits, and stops; what comes later is refused. Safe to call twice."""
         with self._changed:
+            self._refusal = refusal or self._refusal
             self._closing = True
             self._changed.notify_all()
         for thread in self._threads:
@@ -206,7 +209,7 @@ class Writer:
         if self._fenced is not None:
             raise self._fenced
         if self._closing:
-            raise Fault(ErrorCode.SHUTTING_DOWN, "the book is being closed")
+            raise self._refusal
         self._queue.append(item)
         self._changed.notify_all()
 
@@ -431,6 +434,8 @@ class Writer:
         except SequenceConflict as error:
             self._fenced = Fault(ErrorCode.COMMIT_UNKNOWN, f"restart the server, it reads the journal anew: {error}")
             raise self._fenced from error
+        except JournalAtLimit as error:
+            raise Fault(ErrorCode.SANDBOX_FULL, f"nothing was stored: {error}") from error
         except JournalFull as error:
             raise Fault(ErrorCode.DISK_FULL, str(error)) from error
         except CommitFailed as error:

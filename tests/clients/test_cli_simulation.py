@@ -104,3 +104,48 @@ def test_wrong_dates_are_named(capsys):
     told = capsys.readouterr().err
     assert "start_date" in told
     assert "time_zone" in told
+
+
+@pytest.fixture
+def billed(files, capsys):
+    """Run `tallybook invoice` on a book whose customer globe pays a fee and has a credit; (exit code, output)."""
+    catalog = CATALOG.replace(
+        "{id: globe_2024, customer: globe,",
+        "{id: globe_2024, customer: globe, currency: EUR, payment_term_days: 14, "
+        "fixed_fees: [{id: platform, amount: 1200.5}], credits: [{id: opening, amount: 200}],",
+    )
+    (files / "catalog.yaml").write_text(catalog)
+    with live_server() as address:
+        assert run(["apply", str(files / "catalog.yaml"), "--server", address]) is ExitCode.OK
+        capsys.readouterr()
+
+        def call(*arguments):
+            code = run(["invoice", *arguments, "--server", address])
+            return code, capsys.readouterr()
+
+        yield call
+
+
+def test_an_invoice_for_a_person(billed):
+    code, output = billed("globe_2024", "2024-02-10")
+    assert code is ExitCode.OK
+    assert "globe_2024, customer globe, 2024-02-01 to 2024-03-01" in output.out
+    assert "1,200.50 without tax, 0.00 tax, 1,200.50 EUR, due 2024-03-15" in output.out
+    assert "fixed fee" in output.out
+    code, output = billed("globe_2024", "2024-01-10")
+    assert "-200.00" in output.out
+    assert "1,000.50 EUR, due 2024-02-15" in output.out
+
+
+def test_invoices_in_json(billed):
+    code, output = billed("globe_2024", "2024-01-01", "--count", "2", "--json")
+    assert code is ExitCode.OK
+    first, second = map(json.loads, output.out.splitlines())
+    assert [line["kind"] for line in first["lines"]] == ["FIXED_FEE", "CREDIT"]
+    assert second["amount_including_tax"] == {"quantity": "1200.50", "currency": "EUR"}
+
+
+def test_an_invoice_of_nobody(billed):
+    code, output = billed("nobody", "2024-01-01")
+    assert code is not ExitCode.OK
+    assert 'there is no root contract "nobody"' in output.err

@@ -23,6 +23,7 @@ RESENT_BY_THE_CALLER = {
     "tallybook.v1.IngestService/IngestReadings",
     "tallybook.v1.CatalogService/StreamingApplyCatalog",
     "tallybook.v1.DeterminantsService/StreamingCalculateDeterminants",
+    "tallybook.v1.SimulateService/UploadUsage",
 }
 
 

@@ -27,6 +27,7 @@ HASHES = {
         "0c43e2d4169e32e2",
         "aff20e55633561d1",
     },
+    "sandboxes": {"bb515a40320c8900"},
 }
 """Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
 determinants of a month over gRPC, and the whole rule over a journal; bills of a simulation and its rivals, then of the

@@ -13,15 +13,18 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from tests.support.billed_meter import CUSTOMER, SMALL, Services, contract, lawful, longer, request, served
+from tests.support.call_errors import fields_of, status_of_call
 from tests.support.energy.sam import ENERGY_TOLERANCE, POWER_TOLERANCE, YEAR, SamTariff, month_period, sam_tariffs
 from tests.support.energy.sam_prices import OPEN, Bounds, bounds_of, rows_by_period
 from tests.support.energy.wire import request_message
 
 from tallybook.v1 import (
+    catalog_pb2,
     determinants_pb2,
     ingest_pb2,
+    simulate_pb2,
 )
 from tallybook_engine.decimals import UNIT, format_decimal
 from tallybook_engine.determinants.numbers import rounded
@@ -265,6 +268,81 @@ def test_a_meter_of_the_catalogue_may_be_named_like_a_billing_channel(tmp_path: 
         services.apply(own)
         (stored,) = services.ingest.IngestEvents(ingest_pb2.IngestEventsRequest(events=[event])).results
         assert stored.status == ingest_pb2.EventResult.STORED
+
+
+# --- As usage of a simulation -------------------------------------------------------------------------------------
+
+
+def simulated(services: Services, start: str = "2025-01-01", end: str = "2027-01-01", **changes: Any) -> Any:
+    """A simulation over stored determinants: its first message, and its totals by scenario."""
+    asked = simulate_pb2.RunSimulationRequest(**changes)
+    asked.determinants.start_time.FromJsonString(start if "T" in start else f"{start}T00:00:00Z")
+    asked.determinants.end_time.FromJsonString(end if "T" in end else f"{end}T00:00:00Z")
+    *messages, last = services.simulate.RunSimulation(asked)
+    totals = {each.scenario: each.amount_excluding_tax.quantity for each in last.totals.totals}
+    return messages[0].started, totals
+
+
+def charged(services: Services) -> str:
+    total = sum(Fraction(each.amount_excluding_tax.quantity) for each in services.charges())
+    return format_decimal(int(total * UNIT), 12)
+
+
+@pytest.mark.parametrize(
+    "asked", [[request], [longer], [request, longer], [longer, lambda: longer(split_by_month=True)]]
+)
+def test_determinants_are_usage_of_a_simulation(tmp_path: Path, asked: list[Any]) -> None:
+    with served(tmp_path) as services:
+        # Given what was calculated, some of it again and cut in another way
+        services.apply(SMALL)
+        for each in asked:
+            last = services.determinants.CalculateDeterminants(each()).result.stored_sequence
+        # When it is simulated
+        dearer = ParseDict(
+            {"name": "dearer", "replace_plans": {}, "put": {"plans": [
+                {"id": "energy_plan", "product": "energy", "currency": "EUR", "per_unit": {"unit_price": "200"}}]}},
+            simulate_pb2.Scenario(),
+        )  # fmt: skip
+        started, totals = simulated(services, scenarios=[dearer])
+        # Then the baseline is what is charged
+        assert Fraction(totals["baseline"]) == Fraction(charged(services))
+        energy = sum(Fraction(each.quantity) for each in services.charges() if each.product_id == "energy")
+        assert Fraction(totals["dearer"]) == Fraction(charged(services)) + energy * 100
+        assert started.usage_sequence == last
+
+
+def test_a_customer_without_such_a_plan_can_be_simulated_under_one(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        # Given determinants that nobody pays for yet
+        services.apply({**SMALL, "contracts": []})
+        services.determinants.CalculateDeterminants(request())
+        assert simulated(services)[0].row_count == 0
+        # When the baseline has a contract
+        put = ParseDict({"contracts": SMALL["contracts"]}, catalog_pb2.Catalog())
+        started, totals = simulated(services, baseline=simulate_pb2.Scenario(put=put))
+        assert started.row_count == 3
+        assert totals == {"baseline": "106.49"}
+        # Of other times, and as of an earlier sequence, there is nothing
+        assert simulated(services, end="2026-01-01T00:59:59Z", baseline=simulate_pb2.Scenario(put=put))[1] == {}
+        assert simulated(services, end="2026-01-01T01:00:00Z", baseline=simulate_pb2.Scenario(put=put))[1] == totals
+        assert simulated(services, start="2026-01-01T01:00:00Z", baseline=simulate_pb2.Scenario(put=put))[1] == {}
+
+
+def test_everything_wrong_with_the_datasources_is_named_at_once(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        (source,) = SMALL["datasources"]
+        orphan = {**source, "id": "orphan"}
+        del orphan["customer"]
+        services.apply({**SMALL, "datasources": [source, orphan], "customers": [{"id": CUSTOMER}, {"id": "other"}]})
+        asked = simulate_pb2.RunSimulationRequest(customer_ids=["other"])
+        asked.determinants.start_time.FromJsonString("2026-01-01T00:00:00Z")
+        asked.determinants.end_time.FromJsonString("2026-02-01T00:00:00Z")
+        asked.determinants.datasources.extend(["m1", "orphan", "gone"])
+        with pytest.raises(grpc.RpcError) as failure:
+            list(services.simulate.RunSimulation(asked))
+        assert fields_of(status_of_call(failure.value)) == [
+            *(f"determinants.datasources[{number}]" for number in range(3)),
+        ]
 
 
 def test_two_channels_of_one_classifier_are_not_stored_over_one_another(tmp_path: Path) -> None:

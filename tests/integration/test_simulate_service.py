@@ -1,6 +1,7 @@
 """SimulateService over real gRPC."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
+from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services.simulate import SimulateService
 from tallybook_server.settings import Settings
 from tallybook_server.simulations import Simulation, prepare
@@ -542,6 +544,11 @@ def test_a_message_has_so_many_lines_at_most(address, book, monkeypatch):
     assert messages[-1].WhichOneof("event") == "totals"
 
 
+def book_of(book: Any) -> Callable[[object], Any]:
+    """A credential that always names this book."""
+    return lambda _context: book
+
+
 @pytest.mark.parametrize("at_work", [7, 8])
 def test_a_limit_of_simulations_at_once(at_work):
     # Given a service with simulations at work whose first message was taken
@@ -553,7 +560,7 @@ def test_a_limit_of_simulations_at_once(at_work):
 
     async def outcome() -> str:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(lambda _context: Catalogued(), executor)
+            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0), lambda: 0)
             request = tb.simulation_request(usage())
             begun = [service.RunSimulation(request, None) for _ in range(at_work)]  # type: ignore[arg-type]
             for each in begun:
@@ -597,7 +604,7 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
 
     async def ended_after_one() -> None:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(lambda _context: Catalogued(), executor)
+            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0), lambda: 0)
             messages = service.RunSimulation(request, None)  # type: ignore[arg-type]
             kinds = [(await anext(messages)).WhichOneof("event") for _ in range(2)]
             assert kinds == ["started", "progress"]

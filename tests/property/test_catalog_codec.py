@@ -14,7 +14,12 @@ from tallybook_engine.catalog.model import (
     Aggregation,
     Basis,
     Contract,
+    Credit,
     Customer,
+    Discount,
+    DiscountMode,
+    FeeTiming,
+    FixedFee,
     Frequency,
     Matrix,
     MatrixRule,
@@ -23,6 +28,7 @@ from tallybook_engine.catalog.model import (
     Plan,
     Product,
     ProductContract,
+    RevenueShare,
     Tax,
     TaxMode,
 )
@@ -111,10 +117,24 @@ PLANS = st.builds(
 PRODUCT_CONTRACTS = st.builds(
     ProductContract, NAMES, NAMES, maybe(FREQUENCIES), maybe(DATES), maybe(DATES), st.booleans()
 )
+FEES = st.builds(
+    FixedFee,
+    NAMES,
+    NUMBERS,
+    st.sampled_from(FeeTiming),
+    st.booleans(),
+    maybe(FREQUENCIES),
+    maybe(DATES),
+    maybe(DATES),
+    st.booleans(),
+)
+SHARES = st.builds(RevenueShare, NAMES, NUMBERS, st.lists(NAMES, max_size=3).map(tuple))
+DISCOUNTS = st.builds(Discount, NUMBERS, NUMBERS, st.sampled_from(DiscountMode))
+CREDITS = st.builds(Credit, NAMES, NUMBERS, maybe(DATES), maybe(DATES))
 
 
 @st.composite
-def contracts(draw, ends=None, depth=2):
+def contracts(draw, ends=None, depth=2, root=True):
     """Trees in which every level has an end, or none has: an end that is left out is the parent's."""
     ends = draw(st.booleans()) if ends is None else ends
     return Contract(
@@ -125,7 +145,18 @@ def contracts(draw, ends=None, depth=2):
         end_date=draw(DATES) if ends else None,
         billing_frequency=draw(FREQUENCIES),
         product_contracts=tuple(draw(st.lists(PRODUCT_CONTRACTS, max_size=2))),
-        sub_contracts=tuple(draw(st.lists(contracts(ends, depth - 1), max_size=2))) if depth else (),
+        sub_contracts=tuple(draw(st.lists(contracts(ends, depth - 1, False), max_size=2))) if depth else (),
+        currency=draw(maybe(NAMES)) if root else None,
+        payment_term_days=draw(st.integers(0, 1_000)) if root else 0,
+        fixed_fees=tuple(draw(st.lists(FEES, max_size=2))),
+        revenue_shares=tuple(draw(st.lists(SHARES, max_size=2))),
+        discount=draw(maybe(DISCOUNTS)),
+        cap=draw(maybe(NUMBERS)),
+        minimum=draw(maybe(NUMBERS)),
+        credits=tuple(draw(st.lists(CREDITS, max_size=2))),
+        prorate=draw(st.booleans()),
+        auto_renewal=ends and draw(st.booleans()),
+        override_underlying=draw(st.booleans()),
     )
 
 

@@ -14,8 +14,10 @@ from tallybook.v1 import catalog_pb2
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.decimals import format_decimal, parse_decimal
 from tallybook_engine.kernels.wide import from_limbs, limb_array
+from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.plan import Planner
+from tallybook_engine.simulation.recorded import recorded_usage
 from tallybook_engine.simulation.run import run_piece
 from tallybook_engine.simulation.usage import UsageFrame, UsageProperty
 from tallybook_oracle.calendar import first_instant
@@ -47,7 +49,7 @@ class Rows:
         path, each = chance.choice(self.subjects)
         product = self.catalog.products[self.catalog.plans[each.plan].product]
         start = each.start_date or path[-1].start_date
-        end = each.end_date or path[-1].end_date
+        end = each.end_date or path[-1].ends_on
         day = FIRST_DAY + timedelta(days=chance.randrange((LAST_DAY - FIRST_DAY).days))
         if day < start or (end is not None and day >= end):
             return None
@@ -132,25 +134,30 @@ def ledgers(put, events):
         live.apply(put)
         if events:
             live.store(events)
-        found = set()
-        for customer in put["customers"]:
-            lines, _ = live.run(live.book.charges(customer["id"], True, None, None, None, False))
-            found |= {
-                (
-                    line.contract_path,
-                    line.cell_id,
-                    line.period_start_us,
-                    line.period_end_us,
-                    format_decimal(line.quantity, 12),
-                    line.exact_amount,
-                    line.amount,
-                    line.tax,
-                )
-                for line in lines
-            }
-        return found
+        return lines_of(live, put)
     finally:
         live.close()
+
+
+def lines_of(live, put):
+    """All lines of a book."""
+    found = set()
+    for customer in put["customers"]:
+        lines, _ = live.run(live.book.charges(customer["id"], True, None, None, None, False))
+        found |= {
+            (
+                line.contract_path,
+                line.cell_id,
+                line.period_start_us,
+                line.period_end_us,
+                format_decimal(line.quantity, 12),
+                line.exact_amount,
+                line.amount,
+                line.tax,
+            )
+            for line in lines
+        }
+    return found
 
 
 def changed(chance, made, put):
@@ -188,6 +195,41 @@ def test_a_simulation_is_what_the_ledger_holds(seed):
     # Then the lines are those of two books that stored the rows as events
     assert simulated(plan, 0) == ledgers(put, rows.events())
     assert simulated(plan, 1) == ledgers(other, rows.events())
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_recorded_usage_is_what_the_ledger_holds(seed):
+    # Given events, some that pin no product contract, and some that are deleted again
+    chance = random.Random(seed)
+    put = RandomCatalogue(chance).first()
+    catalog = read_catalog(ParseDict(put, catalog_pb2.Catalog()))
+    events = Rows(chance, catalog).events()
+    for each in events:
+        if chance.random() < 0.6:
+            del each["contract_id"]
+    live = LiveBook(MemoryJournal(), NOW_US)
+    try:
+        live.apply(put)
+        if events:
+            live.store(events)
+        gone = chance.sample(events, len(events) // 5)
+        selectors = [EventSelector(None, each["customer_id"], True, each["reference"], 1) for each in gone]
+        sequence = live.book.committed_sequence()
+        before = lines_of(live, put)
+        if selectors:
+            live.run(live.book.delete(selectors))
+        spans = {each.reference: (-NOW_US, 2 * NOW_US) for each in catalog.customers.values()}
+        table = ContractTable(catalog.contracts)
+        # When they are read as usage, as of the sequence before and now
+        found = []
+        for at in (sequence, live.book.committed_sequence()):
+            frame = recorded_usage(live.book.recorded_events(spans, at), catalog, table)
+            found.append(simulated(Planner(frame, catalog, table, ()).finish(), 0))
+        # Then the lines are the ledger's, and those of a ledger that never saw what was deleted
+        assert found[0] == before
+        assert found[1] == ledgers(put, [each for each in events if each not in gone])
+    finally:
+        live.close()
 
 
 def test_pieces_change_nothing(monkeypatch):

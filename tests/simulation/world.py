@@ -6,6 +6,7 @@ what lines were worth when they opened and what was rated again, are the charge 
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections import Counter, defaultdict
@@ -73,6 +74,7 @@ class World:
         """The server's journal lies in `directory`. `scale`: see `RandomCalls`."""
         self._chance = random.Random(seed)
         self._directory = directory
+        self._key: str | None = None
         self._catalogues = RandomCatalogue(self._chance, customer_count=CUSTOMER_COUNT)
         self._calls = RandomCalls(self._chance, scale)
         # Only its catalogue is used: which caller comes first, it cannot know.
@@ -83,11 +85,20 @@ class World:
         """What was done and what came of it."""
         self.operation_count = 0
 
+    def in_sandbox(self, key: str, seed: int) -> World:
+        """A world that goes on from this one in a sandbox of its book. What lines come to there, it does not know."""
+        twin = copy.deepcopy(self)
+        twin._key = key
+        twin._chance.seed(seed)
+        twin.counts.clear()
+        twin.operation_count = 0
+        return twin
+
     # --- Life ---------------------------------------------------------------------------------------------------------
 
     def live(self, address: str, operation_count: int, phase_operations: int) -> None:
         """So many operations more, in phases; in between something is changed, or rated again."""
-        with Client(address) as client:
+        with Client(address, self._key) as client:
             if not self._oracle.catalogue["customers"]:
                 self._change(client, self._catalogues.first(), {})
             end = self.operation_count + operation_count
@@ -98,13 +109,14 @@ class World:
                 if self._chance.random() < 0.4:
                     self._reprocess(client)
                 self.operation_count += 1
-            self._check_charges(client)
+            if self._key is None:
+                self._check_charges(client)
 
     def _phase(self, address: str, operation_count: int) -> None:
         callers = self._calls.calls(self._oracle.catalogue, time.time_ns() // 1000, operation_count)
         customer_ids = {reference_of(each): name for name, each in self._oracle.catalogue["customers"].items()}
         with ThreadPoolExecutor(len(callers)) as threads:
-            for told in threads.map(lambda calls: _work(address, calls, customer_ids), callers):
+            for told in threads.map(lambda calls: _work(address, self._key, calls, customer_ids), callers):
                 for owner, moved in told.sums.items():
                     self._sums[owner] = self._sums[owner].plus(*moved)
                 self.counts += told.counts
@@ -200,10 +212,10 @@ class World:
 # --- One caller -------------------------------------------------------------------------------------------------------
 
 
-def _work(address: str, calls: Sequence[Call], customer_ids: Mapping[str, str]) -> Told:
+def _work(address: str, key: str | None, calls: Sequence[Call], customer_ids: Mapping[str, str]) -> Told:
     """Makes one caller's calls, each after the other."""
     told = Told(defaultdict(lambda: NOTHING), Counter(), sum(map(operations_of, calls)))
-    with Client(address) as client:
+    with Client(address, key) as client:
         for call in calls:
             told.counts[type(call).__name__] += 1
             if isinstance(call, Ingest):

@@ -20,6 +20,7 @@ from tallybook.v1 import (
     determinants_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    simulate_pb2_grpc,
 )
 from tallybook_server.verify import verify
 
@@ -33,6 +34,7 @@ class Services:
         self.catalog: Any = catalog_pb2_grpc.CatalogServiceStub(channel)
         self.determinants: Any = determinants_pb2_grpc.DeterminantsServiceStub(channel)
         self.ingest: Any = ingest_pb2_grpc.IngestServiceStub(channel)
+        self.simulate: Any = simulate_pb2_grpc.SimulateServiceStub(channel)
 
     def apply(self, catalogue: Mapping[str, Any]) -> None:
         """Puts a catalogue, as JSON has it."""

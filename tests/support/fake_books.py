@@ -18,6 +18,7 @@ from tallybook_engine.ledger.costs import CostArrays
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.ledger.outcomes import EventSelector, Explained, Match, StageOutcome, Status
 from tallybook_server.interceptors import Access, CallInterceptor, book_of_call
+from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services import ingest
 from tallybook_server.services.ingest import IngestService
 
@@ -99,11 +100,13 @@ class FakeBooks:
 
 
 @asynccontextmanager
-async def served(books: FakeBooks, access: Access | None = None) -> AsyncIterator[grpc.aio.Channel]:
+async def served(
+    books: FakeBooks, access: Access | None = None, sandboxes: Sandboxes | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the ingest service over these books."""
     executor = ThreadPoolExecutor(2)
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(access or Access(None), books)],
+        interceptors=[CallInterceptor(access or Access(None), books, sandboxes or Sandboxes(lambda: 0))],
         options=[("grpc.max_receive_message_length", -1)],
     )
     ingest.add_to_server(IngestService(book_of_call, executor), server)

@@ -68,13 +68,10 @@ LATER_MODELS = {
     "graduated_percentage": "graduated percentage: not a model yet",
     "dynamic": "an amount carried by the event: not a model yet",
     "dynamic_multiplier": "an amount carried by the event: not a model yet",
-    "prorated_graduated": "proration: not a rule yet",
-    "proration": "proration: not a rule yet",
+    "prorated_graduated": "proration of what events add: not a rule",
     "agg_weighted_sum": "aggregation by time: not one yet",
     "agg_prorated_sum": "aggregation by time: not one yet",
     "agg_latest": "aggregation of the latest value: not one yet",
-    "credits": "credits of a contract level: not a rule yet",
-    "wallet_burndown": "credits of a contract level: not a rule yet",
     "windowed_commitment": "commitments by time of use: not a rule yet",
     "capacity_multi": "tiers of several units at once: not a model",
 }
@@ -83,15 +80,22 @@ LATER_MODELS = {
 ELSEWHERE_MODELS = {
     "tier_validation": "tests of the catalogue's check",
     "billing_dates": "tests of the calendar",
+    "proration": "tests of contract trees",
+    "credits": "tests of contract trees",
+    "wallet_burndown": "tests of contract trees",
 }
 """Models whose cases are not about the price of a quantity; they run in the tests named."""
 
+ELSEWHERE_IDS = {
+    "v196": "tests of contract trees",
+    "v315": "tests of contract trees",
+    "v330": "tests of contract trees",
+}
+"""Cases that are not about the price of a quantity alone; they run in the tests named."""
+
 NOT_RUN_IDS = {
     "v160": "a minimum due only in the period's last invoice; here the minimum is part of the period's price",
-    "v196": "a discount of a contract level: not a rule yet",
-    "v315": "a minimum of a contract level, on rounded lines: not a rule yet",
     "v324": "a cap of one tier: not a rule",
-    "v330": "a discount of a contract level: not a rule yet",
     "v341": "tiers with blocks of different sizes: not a model",
     "v408": "shows the other convention: here a quantity below 0 costs 0",
     "v416": "shows the other convention: here a quantity below 0 costs 0",
@@ -112,7 +116,7 @@ def not_run() -> dict[str, str]:
     """Reason by id, of the vectors that are no case."""
     by_model = LATER_MODELS | ELSEWHERE_MODELS
     reasons = {vector["id"]: by_model[vector["model"]] for vector in vectors() if vector["model"] in by_model}
-    return reasons | NOT_RUN_IDS
+    return reasons | ELSEWHERE_IDS | NOT_RUN_IDS
 
 
 @cache

@@ -276,7 +276,7 @@ class RandomCatalogue:
     def contract(self, customer: str, plans: list[str]) -> Objects:
         """A tree of one to three levels. Every product contract is shared, so that an event may meet several."""
         chance = self._chance
-        contract = {
+        contract: Objects = {
             "id": self._name("contract"),
             "customer": customer,
             "time_zone": chance.choice(ZONES),
@@ -286,6 +286,10 @@ class RandomCatalogue:
         }
         if chance.random() < 0.2:
             contract["end_date"] = self._day(date(2024, 3, 1), date(2024, 6, 1))
+            if chance.random() < 0.3:
+                contract["auto_renewal"] = True
+        if chance.random() < 0.2:
+            contract["override_underlying"] = True
         level = contract
         for _ in range(chance.choice([0, 0, 1, 2])):
             below: Objects = {

@@ -44,6 +44,7 @@ from tallybook_client.errors import (
 from tallybook_client.events import AnyEvent, Event, EventKey
 from tallybook_client.frames import ColumnMap, Frame, FrameError, event_batches
 from tallybook_client.holiday_calendar import Holidays, HolidaysError, public_holidays
+from tallybook_client.invoices import Invoice, InvoiceLevel, InvoiceLine, InvoiceLineKind
 from tallybook_client.quotes import BillingDates, PriceQuote
 from tallybook_client.readings import channel_readings, readings_stream
 from tallybook_client.report import IngestReport, Progress
@@ -68,14 +69,20 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
+from tallybook_client.sandboxes import CopiedUsage, CreatedSandbox, Sandbox
 from tallybook_client.simulation import (
     BASELINE,
     SIMULATION_CHARGES_SCHEMA,
     SIMULATION_CUSTOMERS_SCHEMA,
+    AnyUsage,
+    DeterminantUsage,
+    RecordedUsage,
     Scenario,
     ScenarioTotal,
+    SimulatedCharge,
     Simulation,
     SkippedScenario,
+    UploadedUsage,
     simulation_request,
     usage_stream,
 )
@@ -105,6 +112,7 @@ __all__ = [
     "Acknowledgement",
     "AmountLine",
     "AnyEvent",
+    "AnyUsage",
     "Batch",
     "BatchAnswer",
     "BillingDates",
@@ -117,15 +125,18 @@ __all__ = [
     "Charges",
     "Client",
     "ColumnMap",
+    "CopiedUsage",
     "CostDetail",
     "CostPrediction",
     "Costs",
+    "CreatedSandbox",
     "DeadlineExceededError",
     "DeleteResult",
     "DeleteStatus",
     "DeletedReadings",
     "Delivery",
     "Determinant",
+    "DeterminantUsage",
     "Determinants",
     "DeterminantsAnswer",
     "DeterminantsCancelledError",
@@ -144,6 +155,10 @@ __all__ = [
     "IngestReport",
     "IntervalCounts",
     "InvalidArgumentError",
+    "Invoice",
+    "InvoiceLevel",
+    "InvoiceLine",
+    "InvoiceLineKind",
     "Kind",
     "LimitExceededError",
     "Match",
@@ -156,13 +171,16 @@ __all__ = [
     "Progress",
     "ReadingsAnswer",
     "ReadingsBatch",
+    "RecordedUsage",
     "RefusedDelivery",
     "ReprocessProgress",
     "RetryPolicy",
     "RowFault",
+    "Sandbox",
     "Scenario",
     "ScenarioTotal",
     "ServerFaultError",
+    "SimulatedCharge",
     "Simulation",
     "SkippedScenario",
     "Span",
@@ -173,6 +191,7 @@ __all__ = [
     "TaxSummary",
     "UnauthenticatedError",
     "UnavailableError",
+    "UploadedUsage",
     "UsageTotal",
     "View",
     "channel_readings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from tallybook_client.determinants import Determinants, DeterminantsAnswer
 from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
+from tallybook_client.invoices import Invoice
 from tallybook_client.metering import completed
 from tallybook_client.numbers import decimal_text, to_timestamp
 from tallybook_client.quotes import BillingDates, PriceQuote
@@ -45,7 +46,16 @@ from tallybook_client.results import (
     UsageTotal,
     View,
 )
-from tallybook_client.simulation import Scenario, Simulation, simulation_request
+from tallybook_client.sandboxes import CreatedSandbox, Sandbox, sandbox_request
+from tallybook_client.simulation import (
+    AnyUsage,
+    Scenario,
+    SimulatedCharge,
+    Simulation,
+    UploadedUsage,
+    simulation_request,
+    usage_requests,
+)
 from tallybook_client.stored_readings import (
     Acknowledgement,
     BillingMessage,
@@ -401,9 +411,32 @@ class Client:
         )
         return list(map(BillingDates.read, self._call(self._simulate.PreviewBillingDates, request).periods))
 
+    def preview_invoices(
+        self, contract_id: str, first_day: date, *, period_count: int = 1, as_of_sequence: int = 0
+    ) -> list[Invoice]:
+        """What a root contract comes to in its billing periods, from the one that holds a day on.
+
+        Fewer than `period_count`, which is at most 1,000, where the contract ends. All stand on one sequence.
+        """
+        found: list[Invoice] = []
+        request = simulate_pb2.PreviewInvoiceRequest(
+            contract_id=contract_id,
+            date=first_day.isoformat(),
+            period_count=period_count,
+            as_of_sequence=as_of_sequence,
+        )
+        while True:
+            response = self._call(self._simulate.PreviewInvoice, request)
+            found += map(Invoice.read, response.invoices)
+            left = period_count - len({each.start_date for each in found})
+            if left <= 0 or not response.next_date:
+                return found
+            request.date, request.period_count = response.next_date, left
+            request.as_of_sequence = response.sequence
+
     def simulate(
         self,
-        usage: Frame | Iterable[simulate_pb2.UsageRow],
+        usage: AnyUsage,
         scenarios: Iterable[Scenario] = (),
         *,
         baseline: Scenario | None = None,
@@ -415,8 +448,9 @@ class Client:
         """Run the book's contracts over usage, under its catalogue and under scenarios; nothing of it is kept.
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
-        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. `on_progress`
-        is told rows done and rows in all.
+        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
+        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `on_progress` is told rows done and rows in
+        all.
         """
         request = simulation_request(
             usage,
@@ -446,6 +480,59 @@ class Client:
                 raise from_call(failure) from failure
 
         return Simulation(messages())
+
+    def upload_usage(self, usage: Frame | Iterable[Frame]) -> UploadedUsage:
+        """Keep usage on the server for an hour, at most 10,000,000 rows, to simulate it as often as wanted: frames with
+        the columns that `simulate` takes. FrameError, before anything is sent, where a column does not fit.
+        """
+        requests = list(usage_requests(usage))
+        return UploadedUsage.read(self._call(self._simulate.UploadUsage, iter(requests)))
+
+    def simulated_charges(
+        self, simulation_id: str, scenario: str = "", customer_ids: Iterable[str] = ()
+    ) -> Iterator[SimulatedCharge]:
+        """The charges of a simulation that the server still has, page by page; under one scenario, or under all.
+        NotFoundError where it has them no more.
+        """
+        request = simulate_pb2.ListSimulationChargesRequest(
+            simulation_id=simulation_id, scenario=scenario, customer_ids=customer_ids
+        )
+        for page in self._pages(self._simulate.ListSimulationCharges, request):
+            yield from map(SimulatedCharge.read, page.charges)
+
+    # Sandboxes
+
+    def create_sandbox(
+        self,
+        display_name: str = "",
+        time_to_live: timedelta | None = None,
+        *,
+        recorded_usage: tuple[datetime, datetime] | None = None,
+        customer_ids: Iterable[str] = (),
+    ) -> CreatedSandbox:
+        """A book in memory that begins with the catalogue of this one, and the key to it; it lives an hour unless said
+        otherwise. Nothing that happens in it changes this book.
+
+        `recorded_usage`, (first instant, end), copies this book's events of the whole accumulation periods that the
+        span touches, of some customers or of all.
+        """
+        request = sandbox_request(display_name, time_to_live, recorded_usage, customer_ids)
+        answer = self._call(self._simulate.CreateSandbox, request)
+        return CreatedSandbox(Sandbox.read(answer.sandbox), answer.access_token)
+
+    def get_sandbox(self, sandbox_id: str) -> Sandbox:
+        """A sandbox of this book. NotFoundError where it has none of this id (any more)."""
+        request = simulate_pb2.GetSandboxRequest(sandbox_id=sandbox_id)
+        return Sandbox.read(self._call(self._simulate.GetSandbox, request).sandbox)
+
+    def list_sandboxes(self) -> list[Sandbox]:
+        """The sandboxes of this book, oldest first."""
+        answer = self._call(self._simulate.ListSandboxes, simulate_pb2.ListSandboxesRequest())
+        return list(map(Sandbox.read, answer.sandboxes))
+
+    def delete_sandbox(self, sandbox_id: str) -> None:
+        """End a sandbox now, with all that was stored in it. NotFoundError as `get_sandbox`."""
+        self._call(self._simulate.DeleteSandbox, simulate_pb2.DeleteSandboxRequest(sandbox_id=sandbox_id))
 
     # Determinants
 

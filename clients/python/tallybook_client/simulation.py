@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from tallybook.v1 import catalog_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError
+from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
 from tallybook_client.results import Money
 
 if TYPE_CHECKING:
@@ -21,7 +23,12 @@ BASELINE = "baseline"
 """Name of what scenarios are compared with."""
 TOTAL = "total"
 """Column of what a contract comes to, with all below it."""
+CHARGE = "CHARGE"
+"""Kind of the lines that are of a plan."""
 MEASURES = ("unit_amount", "quantity", "total_amount")
+
+UPLOAD_ROWS_DEFAULT = 262_144
+"""Rows of one request of an upload: some megabytes."""
 
 _INSTANT = pl.Datetime("us", "UTC")
 _QUANTITY = pl.Decimal(38, 12)
@@ -43,9 +50,13 @@ _CHARGES: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "amount_excluding_tax": _MONEY,
     "tax_amount": _MONEY,
     "amount_including_tax": _MONEY,
+    "line_kind": pl.String,
+    "line_id": pl.String,
 }
 SIMULATION_CHARGES_SCHEMA = pl.Schema(_CHARGES)
-"""One row a charge line and scenario. `unit_amount` is there where a plan has one unit price."""
+"""One row a line and scenario. `unit_amount` is there where a plan has one unit price; of lines that are no charge line
+(`line_kind` is not CHARGE), but a fixed fee, share or modifier of a contract, product, plan and quantity are not there.
+"""
 _CUSTOMERS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "customer_id": pl.String,
     "currency": pl.String,
@@ -77,6 +88,61 @@ class Scenario:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedUsage:
+    """The book's own events of [start_time, end_time) as usage; 0: as they stand now."""
+
+    start_time: datetime
+    end_time: datetime
+    as_of_sequence: int = 0
+
+    def message(self) -> simulate_pb2.RecordedUsage:
+        """The message."""
+        return simulate_pb2.RecordedUsage(
+            start_time=to_timestamp(self.start_time),
+            end_time=to_timestamp(self.end_time),
+            as_of_sequence=self.as_of_sequence,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeterminantUsage:
+    """The book's own billing determinants of periods that end in (start_time, end_time] as usage."""
+
+    start_time: datetime
+    end_time: datetime
+    datasources: tuple[str, ...] = ()
+    """Empty: all that have a customer."""
+    as_of_sequence: int = 0
+
+    def message(self) -> simulate_pb2.DeterminantUsage:
+        """The message."""
+        return simulate_pb2.DeterminantUsage(
+            start_time=to_timestamp(self.start_time),
+            end_time=to_timestamp(self.end_time),
+            datasources=self.datasources,
+            as_of_sequence=self.as_of_sequence,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedUsage:
+    """Usage that the server keeps for a while."""
+
+    usage_frame_id: str
+    row_count: int
+    expire_time: datetime
+
+    @classmethod
+    def read(cls, message: simulate_pb2.UploadUsageResponse) -> UploadedUsage:
+        """Read the message."""
+        return cls(message.usage_frame_id, message.row_count, to_datetime(message.expire_time))
+
+
+AnyUsage = Frame | Iterable[simulate_pb2.UsageRow] | RecordedUsage | DeterminantUsage | UploadedUsage
+"""What a simulation may be run over."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScenarioTotal:
     """All customers under one scenario in one currency."""
@@ -100,6 +166,58 @@ class SkippedScenario:
     faults: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SimulatedCharge:
+    """A line under a scenario: a charge line, or what a contract tree has beside them."""
+
+    scenario: str
+    customer_id: str
+    contract_path: tuple[str, ...]
+    product_id: str
+    plan_id: str
+    cell_id: str
+    """As product and plan, empty unless it is a charge line."""
+    period_start_time: datetime
+    period_end_time: datetime
+    quantity: Decimal | None
+    """Of a charge line."""
+    unit_amount: Decimal | None
+    """Where the plan has one price a unit."""
+    exact_amount: Decimal | None
+    """Of a charge line."""
+    amount_excluding_tax: Money
+    tax_amount: Money
+    amount_including_tax: Money
+    line_kind: str
+    """CHARGE, or what it is of a contract: FIXED_FEE, REVENUE_SHARE, DISCOUNT, CAP, MINIMUM, CREDIT."""
+    line_id: str
+    """Of a fixed fee, revenue share or credit."""
+    message: simulate_pb2.SimulatedCharge = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, message: simulate_pb2.SimulatedCharge) -> SimulatedCharge:
+        """Read the message."""
+        return cls(
+            message.scenario,
+            message.customer_id,
+            tuple(message.contract_path),
+            message.product_id,
+            message.plan_id,
+            message.cell_id,
+            to_datetime(message.period.start_time),
+            to_datetime(message.period.end_time),
+            optional_decimal(message.quantity),
+            optional_decimal(message.unit_amount),
+            optional_decimal(message.exact_amount),
+            Money.read(message.amount_excluding_tax),
+            Money.read(message.tax_amount),
+            Money.read(message.amount_including_tax),
+            simulate_pb2.InvoiceLine.Kind.Name(message.kind),
+            message.line_id,
+            message,
+        )
+
+
 class Simulation:
     """What a simulation answered. Amounts are decimals throughout."""
 
@@ -108,10 +226,14 @@ class Simulation:
         self.simulation_id = ""
         self.catalog_version = 0
         self.row_count = 0
+        self.usage_sequence = 0
+        """Committed sequence that recorded usage, or determinants, were read at."""
         self.scenarios: tuple[str, ...] = ()
         """The baseline, then the scenarios that were run."""
         self.skipped: tuple[SkippedScenario, ...] = ()
         self.totals: tuple[ScenarioTotal, ...] = ()
+        self.charges_expire_time: datetime | None = None
+        """Until when the server has the charges; None where it does not keep them."""
         self.unfit_row_counts: Mapping[str, int] = {}
         """Scenario -> rows that no rule of their matrix fits."""
         self._charges: list[pl.DataFrame] = []
@@ -125,6 +247,7 @@ class Simulation:
                 started = message.started
                 self.simulation_id = message.simulation_id
                 self.catalog_version, self.row_count = started.catalog_version, started.row_count
+                self.usage_sequence = started.usage_sequence
                 self.scenarios = tuple(started.scenarios)
                 self.skipped = tuple(
                     SkippedScenario(each.name, tuple(f"{fault.field}: {fault.message}" for fault in each.faults))
@@ -150,6 +273,8 @@ class Simulation:
                     )
                     for each in message.totals.totals
                 )
+                if message.totals.HasField("charges_expire_time"):
+                    self.charges_expire_time = to_datetime(message.totals.charges_expire_time)
                 self.unfit_row_counts = dict(zip(self.scenarios, message.totals.unfit_row_counts, strict=True))
 
     def to_polars(self) -> pl.DataFrame:
@@ -163,27 +288,29 @@ class Simulation:
     def to_pandas(self, scenario: str = BASELINE) -> pd.DataFrame:
         """The charges of one scenario, wide: a row a start of a billing period, columns by contract, down to any depth.
 
-        Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, and `[contract] ...
-        [total]` what a contract comes to with all below it; shorter ones are filled up with empty text. Amounts are
-        without tax, `Decimal`; what is not there is None. Of lines that share a column and a start, quantities and
-        amounts are added. Needs pandas, which is imported here only.
+        Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, with kind and id in
+        place of a plan where a line is no charge line, and `[contract] ... [total]` what a contract comes to with all
+        below it; shorter ones are filled up with empty text. Amounts are without tax, `Decimal`; what is not there is
+        None. Of lines that share a column and a start, quantities and amounts are added. Needs pandas, which is
+        imported here only.
         """
         import pandas as pd
 
         rows = self.to_polars().filter(pl.col("scenario") == scenario)
-        depth = max((len(path) - 1 for path in rows["contract_path"].to_list()), default=1)
+        depth = max((len(_levels(row)) for row in rows.iter_rows(named=True)), default=1)
         cells: dict[tuple[str, ...], dict[Any, Decimal | None]] = {}
         order: dict[tuple[str, ...], None] = {}
         for row in rows.iter_rows(named=True):
-            path, start = tuple(row["contract_path"][:-1]), row["period_start_time"]
+            path, start = _levels(row), row["period_start_time"]
             for level in range(1, len(path) + 1):
                 column = _filled((*path[:level], TOTAL), depth)
                 order.setdefault(column)
                 _add(cells.setdefault(column, {}), start, row["amount_excluding_tax"])
-            plan = f"{row['plan_id']}[{row['cell_id']}]" if row["cell_id"] else row["plan_id"]
             values = (row["unit_amount"], row["quantity"], row["amount_excluding_tax"])
             for measure, value in zip(MEASURES, values, strict=True):
-                column = (*_filled((*path, plan), depth)[:-1], measure)
+                if row["line_kind"] != CHARGE and value is None:
+                    continue
+                column = (*_filled((*path, _label(row)), depth)[:-1], measure)
                 order.setdefault(column)
                 found = cells.setdefault(column, {})
                 if measure == MEASURES[0]:
@@ -194,6 +321,19 @@ class Simulation:
         columns = pd.MultiIndex.from_tuples(order, names=[*("contract",) * depth, "plan", "measure"])
         data = [[cells[column].get(start) for column in order] for start in starts]
         return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=object)
+
+
+def _levels(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the contracts from the root down to a line's own."""
+    path = row["contract_path"]
+    return tuple(path[:-1] if row["line_kind"] == CHARGE else path)
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    """What a line is of: plan and cell of a charge line, or its kind and id: "FIXED_FEE support"."""
+    if row["line_kind"] == CHARGE:
+        return f"{row['plan_id']}[{row['cell_id']}]" if row["cell_id"] else str(row["plan_id"])
+    return f"{row['line_kind']} {row['line_id']}" if row["line_id"] else str(row["line_kind"])
 
 
 def _filled(column: Sequence[str], depth: int) -> tuple[str, ...]:
@@ -210,7 +350,8 @@ def _frame(stream: bytes) -> pl.DataFrame:
     table = pa.ipc.open_stream(stream).read_all()
     for index, each in enumerate(table.schema):
         if pa.types.is_decimal256(each.type):
-            texts = [format(value.normalize(), "f") for value in table.column(index).to_pylist()]
+            values = table.column(index).to_pylist()
+            texts = [None if value is None else format(value.normalize(), "f") for value in values]
             table = table.set_column(index, each.name, pa.array(texts, pa.string()))
     found = pl.from_arrow(table)
     assert isinstance(found, pl.DataFrame)
@@ -239,8 +380,19 @@ def usage_stream(usage: Frame) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def usage_requests(
+    usage: Frame | Iterable[Frame], request_rows: int = UPLOAD_ROWS_DEFAULT
+) -> Iterator[simulate_pb2.UploadUsageRequest]:
+    """Frames of usage as requests of so many rows. FrameError where a column does not fit."""
+    frames: Iterable[Any] = [usage] if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch) else usage
+    for frame in frames:
+        row_count = frame.height if isinstance(frame, pl.DataFrame) else frame.num_rows
+        for start in range(0, row_count, request_rows):
+            yield simulate_pb2.UploadUsageRequest(arrow=usage_stream(frame.slice(start, request_rows)))
+
+
 def simulation_request(
-    usage: Frame | Iterable[simulate_pb2.UsageRow],
+    usage: AnyUsage,
     scenarios: Iterable[Scenario] = (),
     *,
     baseline: Scenario | None = None,
@@ -258,6 +410,12 @@ def simulation_request(
     )
     if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch):
         request.arrow = usage_stream(usage)
+    elif isinstance(usage, RecordedUsage):
+        request.recorded.CopyFrom(usage.message())
+    elif isinstance(usage, DeterminantUsage):
+        request.determinants.CopyFrom(usage.message())
+    elif isinstance(usage, UploadedUsage):
+        request.usage_frame_id = usage.usage_frame_id
     else:
         request.rows.rows.extend(usage)
     return request

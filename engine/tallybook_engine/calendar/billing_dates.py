@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from tallybook_engine.calendar.periods import anchor_date, boundary_date
+from tallybook_engine.calendar.proration import prorated
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.model import Frequency
 
@@ -39,16 +40,27 @@ class BillingPeriod:
         """Local dates of the whole period."""
         return (self.whole_end_date - self.whole_start_date).days
 
+    def prorated(self, amount: int) -> int:
+        """What the billed days cost of an amount (minor units) for the whole period."""
+        first_day = (self.start_date - self.whole_start_date).days
+        return prorated(amount, first_day, first_day + self.day_count, self.whole_day_count)
+
 
 def billing_periods(
-    frequency: Frequency, start: date, end: date | None, zone: str, from_date: date | None = None
+    frequency: Frequency,
+    start: date,
+    end: date | None,
+    zone: str,
+    from_date: date | None = None,
+    contract_start: date | None = None,
 ) -> Iterator[BillingPeriod]:
     """The billing periods of a contract of [start, end), from the one that holds `from_date` on; without end where
     `end` is None, until the calendar's own.
 
-    Periods without an instant, whose dates the zone skipped, are left out. Raises UnknownZone.
+    `contract_start` anchors the periods, where that is another day than `start`, and not after it. Periods without an
+    instant, whose dates the zone skipped, are left out. Raises UnknownZone.
     """
-    anchor = anchor_date(frequency, start)
+    anchor = anchor_date(frequency, contract_start or start)
     index = _index_holding(frequency, anchor, max(start, from_date or start))
     whole_start = boundary_date(frequency, anchor, index)
     while end is None or whole_start < end:

@@ -10,11 +10,12 @@ from tallybook_engine.calendar.zones import midnight, zone_names
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_names import check_name
+from tallybook_engine.catalog.check_terms import check_terms
 from tallybook_engine.catalog.faults import Faults
 from tallybook_engine.catalog.model import Catalog, Contract, Frequency, ProductContract
 
 _FOREVER_US = 2**63 - 1
-_WHEN = ("time_zone", "start_date", "end_date")
+_WHEN = ("time_zone", "start_date", "end_date", "auto_renewal")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class _Level:
     contract: Contract
     above: tuple[_Level, ...]
     """Its ancestors, from the root."""
+
+    def contracts(self) -> tuple[Contract, ...]:
+        """Its contracts from the root down to its own."""
+        return (*(each.contract for each in self.above), self.contract)
 
     def unknown_dates(self, faults: Faults) -> bool:
         """Whether a fault leaves open when the contract is active; what is left out comes from above."""
@@ -44,6 +49,7 @@ def check_contracts(
         for level in _levels(path, root):
             _check_level(catalog, level, faults)
         _check_currency(catalog, path, root, faults)
+        check_terms(catalog, [(level.path, level.contracts()) for level in _levels(path, root)], faults)
     _check_unique(catalog, change, faults)
     _check_overlaps(catalog, roots, faults)
 
@@ -66,7 +72,11 @@ def _check_level(catalog: Catalog, level: _Level, faults: Faults) -> None:
         _check_zone(f"{path}.time_zone", contract.time_zone, faults)
     if parent is None or contract.billing_frequency != parent.billing_frequency:
         _check_frequency(f"{path}.billing_frequency", contract.billing_frequency, faults)
-    _check_dates(path, contract.start_date, contract.end_date, parent, faults)
+    _check_dates(path, contract.start_date, contract.ends_on, parent, faults)
+    if contract.auto_renewal and contract.end_date is None:
+        faults.add(f"{path}.auto_renewal", "needs an end_date at which the contract is renewed")
+    elif contract.auto_renewal and contract.end_date is not None and contract.end_date <= contract.start_date:
+        faults.add(f"{path}.end_date", f"is {contract.end_date}, not after the start {contract.start_date}")
     if contract.sub_contracts and len(level.above) + 1 == limits.CONTRACT_LEVELS_MAX:
         faults.add(f"{path}.sub_contracts", f"lie below level {limits.CONTRACT_LEVELS_MAX}, the last one possible")
     for field, count, count_max in (
@@ -86,12 +96,12 @@ def _check_product_contract(
         faults.add(f"{path}.plan", f'no plan "{each.plan}"' if each.plan else "is required")
     if each.accumulation_period is not None:
         _check_frequency(f"{path}.accumulation_period", each.accumulation_period, faults)
-    start, end = each.start_date or contract.start_date, each.end_date or contract.end_date
+    start, end = each.start_date or contract.start_date, each.end_date or contract.ends_on
     _check_dates(path, start, end, contract, faults)
 
 
 def _check_dates(path: str, start: date, end: date | None, within: Contract | None, faults: Faults) -> None:
-    if within is not None and (start, end) == (within.start_date, within.end_date):
+    if within is not None and (start, end) == (within.start_date, within.ends_on):
         return
     if not faults.at(f"{path}.start_date", f"{path}.end_date") and end is not None and end <= start:
         faults.add(f"{path}.end_date", f"is {end}, not after the start {start}")
@@ -99,8 +109,10 @@ def _check_dates(path: str, start: date, end: date | None, within: Contract | No
         return
     if start < within.start_date:
         faults.add(f"{path}.start_date", f"is {start}, before the contract above it starts on {within.start_date}")
-    if within.end_date is not None and (end is None or end > within.end_date):
-        faults.add(f"{path}.end_date", f"is {end}, after the contract above it ends on {within.end_date}")
+    if within.ends_on is not None and end is None:
+        faults.add(f"{path}.auto_renewal", f"has no end, and the contract above it ends on {within.ends_on}")
+    elif within.ends_on is not None and end is not None and end > within.ends_on:
+        faults.add(f"{path}.end_date", f"is {end}, after the contract above it ends on {within.ends_on}")
 
 
 def _check_zone(path: str, name: str, faults: Faults) -> None:
@@ -221,7 +233,7 @@ def _claims(catalog: Catalog, path: str, root: Contract, put: bool, faults: Faul
                 continue
             if not faults.is_empty and faults.at(f"{here}.start_date", f"{here}.end_date"):
                 continue
-            end = each.end_date or contract.end_date
+            end = each.end_date or contract.ends_on
             yield _Claim(
                 path=here,
                 put=put,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from tallybook_engine.catalog.model import (
     ProductContract,
     Tax,
     TaxMode,
+    billed_as,
 )
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.determinants.naming import PREFIX
@@ -84,7 +86,7 @@ class Definition:
     cells: tuple[Cell, ...]
     time_zone: str
     anchor: date
-    """Start of the contract, which anchors its periods."""
+    """Start of the contract, or of the one that overrides it, which anchors its periods."""
     billing_frequency: Frequency
     accumulation_frequency: Frequency
     start_us: int
@@ -150,12 +152,16 @@ class ConditionTable(NamedTuple):
 class NamePool:
     """Strings numbered in the order of their first coming, for ever."""
 
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
+    def __init__(self, index: Mapping[str, int] = MappingProxyType({})) -> None:
+        self.index = dict(index)
 
     def add(self, name: str) -> int:
         """Number of a name, new or known."""
         return self.index.setdefault(name, len(self.index))
+
+    def copy(self) -> NamePool:
+        """A pool with the same names, which grows by itself from here on."""
+        return NamePool(self.index)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -186,6 +192,13 @@ class Pools:
         self._rows = GrowingTable(DefinitionTable)
         self._cells = GrowingTable(CellTable)
         self._conditions = GrowingTable(ConditionTable)
+
+    def copy(self) -> Pools:
+        """Pools with the same numbers, which grow by themselves from here on. Definitions are shared."""
+        twin = Pools()
+        for name, pool in vars(self).items():
+            setattr(twin, name, pool.copy())
+        return twin
 
     @property
     def definition_table(self) -> DefinitionTable:
@@ -363,12 +376,12 @@ def definition_of(
     catalog: Catalog, taxes: Mapping[str, Tax], path: tuple[Contract, ...], product_contract: ProductContract
 ) -> Definition:
     """What a product contract means; `taxes` by country code, `path` from the root down to its contract."""
-    contract = path[-1]
+    contract, billed = path[-1], billed_as(path)
     plan: Plan = catalog.plans[product_contract.plan]
     product: Product = catalog.products[plan.product]
     customer = catalog.customers[contract.customer]
     start = product_contract.start_date or contract.start_date
-    end = product_contract.end_date or contract.end_date
+    end = product_contract.end_date or contract.ends_on
     return Definition(
         product_contract_id=product_contract.id,
         contract_path=(*(level.id for level in path), product_contract.id),
@@ -383,9 +396,9 @@ def definition_of(
         filter=product.filter,
         cells=cells_of(plan),
         time_zone=contract.time_zone,
-        anchor=contract.start_date,
-        billing_frequency=contract.billing_frequency,
-        accumulation_frequency=product_contract.accumulation_period or contract.billing_frequency,
+        anchor=billed.start_date,
+        billing_frequency=billed.billing_frequency,
+        accumulation_frequency=product_contract.accumulation_period or billed.billing_frequency,
         start_us=midnight(contract.time_zone, start),
         end_us=FOREVER_US if end is None else midnight(contract.time_zone, end),
         tax=taxes.get(customer.country_code),

@@ -14,7 +14,9 @@ from tallybook_engine.catalog.model import (
     Catalog,
     CatalogObject,
     Contract,
+    Credit,
     Customer,
+    FixedFee,
     Frequency,
     Matrix,
     Meter,
@@ -262,25 +264,65 @@ def _tiers(tiers: tuple[Tier, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _contract(contract: Contract) -> Iterator[tuple[str, str]]:
+    for path in contract.levels():
+        prefix = "".join(f'sub_contracts["{each.id}"].' for each in path[1:])
+        yield from ((f"{prefix}{name}", text) for name, text in _level(path[-1]))
+
+
+def _level(contract: Contract) -> Iterator[tuple[str, str]]:
+    """The fields of one contract, without those of the contracts below it."""
     yield from _words(
         customer=contract.customer,
         time_zone=contract.time_zone,
         start_date=contract.start_date.isoformat(),
-        end_date=contract.end_date.isoformat() if contract.end_date else "",
+        end_date=_date(contract.end_date),
         billing_frequency=_frequency(contract.billing_frequency),
+        currency=contract.currency or "",
+        payment_term_days=str(contract.payment_term_days or ""),
     )
     for each in contract.product_contracts:
         yield from _below(f'product_contracts["{each.id}"]', _product_contract(each))
-    for below in contract.sub_contracts:
-        yield from _below(f'sub_contracts["{below.id}"]', _contract(below))
+    for fee in contract.fixed_fees:
+        yield from _below(f'fixed_fees["{fee.id}"]', _fixed_fee(fee))
+    for share in contract.revenue_shares:
+        words = _words(rate=_text(share.rate), charges=", ".join(share.charges))
+        yield from _below(f'revenue_shares["{share.id}"]', words)
+    if contract.discount is not None:
+        rule = contract.discount
+        words = _words(rate=_text(rule.rate), threshold=_text(rule.threshold), mode=rule.mode.value)
+        yield from _below("discount", words)
+    yield from _words(cap=_text(contract.cap), minimum=_text(contract.minimum))
+    for credit in contract.credits:
+        yield from _below(f'credits["{credit.id}"]', _credit(credit))
+    yield from _words(
+        prorate=_flag(contract.prorate),
+        auto_renewal=_flag(contract.auto_renewal),
+        override_underlying=_flag(contract.override_underlying),
+    )
+
+
+def _fixed_fee(fee: FixedFee) -> Iterator[tuple[str, str]]:
+    return _words(
+        amount=_text(fee.amount),
+        timing=fee.timing.value,
+        once=_flag(fee.once),
+        frequency=_frequency(fee.frequency) if fee.frequency else "",
+        start_date=_date(fee.start_date),
+        end_date=_date(fee.end_date),
+        prorate=_flag(fee.prorate),
+    )
+
+
+def _credit(credit: Credit) -> Iterator[tuple[str, str]]:
+    return _words(amount=_text(credit.amount), start_date=_date(credit.start_date), end_date=_date(credit.end_date))
 
 
 def _product_contract(each: ProductContract) -> Iterator[tuple[str, str]]:
     return _words(
         plan=each.plan,
         accumulation_period=_frequency(each.accumulation_period) if each.accumulation_period else "",
-        start_date=each.start_date.isoformat() if each.start_date else "",
-        end_date=each.end_date.isoformat() if each.end_date else "",
+        start_date=_date(each.start_date),
+        end_date=_date(each.end_date),
         shared=_flag(each.shared),
     )
 

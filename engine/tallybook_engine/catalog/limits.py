@@ -32,6 +32,24 @@ SUB_CONTRACTS_MAX = 1_000
 CONTRACT_LEVELS_MAX = 16
 """Levels of a contract tree, the root counted."""
 
+FIXED_FEES_MAX = 1_000
+"""Fixed fees of one contract."""
+
+REVENUE_SHARES_MAX = 1_000
+"""Revenue shares of one contract."""
+
+SHARED_CHARGES_MAX = 1_000
+"""Charges that one revenue share is of."""
+
+CREDITS_MAX = 1_000
+"""Credits of one contract."""
+
+SHARE_RATE_MAX = 1_000
+"""A revenue share of 1 is 100 %."""
+
+PAYMENT_TERM_DAYS_MAX = 1_000
+"""Days from an invoice to when it is due."""
+
 INTERVAL_MAX = 1_000
 """Units in one period of a frequency."""
 

@@ -223,6 +223,81 @@ class ProductContract:
     """May charge the same events as another product contract that is shared too."""
 
 
+class DiscountMode(Enum):
+    """What a discount is a percentage of, once its threshold is exceeded."""
+
+    ALL = "ALL"
+    """Of the whole amount."""
+    EXCESS = "EXCESS"
+    """Of what lies above the threshold."""
+
+
+@dataclass(frozen=True)
+class Discount:
+    """A percentage off what a contract comes to in a billing period."""
+
+    rate: int
+    """0.1 is 10 %; scale 12."""
+    threshold: int = 0
+    """Due where the amount is above it; scale 12."""
+    mode: DiscountMode = DiscountMode.ALL
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Money that a contract begins with and that pays what it comes to, until it is used up or expires."""
+
+    id: str
+    """Unique in its contract."""
+    amount: int
+    """Scale 12."""
+    start_date: date | None = None
+    """First day; None: the contract's."""
+    end_date: date | None = None
+    """First day after; None: it does not expire."""
+
+
+class FeeTiming(Enum):
+    """When a fixed fee is billed."""
+
+    IN_ADVANCE = "IN_ADVANCE"
+    """In the billing period that its period begins in."""
+    IN_ARREARS = "IN_ARREARS"
+    """In the billing period that its period ends in."""
+
+
+@dataclass(frozen=True)
+class FixedFee:
+    """An amount that is due without usage: once, or every period."""
+
+    id: str
+    """Unique among the fees, revenue shares and product contracts of its tree."""
+    amount: int
+    """Of a whole period; scale 12."""
+    timing: FeeTiming = FeeTiming.IN_ARREARS
+    once: bool = False
+    frequency: Frequency | None = None
+    """Its periods; None: the contract's billing periods."""
+    start_date: date | None = None
+    """First day; None: the contract's."""
+    end_date: date | None = None
+    """First day after; None: the contract's."""
+    prorate: bool = False
+    """Whether a period that is not whole costs by its days."""
+
+
+@dataclass(frozen=True)
+class RevenueShare:
+    """A percentage of what other charges of a tree come to in a billing period."""
+
+    id: str
+    """Unique among the fees, revenue shares and product contracts of its tree."""
+    rate: int
+    """0.1 is 10 %; scale 12."""
+    charges: tuple[str, ...]
+    """Ids of product contracts, fixed fees and revenue shares of the same level or below."""
+
+
 @dataclass(frozen=True)
 class Contract:
     """One level of a customer's contract tree."""
@@ -240,13 +315,44 @@ class Contract:
     billing_frequency: Frequency
     product_contracts: tuple[ProductContract, ...] = ()
     sub_contracts: tuple[Contract, ...] = ()
+    currency: str | None = None
+    """ISO 4217 code of the amounts of the whole tree; only a root has one. None: that of its plans."""
+    payment_term_days: int = 0
+    """Days from the invoice to when it is due; one for the whole tree."""
+    fixed_fees: tuple[FixedFee, ...] = ()
+    revenue_shares: tuple[RevenueShare, ...] = ()
+    discount: Discount | None = None
+    cap: int | None = None
+    """At most this in a billing period; scale 12."""
+    minimum: int | None = None
+    """At least this in a billing period; scale 12."""
+    credits: tuple[Credit, ...] = ()
+    prorate: bool = False
+    """Whether minimum, cap and the discount's threshold of a period that is not whole are by its days."""
+    auto_renewal: bool = False
+    """Whether it is renewed at its end date, again and again."""
+    override_underlying: bool = False
+    """Whether its billing frequency and its start are those of all levels below, too."""
+
+    @property
+    def ends_on(self) -> date | None:
+        """First day after the contract; None: no end, or it is renewed at its end date."""
+        return None if self.auto_renewal else self.end_date
 
     def levels(self) -> Iterator[tuple[Contract, ...]]:
         """Every contract of the tree, parents before children, each as its path from the root."""
-        yield (self,)
-        for sub_contract in self.sub_contracts:
-            for path in sub_contract.levels():
-                yield (self, *path)
+        due: list[tuple[Contract, ...]] = [(self,)]
+        while due:
+            path = due.pop()
+            yield path
+            due.extend((*path, each) for each in reversed(path[-1].sub_contracts))
+
+
+def billed_as(path: tuple[Contract, ...]) -> Contract:
+    """The contract whose billing frequency and start count for the last one of a path from the root: the highest one
+    that overrides what lies below it, or else itself.
+    """
+    return next((each for each in path if each.override_underlying), path[-1])
 
 
 MeteringObject = QualityTable | HolidayCalendar | TimesliceGroup | ChannelClassifier | Datasource

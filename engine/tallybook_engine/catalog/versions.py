@@ -58,6 +58,12 @@ class Versions:
         for each in stored:
             self.add(each)
 
+    def copy(self) -> Versions:
+        """The same versions, to which others can be added. Everything is shared."""
+        twin = Versions()
+        twin._differences, twin.current = list(self._differences), self.current
+        return twin
+
     def add(self, stored: CatalogChange) -> Catalog:
         """Makes the next version current, by its difference from the current one."""
         self._differences.append(stored)

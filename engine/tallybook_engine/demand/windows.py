@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.decimals import QUANTITY_SCALE
+from tallybook_engine.decimals import QUANTITY_SCALE, ratio
 from tallybook_engine.demand.load import Load
 from tallybook_engine.determinants.configuration import Label
-from tallybook_engine.determinants.numbers import HOUR_US, fitting, ratio
+from tallybook_engine.determinants.numbers import HOUR_US, fitting
 from tallybook_engine.determinants.result import Peak
 from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.arrays import to_read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tallybook_engine.decimals import QUANTITY_LIMIT, QUANTITY_SCALE, UNIT, DoesNotFit
+from tallybook_engine.decimals import QUANTITY_LIMIT, QUANTITY_SCALE, UNIT, DoesNotFit, ratio
 
 HOUR_US = 3_600_000_000
 
@@ -30,12 +30,6 @@ def quotient(dividend: int, divisor: int) -> int:
 def rounded(value: Fraction) -> int:
     """The nearest integer; a half goes away from zero."""
     return ratio(value.numerator, value.denominator)
-
-
-def ratio(dividend: int, divisor: int) -> int:
-    """The integer nearest to a ratio, `divisor` above 0; a half goes away from zero."""
-    nearest = (2 * abs(dividend) + divisor) // (2 * divisor)
-    return -nearest if dividend < 0 else nearest
 
 
 def fitting(quantity: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+import copy
+from typing import Any, Generic, NamedTuple, Self, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,23 @@ class GrowingTable(Generic[Table]):
         self._type = table
         hints = get_type_hints(table)
         widths = limbs or {}
-        self._columns: list[NDArray[Any]] = []
+        columns: list[NDArray[Any]] = []
         for name in table._fields:
             dtype = hints[name].__args__[1].__args__[0]
             shape = (capacity, widths[name]) if name in widths else (capacity,)
-            self._columns.append(np.zeros(shape, dtype=dtype))
+            columns.append(np.zeros(shape, dtype=dtype))
         self._count = 0
-        self.arrays: Table = table._make(self._columns)
+        self._hold(columns)
+
+    def _hold(self, columns: list[NDArray[Any]]) -> None:
+        self._columns = columns
+        self.arrays: Table = self._type._make(columns)
+
+    def copy(self) -> Self:
+        """A table with the same rows, which grows by itself from here on."""
+        twin = copy.copy(self)
+        twin._hold([column.copy() for column in self._columns])
+        return twin
 
     def __len__(self) -> int:
         return self._count
@@ -48,8 +59,7 @@ class GrowingTable(Generic[Table]):
         if needed <= capacity:
             return
         capacity = max(needed, 2 * capacity)
-        self._columns = [_grown(column, capacity) for column in self._columns]
-        self.arrays = self._type._make(self._columns)
+        self._hold([_grown(column, capacity) for column in self._columns])
 
     def truncate(self, count: int) -> None:
         """Forgets the rows from `count` on."""

@@ -200,6 +200,7 @@ def _charge_line(
         exact_amount=exact,
         amount=amount,
         tax=tax,
+        applied_tax=definition.tax,
         lines=tuple(lines),
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.catalog.model import Tax
 from tallybook_engine.pricing.line import PriceLine
 
 
@@ -146,6 +147,8 @@ class ChargeLine:
     amount: int
     """Rounded line as priced, minor units."""
     tax: int
+    applied_tax: Tax | None
+    """What `tax` is by."""
     lines: tuple[PriceLine, ...]
 
 

@@ -127,6 +127,19 @@ class State:
         self.sequence = 0
         """Last staged sequence."""
 
+    def without_events(self, secret: bytes) -> State:
+        """A ledger under the same current version in which nothing is open yet. Changes of the one are none of the
+        other's.
+
+        What the catalogue means is shared or copied as it is compiled, so that no contract is looked at.
+        """
+        twin = State(secret, self.partition_count)
+        twin.pools = self.pools.copy()
+        twin.compiled, twin.current = {self.current.version: self.current}, self.current
+        twin.splits = {charge: list(splits) for charge, splits in self.splits.items()}
+        twin.reserve_charges()
+        return twin
+
     def adopt(self, catalog: Catalog) -> CompiledCatalog:
         """Compiles a version and makes it the current one."""
         pinned = sorted(set(self.periods.rows().definition.tolist()))

@@ -176,6 +176,10 @@ class PricePool:
             self._tables = None
         return index
 
+    def copy(self) -> "PricePool":
+        """A pool with the same prices, which grows by itself from here on."""
+        return PricePool(self._prices.copy(), self._indexes.copy(), self._parts.copy(), self._tables)
+
     def __getitem__(self, index: int) -> Price:
         return self._prices[index]
 

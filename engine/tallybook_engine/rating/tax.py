@@ -58,6 +58,10 @@ class TaxPool:
             self._tables = None
         return self._indexes[tax.rate, tax.mode]
 
+    def copy(self) -> "TaxPool":
+        """A pool with the same rates, which grows by itself from here on."""
+        return TaxPool(self._indexes.copy(), self._tables)
+
     @property
     def tables(self) -> TaxTables:
         """The arrays of all rates so far; made anew when the pool has grown."""

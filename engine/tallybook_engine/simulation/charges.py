@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tallybook_engine.contract.invoice import Invoice, LineKind
+from tallybook_engine.currencies import minor_digits
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
@@ -26,6 +28,12 @@ EXACT = pa.decimal256(39, 24)
 MONEY = pa.decimal128(38, MINOR_DIGITS_MAX)
 INSTANT = pa.timestamp("us", "UTC")
 NAME = pa.dictionary(pa.int32(), pa.string())
+_OF_CHARGES = {
+    **dict.fromkeys(("product_id", "plan_id", "cell_id"), NAME),
+    **dict.fromkeys(("quantity", "unit_amount"), QUANTITY),
+    "exact_amount": EXACT,
+}
+"""Columns that only charge lines have."""
 _FACTORS = np.array([10 ** (MINOR_DIGITS_MAX - digits) for digits in range(MINOR_DIGITS_MAX + 1)], dtype=np.int64)
 """From a currency's minor unit to that of MONEY, by its digits."""
 
@@ -45,6 +53,8 @@ CHARGES_SCHEMA = pa.schema(
         ("amount_excluding_tax", MONEY),
         ("tax_amount", MONEY),
         ("amount_including_tax", MONEY),
+        ("line_kind", NAME),
+        ("line_id", NAME),
     ]
 )
 
@@ -86,6 +96,8 @@ class ChargesWriter:
             _decimals(excluding, MONEY),
             _decimals(tax, MONEY),
             _decimals(including, MONEY),
+            _same(LineKind.CHARGE.value, len(subject)),
+            pa.nulls(len(subject), NAME),
         ]
         return pa.Table.from_arrays(columns, schema=CHARGES_SCHEMA)
 
@@ -129,6 +141,40 @@ class ChargesWriter:
         models = [pool[index].model for index in range(len(pool))]
         numbers = [model.unit_price if isinstance(model, PerUnit) else 0 for model in models]
         return limb_array(numbers, 2), np.array([isinstance(model, PerUnit) for model in models], dtype=np.bool_)
+
+
+def settled_table(invoices: Sequence[Invoice]) -> pa.Table:
+    """What invoices have beside charge lines, in their order, as CHARGES_SCHEMA."""
+    lines = [(each, line) for each in invoices for line in each.lines if line.kind is not LineKind.CHARGE]
+
+    def names(texts: Iterable[str]) -> pa.Array:
+        return pa.array([text or None for text in texts], pa.string()).dictionary_encode()
+
+    def money(amounts: Iterable[int]) -> pa.Array:
+        digits = [minor_digits(invoice.currency) for invoice, _ in lines]
+        return pa.array(
+            [Decimal(amount).scaleb(-places) for amount, places in zip(amounts, digits, strict=True)], MONEY
+        )
+
+    nothing = {name: pa.nulls(len(lines), kind) for name, kind in _OF_CHARGES.items()}
+    columns = nothing | {
+        "customer_id": names(invoice.customer_id for invoice, _ in lines),
+        "contract_path": pa.array([list(line.contract_path) for _, line in lines], pa.list_(pa.string())),
+        "period_start_time": pa.array([line.start_us for _, line in lines], INSTANT),
+        "period_end_time": pa.array([line.end_us for _, line in lines], INSTANT),
+        "currency": names(invoice.currency for invoice, _ in lines),
+        "amount_excluding_tax": money(line.amount_excluding_tax for _, line in lines),
+        "tax_amount": money(line.tax_amount for _, line in lines),
+        "amount_including_tax": money(line.amount_excluding_tax + line.tax_amount for _, line in lines),
+        "line_kind": names(line.kind.value for _, line in lines),
+        "line_id": names(line.id for _, line in lines),
+    }
+    return pa.Table.from_arrays([columns[name] for name in CHARGES_SCHEMA.names], schema=CHARGES_SCHEMA)
+
+
+def _same(name: str, count: int) -> pa.Array:
+    """A dictionary column of one name."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), pa.array([name], pa.string()))
 
 
 def charges_writers(plan: SimulationPlan) -> tuple[ChargesWriter, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.contract.invoice import Invoice, LineKind
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.simulation.plan import SimulationPlan
 from tallybook_engine.simulation.run import PieceLines
@@ -80,6 +81,19 @@ class Comparison:
             for name, values in (("amount", excluding), ("tax", tax)):
                 np.add.at(self._sums[name][number], groups, values >> _HALF)
                 np.add.at(self._sums[f"{name}_low"][number], groups, values & _LOW)
+
+    def add_invoice(self, number: int, invoice: Invoice) -> None:
+        """Adds what an invoice under a catalogue has beside charge lines, which come with their pieces."""
+        registry = self._plan.registry
+        pair = registry.customers.add(invoice.customer_id) * self._currency_count
+        group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(invoice.currency)))
+        lines = [each for each in invoice.lines if each.kind is not LineKind.CHARGE]
+        for name, amount in (
+            ("amount", sum(each.amount_excluding_tax for each in lines)),
+            ("tax", sum(each.tax_amount for each in lines)),
+        ):
+            self._sums[name][number, group] += amount >> int(_HALF)
+            self._sums[f"{name}_low"][number, group] += amount & int(_LOW)
 
     def customers(self) -> CustomerAmounts:
         """What customers pay under every catalogue."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import FOREVER_US
-from tallybook_engine.catalog.model import Contract, ProductContract
+from tallybook_engine.catalog.model import Contract, ProductContract, billed_as
+from tallybook_engine.contract.tree import tree_has_terms
 from tallybook_engine.simulation.calendars import CalendarKey
 
 Value = TypeVar("Value", bound=Hashable)
@@ -54,10 +55,14 @@ class ContractTable:
             del self.rows[each.id]
         self._met: dict[tuple[str, date, int, int], int] = {}
         """Calendars by zone, start and the identity of both frequencies, which `contracts` keeps alive."""
+        changed = [root for name, root in contracts.items() if before.get(name) is not root]
+        same = set() if base is None else {each for each in base.with_terms if contracts.get(each) is before[each]}
+        self.with_terms: Set[str] = same | {each.id for each in changed if tree_has_terms(each)}
+        """Ids of the root contracts whose trees have terms."""
         where, entries = [], []
-        for path, each in _places(root for name, root in contracts.items() if before.get(name) is not root):
+        for path, each in _places(changed):
             where.append(self._placed(path, each, None if base is None else base.rows.get(each.id)))
-            entries.append(self._entry(path[-1], each))
+            entries.append(self._entry(path[-1], billed_as(path), each))
         self._columns = np.zeros((len(self.paths), 6), dtype=np.int64)
         if base is not None:
             self._columns[: len(base.paths)] = base._columns
@@ -77,14 +82,14 @@ class ContractTable:
         self.rows[each.id] = row
         return row
 
-    def _entry(self, contract: Contract, each: ProductContract) -> tuple[int, ...]:
-        zone, billing, end = contract.time_zone, contract.billing_frequency, each.end_date or contract.end_date
+    def _entry(self, contract: Contract, billed: Contract, each: ProductContract) -> tuple[int, ...]:
+        zone, billing, end = contract.time_zone, billed.billing_frequency, each.end_date or contract.ends_on
         accumulation = each.accumulation_period or billing
         # Most contracts share few frequencies, and a frequency takes longer to compare than to be met again.
-        met = zone, contract.start_date, id(billing), id(accumulation)
+        met = zone, billed.start_date, id(billing), id(accumulation)
         calendar = self._met.get(met)
         if calendar is None:
-            calendar = self.calendars.add(CalendarKey(zone, contract.start_date, billing, accumulation))
+            calendar = self.calendars.add(CalendarKey(zone, billed.start_date, billing, accumulation))
             self._met[met] = calendar
         return (
             self.customers.add(contract.customer),
@@ -99,6 +104,14 @@ class ContractTable:
         """[n] row of each product contract; -1 where there is none."""
         find = self.rows.get
         return np.fromiter((find(name, -1) for name in names), dtype=np.int64, count=len(names))
+
+    def of_customers(self, customer_ids: Set[str]) -> NDArray[np.int64]:
+        """[n] rows of all product contracts of these customers."""
+        wanted = np.fromiter(
+            (each in customer_ids for each in self.customers), dtype=np.bool_, count=len(self.customers)
+        )
+        rows = np.fromiter(self.rows.values(), dtype=np.int64, count=len(self.rows))
+        return rows[wanted[self.customer[rows]]]
 
     @cached_property
     def rank(self) -> NDArray[np.int64]:

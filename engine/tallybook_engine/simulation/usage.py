@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,47 @@ class UsageFrame:
     def row_count(self) -> int:
         """n"""
         return len(self.contract_codes)
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of the columns."""
+        columns = (self.contract_codes, self.product_codes, self.days, self.times_us, self.time_given, self.quantities)
+        return sum(each.nbytes for each in columns) + sum(each.codes.nbytes for each in self.properties)
+
+
+def joined(frames: Sequence[UsageFrame]) -> UsageFrame:
+    """The rows of all frames, one after the other; a property that a frame does not have, none of its rows has."""
+    contracts = _recoded([(each.contracts, each.contract_codes) for each in frames])
+    products = _recoded([(each.products, each.product_codes) for each in frames])
+    properties = []
+    for name in dict.fromkeys(each.name for frame in frames for each in frame.properties):
+        parts = []
+        for frame in frames:
+            found = next((each for each in frame.properties if each.name == name), None)
+            nothing = np.full(frame.row_count, -1, dtype=np.int32)
+            parts.append(((), nothing) if found is None else (found.texts, found.codes))
+        texts, codes = _recoded(parts)
+        properties.append(UsageProperty(name, codes, texts))
+    return UsageFrame(
+        *contracts,
+        *products,
+        np.concatenate([each.days for each in frames]),
+        np.concatenate([each.times_us for each in frames]),
+        np.concatenate([each.time_given for each in frames]),
+        np.concatenate([each.quantities for each in frames]),
+        tuple(properties),
+    )
+
+
+def _recoded(parts: Sequence[tuple[Sequence[str], NDArray[np.int32]]]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """Columns of codes, each of its own texts, as one; -1 stays."""
+    known: dict[str, int] = {}
+    columns = []
+    for texts, codes in parts:
+        # The last one is what -1 reads.
+        table = np.array([*(known.setdefault(text, len(known)) for text in texts), -1], dtype=np.int32)
+        columns.append(table[codes])
+    return tuple(known), np.concatenate(columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1100,6 +1100,17 @@ class Contract(_message.Message):
     BILLING_FREQUENCY_FIELD_NUMBER: _builtins.int
     PRODUCT_CONTRACTS_FIELD_NUMBER: _builtins.int
     SUB_CONTRACTS_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    PAYMENT_TERM_DAYS_FIELD_NUMBER: _builtins.int
+    FIXED_FEES_FIELD_NUMBER: _builtins.int
+    REVENUE_SHARES_FIELD_NUMBER: _builtins.int
+    DISCOUNT_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    PRORATE_FIELD_NUMBER: _builtins.int
+    AUTO_RENEWAL_FIELD_NUMBER: _builtins.int
+    OVERRIDE_UNDERLYING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, unique over all levels of all contracts."""
     customer: _builtins.str
@@ -1113,6 +1124,33 @@ class Contract(_message.Message):
     end_date: _builtins.str
     """First day after, until 2999-12-31; a day with the time 23:59:59 reads as the next day. Absent: no end (in a
     sub-contract: its parent's).
+    """
+    currency: _builtins.str
+    """ISO 4217 code of the amounts of the whole tree, that of its plans. Absent: that of its plans; required where the tree
+    has amounts and no plan. Refused in a sub-contract.
+    """
+    payment_term_days: _builtins.int
+    """Days from an invoice to when it is due, 0 to 1,000; an invoice is issued on the first day after its billing period.
+    Absent: 0. Refused in a sub-contract.
+    """
+    cap: _builtins.str
+    """The level comes to at most this, from 0. Absent: no cap. This and all amounts of a contract have no more decimals
+    than the currency.
+    """
+    minimum: _builtins.str
+    """The level comes to at least this, from 0; at most the cap. Absent: no minimum."""
+    prorate: _builtins.bool
+    """Whether minimum, cap and the discount's threshold of a billing period that the contract's dates clip are by its days:
+    amount x days / days of the whole period, up to its end less up to its start, each rounded half away from zero.
+    """
+    auto_renewal: _builtins.bool
+    """Whether the contract is renewed at its end for as long again, and then again, until a later version of the catalogue
+    ends it: its periods run on without end, and `end_date` says when its first term ends. Needs an `end_date`. Absent: as
+    its parent where its end is its parent's; otherwise not.
+    """
+    override_underlying: _builtins.bool
+    """Whether the billing frequency of this level is also that of all levels below, whatever they have themselves. All
+    periods of these, also of accumulation and of fixed fees, are then counted from this level's start.
     """
     @_builtins.property
     def billing_frequency(self) -> Global___Frequency:
@@ -1128,6 +1166,25 @@ class Contract(_message.Message):
     def sub_contracts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contract]:
         """The levels below; at most 1,000, and at most 16 levels in all."""
 
+    @_builtins.property
+    def fixed_fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___FixedFee]:
+        """Amounts that are due without usage; at most 1,000."""
+
+    @_builtins.property
+    def revenue_shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevenueShare]:
+        """Percentages of other charges; at most 1,000."""
+
+    @_builtins.property
+    def discount(self) -> Global___Discount:
+        """A percentage off what the level comes to in one of its billing periods: its own lines and all below. Amounts here are
+        as priced: they contain the tax where that is inclusive. This, cap, minimum and credits apply in this order, each on
+        what those before it left; each is a line of its own, spread over the taxes of what it is of by largest remainder.
+        """
+
+    @_builtins.property
+    def credits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Credit]:
+        """What pays the level's amounts last; at most 1,000."""
+
     def __init__(
         self,
         *,
@@ -1139,29 +1196,293 @@ class Contract(_message.Message):
         billing_frequency: Global___Frequency | None = ...,
         product_contracts: _abc.Iterable[Global___ProductContract] | None = ...,
         sub_contracts: _abc.Iterable[Global___Contract] | None = ...,
+        currency: _builtins.str | None = ...,
+        payment_term_days: _builtins.int | None = ...,
+        fixed_fees: _abc.Iterable[Global___FixedFee] | None = ...,
+        revenue_shares: _abc.Iterable[Global___RevenueShare] | None = ...,
+        discount: Global___Discount | None = ...,
+        cap: _builtins.str | None = ...,
+        minimum: _builtins.str | None = ...,
+        credits: _abc.Iterable[Global___Credit] | None = ...,
+        prorate: _builtins.bool = ...,
+        auto_renewal: _builtins.bool | None = ...,
+        override_underlying: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer", b"_customer", "_end_date", b"_end_date", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "billing_frequency", b"billing_frequency", "customer", b"customer", "end_date", b"end_date", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "minimum", b"minimum", "payment_term_days", b"payment_term_days", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer", b"_customer", "_end_date", b"_end_date", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "billing_frequency", b"billing_frequency", "customer", b"customer", "end_date", b"end_date", "id", b"id", "product_contracts", b"product_contracts", "start_date", b"start_date", "sub_contracts", b"sub_contracts", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "credits", b"credits", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "fixed_fees", b"fixed_fees", "id", b"id", "minimum", b"minimum", "override_underlying", b"override_underlying", "payment_term_days", b"payment_term_days", "product_contracts", b"product_contracts", "prorate", b"prorate", "revenue_shares", b"revenue_shares", "start_date", b"start_date", "sub_contracts", b"sub_contracts", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__auto_renewal: _TypeAlias = _typing.Literal["auto_renewal"]  # noqa: Y015
+    _WhichOneofArgType__auto_renewal: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal"]  # noqa: Y015
+    _WhichOneofReturnType__cap: _TypeAlias = _typing.Literal["cap"]  # noqa: Y015
+    _WhichOneofArgType__cap: _TypeAlias = _typing.Literal["_cap", b"_cap"]  # noqa: Y015
+    _WhichOneofReturnType__currency: _TypeAlias = _typing.Literal["currency"]  # noqa: Y015
+    _WhichOneofArgType__currency: _TypeAlias = _typing.Literal["_currency", b"_currency"]  # noqa: Y015
     _WhichOneofReturnType__customer: _TypeAlias = _typing.Literal["customer"]  # noqa: Y015
     _WhichOneofArgType__customer: _TypeAlias = _typing.Literal["_customer", b"_customer"]  # noqa: Y015
     _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
     _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
+    _WhichOneofReturnType__minimum: _TypeAlias = _typing.Literal["minimum"]  # noqa: Y015
+    _WhichOneofArgType__minimum: _TypeAlias = _typing.Literal["_minimum", b"_minimum"]  # noqa: Y015
+    _WhichOneofReturnType__payment_term_days: _TypeAlias = _typing.Literal["payment_term_days"]  # noqa: Y015
+    _WhichOneofArgType__payment_term_days: _TypeAlias = _typing.Literal["_payment_term_days", b"_payment_term_days"]  # noqa: Y015
     _WhichOneofReturnType__start_date: _TypeAlias = _typing.Literal["start_date"]  # noqa: Y015
     _WhichOneofArgType__start_date: _TypeAlias = _typing.Literal["_start_date", b"_start_date"]  # noqa: Y015
     _WhichOneofReturnType__time_zone: _TypeAlias = _typing.Literal["time_zone"]  # noqa: Y015
     _WhichOneofArgType__time_zone: _TypeAlias = _typing.Literal["_time_zone", b"_time_zone"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_renewal) -> _WhichOneofReturnType__auto_renewal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cap) -> _WhichOneofReturnType__cap | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__currency) -> _WhichOneofReturnType__currency | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__customer) -> _WhichOneofReturnType__customer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_date) -> _WhichOneofReturnType__end_date | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_term_days) -> _WhichOneofReturnType__payment_term_days | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start_date) -> _WhichOneofReturnType__start_date | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time_zone) -> _WhichOneofReturnType__time_zone | None: ...
 
 Global___Contract: _TypeAlias = Contract  # noqa: Y015
+
+@_typing.final
+class FixedFee(_message.Message):
+    """An amount that is due without usage, once or every period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Timing:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TimingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[FixedFee._Timing.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TIMING_UNSPECIFIED: FixedFee._Timing.ValueType  # 0
+        """Read as IN_ARREARS."""
+        IN_ADVANCE: FixedFee._Timing.ValueType  # 1
+        """In the billing period that the fee's period begins in; due so many days after that begins."""
+        IN_ARREARS: FixedFee._Timing.ValueType  # 2
+        """In the billing period that the fee's period ends in; due as the invoice is."""
+
+    class Timing(_Timing, metaclass=_TimingEnumTypeWrapper):
+        """When a fee is billed."""
+
+    TIMING_UNSPECIFIED: FixedFee.Timing.ValueType  # 0
+    """Read as IN_ARREARS."""
+    IN_ADVANCE: FixedFee.Timing.ValueType  # 1
+    """In the billing period that the fee's period begins in; due so many days after that begins."""
+    IN_ARREARS: FixedFee.Timing.ValueType  # 2
+    """In the billing period that the fee's period ends in; due as the invoice is."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    ONCE_FIELD_NUMBER: _builtins.int
+    FREQUENCY_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    PRORATE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id, unique among the fixed fees, revenue shares and product contracts of its tree."""
+    amount: _builtins.str
+    """Of a whole period; may be negative. Required."""
+    timing: Global___FixedFee.Timing.ValueType
+    """When it is billed. A fee that is due once is billed in the period that its first day is in."""
+    once: _builtins.bool
+    """Whether it is due once; it has no frequency then."""
+    start_date: _builtins.str
+    """First day, within the contract. Absent: the contract's."""
+    end_date: _builtins.str
+    """First day after, within the contract. Absent: the contract's."""
+    prorate: _builtins.bool
+    """Whether a period that is clipped costs by its days, as `prorate` of a contract counts them; otherwise a period that
+    is begun costs the whole amount.
+    """
+    @_builtins.property
+    def frequency(self) -> Global___Frequency:
+        """Its periods, anchored as the contract's billing periods are. Absent: these."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        amount: _builtins.str | None = ...,
+        timing: Global___FixedFee.Timing.ValueType = ...,
+        once: _builtins.bool = ...,
+        frequency: Global___Frequency | None = ...,
+        start_date: _builtins.str | None = ...,
+        end_date: _builtins.str | None = ...,
+        prorate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "frequency", b"frequency", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "frequency", b"frequency", "id", b"id", "once", b"once", "prorate", b"prorate", "start_date", b"start_date", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
+    _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
+    _WhichOneofReturnType__start_date: _TypeAlias = _typing.Literal["start_date"]  # noqa: Y015
+    _WhichOneofArgType__start_date: _TypeAlias = _typing.Literal["_start_date", b"_start_date"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_date) -> _WhichOneofReturnType__end_date | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_date) -> _WhichOneofReturnType__start_date | None: ...
+
+Global___FixedFee: _TypeAlias = FixedFee  # noqa: Y015
+
+@_typing.final
+class RevenueShare(_message.Message):
+    """A percentage of what other charges of the tree come to in the level's billing period, of their rounded lines before any
+    modifier, rounded once. Where none of them has a line there is no share either.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id, unique among the fixed fees, revenue shares and product contracts of its tree."""
+    rate: _builtins.str
+    """0.1 is 10 %; from -1,000 to 1,000. Required."""
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of product contracts, fixed fees and revenue shares of the same level or below; 1 to 1,000, each once. A share
+        that would be of itself, by whatever way, is refused, and the way is named.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        rate: _builtins.str | None = ...,
+        charges: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "charges", b"charges", "id", b"id", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate: _TypeAlias = _typing.Literal["rate"]  # noqa: Y015
+    _WhichOneofArgType__rate: _TypeAlias = _typing.Literal["_rate", b"_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate) -> _WhichOneofReturnType__rate | None: ...
+
+Global___RevenueShare: _TypeAlias = RevenueShare  # noqa: Y015
+
+@_typing.final
+class Discount(_message.Message):
+    """A percentage off what a level comes to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Discount._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MODE_UNSPECIFIED: Discount._Mode.ValueType  # 0
+        """Read as ALL."""
+        ALL: Discount._Mode.ValueType  # 1
+        """Of the whole amount."""
+        EXCESS: Discount._Mode.ValueType  # 2
+        """Of what lies above the threshold."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """What it is a percentage of."""
+
+    MODE_UNSPECIFIED: Discount.Mode.ValueType  # 0
+    """Read as ALL."""
+    ALL: Discount.Mode.ValueType  # 1
+    """Of the whole amount."""
+    EXCESS: Discount.Mode.ValueType  # 2
+    """Of what lies above the threshold."""
+
+    RATE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    rate: _builtins.str
+    """0.1 is 10 %; from 0 to 1. Required."""
+    threshold: _builtins.str
+    """Due where the amount is above this, from 0. Absent: 0."""
+    mode: Global___Discount.Mode.ValueType
+    """What it is a percentage of."""
+    def __init__(
+        self,
+        *,
+        rate: _builtins.str | None = ...,
+        threshold: _builtins.str | None = ...,
+        mode: Global___Discount.Mode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "_threshold", b"_threshold", "rate", b"rate", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "_threshold", b"_threshold", "mode", b"mode", "rate", b"rate", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate: _TypeAlias = _typing.Literal["rate"]  # noqa: Y015
+    _WhichOneofArgType__rate: _TypeAlias = _typing.Literal["_rate", b"_rate"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate) -> _WhichOneofReturnType__rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___Discount: _TypeAlias = Discount  # noqa: Y015
+
+@_typing.final
+class Credit(_message.Message):
+    """Money that a level begins with. It pays what the level comes to in every billing period that has a day of it, until
+    nothing is left; earliest expiry first, then earliest start, then as listed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id, unique in its contract."""
+    amount: _builtins.str
+    """What it begins with, from 0. Required."""
+    start_date: _builtins.str
+    """First day. Absent: the contract's."""
+    end_date: _builtins.str
+    """First day after: it expires; what is left is lost. Absent: never."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        amount: _builtins.str | None = ...,
+        start_date: _builtins.str | None = ...,
+        end_date: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "id", b"id", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
+    _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
+    _WhichOneofReturnType__start_date: _TypeAlias = _typing.Literal["start_date"]  # noqa: Y015
+    _WhichOneofArgType__start_date: _TypeAlias = _typing.Literal["_start_date", b"_start_date"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_date) -> _WhichOneofReturnType__end_date | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_date) -> _WhichOneofReturnType__start_date | None: ...
+
+Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class Frequency(_message.Message):
@@ -1178,7 +1499,7 @@ class Frequency(_message.Message):
     class _BasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Frequency._Basis.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         BASIS_UNSPECIFIED: Frequency._Basis.ValueType  # 0
-        """In an accumulation period: the basis of the billing frequency. Refused in a billing frequency."""
+        """In an accumulation period and of a fixed fee: the basis of the billing frequency. Refused in a billing frequency."""
         CALENDAR: Frequency._Basis.ValueType  # 1
         """At the contract's start, floored to the unit: ISO Monday, first of the month, 1 January."""
         CONTRACT: Frequency._Basis.ValueType  # 2
@@ -1188,7 +1509,7 @@ class Frequency(_message.Message):
         """Where the periods are anchored."""
 
     BASIS_UNSPECIFIED: Frequency.Basis.ValueType  # 0
-    """In an accumulation period: the basis of the billing frequency. Refused in a billing frequency."""
+    """In an accumulation period and of a fixed fee: the basis of the billing frequency. Refused in a billing frequency."""
     CALENDAR: Frequency.Basis.ValueType  # 1
     """At the contract's start, floored to the unit: ISO Monday, first of the month, 1 January."""
     CONTRACT: Frequency.Basis.ValueType  # 2

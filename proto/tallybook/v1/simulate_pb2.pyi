@@ -5,11 +5,14 @@ What would be charged: prices, billing dates, and contracts run over usage, with
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallybook.v1 import catalog_pb2 as _catalog_pb2
 from tallybook.v1 import common_pb2 as _common_pb2
+from tallybook.v1 import ingest_pb2 as _ingest_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +23,336 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class CreateSandboxRequest(_message.Message):
+    """What sandbox is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    RECORDED_USAGE_FIELD_NUMBER: _builtins.int
+    display_name: _builtins.str
+    """To know it by; need not be unique. At most 255 bytes."""
+    @_builtins.property
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long it lives, from 1 s to 604,800 s (7 days). Absent: 3,600 s."""
+
+    @_builtins.property
+    def recorded_usage(self) -> Global___CopiedUsage:
+        """Recorded usage to begin with. Absent: none."""
+
+    def __init__(
+        self,
+        *,
+        display_name: _builtins.str = ...,
+        time_to_live: _duration_pb2.Duration | None = ...,
+        recorded_usage: Global___CopiedUsage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_usage", b"recorded_usage", "time_to_live", b"time_to_live"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "recorded_usage", b"recorded_usage", "time_to_live", b"time_to_live"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSandboxRequest: _TypeAlias = CreateSandboxRequest  # noqa: Y015
+
+@_typing.final
+class CopiedUsage(_message.Message):
+    """Events to copy into a sandbox: those that the book has stored by now and that are not deleted, at most 10,000,000.
+
+    The span is widened, customer by customer, to whole accumulation periods: of every product contract of the customer
+    each accumulation period that it touches is copied from its first instant to its last, so that what is accumulated in
+    it is right. In the sandbox they are events like any other, rated by its catalogue, at the instant by which the book
+    rates them: one that was sent without a time has that of its receipt.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the span. Required."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant after it. Required."""
+
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these customers, by id. Empty: of all that the catalogue has."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopiedUsage: _TypeAlias = CopiedUsage  # noqa: Y015
+
+@_typing.final
+class CopiedUsageResult(_message.Message):
+    """What was copied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Committed sequence of the book at which its catalogue and its events were read."""
+    event_count: _builtins.int
+    """Events that the sandbox has stored."""
+    refused_count: _builtins.int
+    """Events that its catalogue refuses, for their meter has their values or properties no more."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the earliest span."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant after the latest."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        event_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "event_count", b"event_count", "refused_count", b"refused_count", "sequence", b"sequence", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopiedUsageResult: _TypeAlias = CopiedUsageResult  # noqa: Y015
+
+@_typing.final
+class CreateSandboxResponse(_message.Message):
+    """A sandbox that was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    access_token: _builtins.str
+    """"tbs_" and 43 characters: the key to the sandbox, to be sent as `authorization: Bearer tbs_...`. It is shown this
+    once, and the server keeps only its hash.
+    """
+    @_builtins.property
+    def sandbox(self) -> Global___Sandbox:
+        """The sandbox."""
+
+    def __init__(
+        self,
+        *,
+        sandbox: Global___Sandbox | None = ...,
+        access_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "sandbox", b"sandbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSandboxResponse: _TypeAlias = CreateSandboxResponse  # noqa: Y015
+
+@_typing.final
+class Sandbox(_message.Message):
+    """A sandbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    RECORDED_USAGE_FIELD_NUMBER: _builtins.int
+    sandbox_id: _builtins.str
+    """"sbx_" and 16 hexadecimal digits. Not a secret."""
+    display_name: _builtins.str
+    """What it was given."""
+    catalog_version: _builtins.int
+    """Version of the book's catalogue that it began with; its own changes follow on it."""
+    stored_bytes: _builtins.int
+    """Bytes of what is stored in it now."""
+    stored_bytes_max: _builtins.int
+    """Bytes that may be stored in it."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends."""
+
+    @_builtins.property
+    def recorded_usage(self) -> Global___CopiedUsageResult:
+        """Recorded usage that it began with; absent where none was asked for."""
+
+    def __init__(
+        self,
+        *,
+        sandbox_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        catalog_version: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
+        stored_bytes_max: _builtins.int = ...,
+        recorded_usage: Global___CopiedUsageResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "recorded_usage", b"recorded_usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "create_time", b"create_time", "display_name", b"display_name", "expire_time", b"expire_time", "recorded_usage", b"recorded_usage", "sandbox_id", b"sandbox_id", "stored_bytes", b"stored_bytes", "stored_bytes_max", b"stored_bytes_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sandbox: _TypeAlias = Sandbox  # noqa: Y015
+
+@_typing.final
+class GetSandboxRequest(_message.Message):
+    """Which sandbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_ID_FIELD_NUMBER: _builtins.int
+    sandbox_id: _builtins.str
+    """Its id. Required."""
+    def __init__(
+        self,
+        *,
+        sandbox_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sandbox_id", b"sandbox_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSandboxRequest: _TypeAlias = GetSandboxRequest  # noqa: Y015
+
+@_typing.final
+class GetSandboxResponse(_message.Message):
+    """A sandbox of the book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sandbox(self) -> Global___Sandbox:
+        """The sandbox."""
+
+    def __init__(
+        self,
+        *,
+        sandbox: Global___Sandbox | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSandboxResponse: _TypeAlias = GetSandboxResponse  # noqa: Y015
+
+@_typing.final
+class ListSandboxesRequest(_message.Message):
+    """Nothing is to be said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSandboxesRequest: _TypeAlias = ListSandboxesRequest  # noqa: Y015
+
+@_typing.final
+class ListSandboxesResponse(_message.Message):
+    """The sandboxes of the book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sandboxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sandbox]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        sandboxes: _abc.Iterable[Global___Sandbox] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sandboxes", b"sandboxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSandboxesResponse: _TypeAlias = ListSandboxesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSandboxRequest(_message.Message):
+    """Which sandbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_ID_FIELD_NUMBER: _builtins.int
+    sandbox_id: _builtins.str
+    """Its id. Required."""
+    def __init__(
+        self,
+        *,
+        sandbox_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sandbox_id", b"sandbox_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSandboxRequest: _TypeAlias = DeleteSandboxRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSandboxResponse(_message.Message):
+    """It is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSandboxResponse: _TypeAlias = DeleteSandboxResponse  # noqa: Y015
 
 @_typing.final
 class QuotePriceRequest(_message.Message):
@@ -253,6 +586,362 @@ class BillingDates(_message.Message):
 Global___BillingDates: _TypeAlias = BillingDates  # noqa: Y015
 
 @_typing.final
+class PreviewInvoiceRequest(_message.Message):
+    """Which invoices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    PERIOD_COUNT_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the root contract. Required."""
+    date: _builtins.str
+    """A day of the first billing period, "2024-11-26", in the contract's time zone. Required."""
+    period_count: _builtins.int
+    """At most so many billing periods, from that one on; 0 is read as 1, more than 1,000 as 1,000."""
+    as_of_sequence: _builtins.int
+    """As of this committed sequence; 0: now."""
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        date: _builtins.str = ...,
+        period_count: _builtins.int = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "contract_id", b"contract_id", "date", b"date", "period_count", b"period_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewInvoiceRequest: _TypeAlias = PreviewInvoiceRequest  # noqa: Y015
+
+@_typing.final
+class PreviewInvoiceResponse(_message.Message):
+    """Invoices, first to last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICES_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    NEXT_DATE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The committed sequence that they stand on."""
+    catalog_version: _builtins.int
+    """The version of the catalogue that the contract is of."""
+    next_date: _builtins.str
+    """First day of the billing period that comes next, for `date` of the next call; empty where the contract ends with
+    these.
+    """
+    @_builtins.property
+    def invoices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invoice]:
+        """One a billing period of the contract; the answer ends before it has more than 3 MiB, but not before the first one.
+        Lines of another currency than the contract has now, of earlier versions, are an invoice of their own behind that of
+        their period, without modifiers.
+        """
+
+    def __init__(
+        self,
+        *,
+        invoices: _abc.Iterable[Global___Invoice] | None = ...,
+        sequence: _builtins.int = ...,
+        catalog_version: _builtins.int = ...,
+        next_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "invoices", b"invoices", "next_date", b"next_date", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewInvoiceResponse: _TypeAlias = PreviewInvoiceResponse  # noqa: Y015
+
+@_typing.final
+class Invoice(_message.Message):
+    """What a root contract comes to in one billing period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    ISSUE_DATE_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the root contract."""
+    customer_id: _builtins.str
+    """The customer's id."""
+    start_date: _builtins.str
+    """First day: the period's, or the contract's where that is later."""
+    end_date: _builtins.str
+    """First day after: the period's, or the contract's where that is earlier."""
+    issue_date: _builtins.str
+    """The first day after the period."""
+    due_date: _builtins.str
+    """So many days later as the contract's payment terms say."""
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """The same as instants."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+        """Level by level from the leaves up, each behind all below it; of a level, charge lines by product contract, then fixed
+        fees, revenue shares, discount, cap, minimum and credits. A modifier of nothing has no line.
+        """
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLevel]:
+        """What each level came to, in the same order; those that nothing came to are left out. A level with shorter billing
+        periods than the root stands once a period.
+        """
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceTax]:
+        """By tax."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Sum of the lines without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Sum of the lines' taxes."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """Both."""
+
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        issue_date: _builtins.str = ...,
+        due_date: _builtins.str = ...,
+        lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+        levels: _abc.Iterable[Global___InvoiceLevel] | None = ...,
+        taxes: _abc.Iterable[Global___InvoiceTax] | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "customer_id", b"customer_id", "due_date", b"due_date", "end_date", b"end_date", "issue_date", b"issue_date", "levels", b"levels", "lines", b"lines", "period", b"period", "start_date", b"start_date", "tax_amount", b"tax_amount", "taxes", b"taxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invoice: _TypeAlias = Invoice  # noqa: Y015
+
+@_typing.final
+class InvoiceLine(_message.Message):
+    """One line of an invoice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InvoiceLine._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: InvoiceLine._Kind.ValueType  # 0
+        """Never sent."""
+        CHARGE: InvoiceLine._Kind.ValueType  # 1
+        """A charge line, as ListCharges shows it."""
+        FIXED_FEE: InvoiceLine._Kind.ValueType  # 2
+        """A period of a fixed fee."""
+        REVENUE_SHARE: InvoiceLine._Kind.ValueType  # 3
+        """A revenue share."""
+        DISCOUNT: InvoiceLine._Kind.ValueType  # 4
+        """What the discount takes off."""
+        CAP: InvoiceLine._Kind.ValueType  # 5
+        """What the cap takes off."""
+        MINIMUM: InvoiceLine._Kind.ValueType  # 6
+        """What the minimum adds."""
+        CREDIT: InvoiceLine._Kind.ValueType  # 7
+        """What a credit pays."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What the line is."""
+
+    KIND_UNSPECIFIED: InvoiceLine.Kind.ValueType  # 0
+    """Never sent."""
+    CHARGE: InvoiceLine.Kind.ValueType  # 1
+    """A charge line, as ListCharges shows it."""
+    FIXED_FEE: InvoiceLine.Kind.ValueType  # 2
+    """A period of a fixed fee."""
+    REVENUE_SHARE: InvoiceLine.Kind.ValueType  # 3
+    """A revenue share."""
+    DISCOUNT: InvoiceLine.Kind.ValueType  # 4
+    """What the discount takes off."""
+    CAP: InvoiceLine.Kind.ValueType  # 5
+    """What the cap takes off."""
+    MINIMUM: InvoiceLine.Kind.ValueType  # 6
+    """What the minimum adds."""
+    CREDIT: InvoiceLine.Kind.ValueType  # 7
+    """What a credit pays."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
+    CHARGE_FIELD_NUMBER: _builtins.int
+    kind: Global___InvoiceLine.Kind.ValueType
+    """What it is."""
+    id: _builtins.str
+    """Id of the fixed fee, revenue share or credit; of a CHARGE the product contract's; empty for the rest."""
+    tax_id: _builtins.str
+    """Id of the tax; empty: none."""
+    due_date: _builtins.str
+    """When it is due; the invoice's, or a day of its own for a fee in advance."""
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to the level; of a CHARGE, down to the product contract."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """What it is for. Of a fee that is due once, start and end are its first instant."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Rate of the rounded line."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """With tax."""
+
+    @_builtins.property
+    def charge(self) -> _ingest_pb2.ChargeLine:
+        """Of a CHARGE: the line, with its tier lines."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___InvoiceLine.Kind.ValueType = ...,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        id: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+        tax_id: _builtins.str = ...,
+        due_date: _builtins.str = ...,
+        charge: _ingest_pb2.ChargeLine | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "contract_path", b"contract_path", "due_date", b"due_date", "id", b"id", "kind", b"kind", "period", b"period", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceLine: _TypeAlias = InvoiceLine  # noqa: Y015
+
+@_typing.final
+class InvoiceLevel(_message.Message):
+    """What one level came to in one of its billing periods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    SUBTOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to it."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """Its billing period, clipped to its dates."""
+
+    @_builtins.property
+    def subtotal(self) -> _common_pb2.Money:
+        """Its own lines and all below before its modifiers, as priced: with tax where that is inclusive."""
+
+    @_builtins.property
+    def total(self) -> _common_pb2.Money:
+        """After them."""
+
+    def __init__(
+        self,
+        *,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        period: _common_pb2.Period | None = ...,
+        subtotal: _common_pb2.Money | None = ...,
+        total: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "subtotal", b"subtotal", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_path", b"contract_path", "period", b"period", "subtotal", b"subtotal", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceLevel: _TypeAlias = InvoiceLevel  # noqa: Y015
+
+@_typing.final
+class InvoiceTax(_message.Message):
+    """The lines of an invoice that one tax is owed on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    BASE_AMOUNT_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    tax_id: _builtins.str
+    """Id of the tax; empty: none."""
+    rate: _builtins.str
+    """0.21 is 21 %; empty where there is no tax."""
+    @_builtins.property
+    def base_amount(self) -> _common_pb2.Money:
+        """Sum of the lines without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Sum of their taxes."""
+
+    def __init__(
+        self,
+        *,
+        tax_id: _builtins.str = ...,
+        rate: _builtins.str = ...,
+        base_amount: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_amount", b"base_amount", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_amount", b"base_amount", "rate", b"rate", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceTax: _TypeAlias = InvoiceTax  # noqa: Y015
+
+@_typing.final
 class RunSimulationRequest(_message.Message):
     """Usage, and the catalogues to run it under. At most 16 MiB."""
 
@@ -260,6 +949,9 @@ class RunSimulationRequest(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    DETERMINANTS_FIELD_NUMBER: _builtins.int
+    USAGE_FRAME_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     SCENARIOS_FIELD_NUMBER: _builtins.int
@@ -267,6 +959,10 @@ class RunSimulationRequest(_message.Message):
     OMIT_CHARGES_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """As one whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
+    usage_frame_id: _builtins.str
+    """As it was uploaded to this book: the id that UploadUsage answered. USAGE_FRAME_NOT_FOUND where it has none of this
+    id (any more).
+    """
     skip_invalid_scenarios: _builtins.bool
     """Leave a scenario out that is not valid, naming it in `started`. Otherwise it fails the call."""
     omit_charges: _builtins.bool
@@ -276,8 +972,16 @@ class RunSimulationRequest(_message.Message):
         """As rows."""
 
     @_builtins.property
+    def recorded(self) -> Global___RecordedUsage:
+        """The book's own events."""
+
+    @_builtins.property
+    def determinants(self) -> Global___DeterminantUsage:
+        """The book's own billing determinants."""
+
+    @_builtins.property
     def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The usage is of these customers, by id, and of no other. Empty: of any."""
+        """The usage is of these customers, by id, and of no other. Empty: of any. Of what is recorded, theirs is taken."""
 
     @_builtins.property
     def baseline(self) -> Global___Scenario:
@@ -292,21 +996,106 @@ class RunSimulationRequest(_message.Message):
         *,
         rows: Global___UsageRows | None = ...,
         arrow: _builtins.bytes = ...,
+        recorded: Global___RecordedUsage | None = ...,
+        determinants: Global___DeterminantUsage | None = ...,
+        usage_frame_id: _builtins.str = ...,
         customer_ids: _abc.Iterable[_builtins.str] | None = ...,
         baseline: Global___Scenario | None = ...,
         scenarios: _abc.Iterable[Global___Scenario] | None = ...,
         skip_invalid_scenarios: _builtins.bool = ...,
         omit_charges: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "rows", b"rows", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "omit_charges", b"omit_charges", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow"]  # noqa: Y015
+    _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow", "recorded", "determinants", "usage_frame_id"]  # noqa: Y015
     _WhichOneofArgType_usage: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_usage) -> _WhichOneofReturnType_usage | None: ...
 
 Global___RunSimulationRequest: _TypeAlias = RunSimulationRequest  # noqa: Y015
+
+@_typing.final
+class RecordedUsage(_message.Message):
+    """Events that the book has stored and that are not deleted: at most 10,000,000, more is RECORDED_USAGE_TOO_LARGE,
+    where deleted ones count too.
+
+    An event is usage of every product contract that would charge it under the baseline, at the instant that it is rated
+    by. Its meter, value, properties and the product contract that it pins say which, and those of other catalogues than
+    the current one may be others than were charged when it was stored.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    as_of_sequence: _builtins.int
+    """As they stood at this committed sequence; 0: now. SEQUENCE_NOT_COMMITTED where the book is not there yet."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Events at or after this instant. Required."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """And before this one. Required."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedUsage: _TypeAlias = RecordedUsage  # noqa: Y015
+
+@_typing.final
+class DeterminantUsage(_message.Message):
+    """Stored values of BILLING channels, for the product contracts whose products are made of determinants: at most
+    2,097,152. Of each stretch of time the last calculation counts, and of one calculation its months before the whole.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    DATASOURCES_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    as_of_sequence: _builtins.int
+    """As they stood at this committed sequence; 0: now. SEQUENCE_NOT_COMMITTED where the book is not there yet."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Values of periods that end after this instant. Required."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """And at or before this one. Required."""
+
+    @_builtins.property
+    def datasources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these datasources, by id, which must have a customer. Empty: of all that have one."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        datasources: _abc.Iterable[_builtins.str] | None = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "datasources", b"datasources", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeterminantUsage: _TypeAlias = DeterminantUsage  # noqa: Y015
 
 @_typing.final
 class UsageRows(_message.Message):
@@ -527,12 +1316,15 @@ class SimulationStarted(_message.Message):
     PRODUCT_CONTRACT_COUNT_FIELD_NUMBER: _builtins.int
     SCENARIOS_FIELD_NUMBER: _builtins.int
     SKIPPED_SCENARIOS_FIELD_NUMBER: _builtins.int
+    USAGE_SEQUENCE_FIELD_NUMBER: _builtins.int
     catalog_version: _builtins.int
     """Version of the book's catalogue that the baseline is of."""
     row_count: _builtins.int
-    """Rows of usage."""
+    """Rows of usage. A recorded event is a row of each product contract that it is usage of."""
     product_contract_count: _builtins.int
     """Product contracts that they are of."""
+    usage_sequence: _builtins.int
+    """Committed sequence at which recorded usage, or determinants, were read; 0 for other usage."""
     @_builtins.property
     def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The baseline, which is named "baseline", and the scenarios that are run, in the order asked."""
@@ -549,10 +1341,11 @@ class SimulationStarted(_message.Message):
         product_contract_count: _builtins.int = ...,
         scenarios: _abc.Iterable[_builtins.str] | None = ...,
         skipped_scenarios: _abc.Iterable[Global___SkippedScenario] | None = ...,
+        usage_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "product_contract_count", b"product_contract_count", "row_count", b"row_count", "scenarios", b"scenarios", "skipped_scenarios", b"skipped_scenarios"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "product_contract_count", b"product_contract_count", "row_count", b"row_count", "scenarios", b"scenarios", "skipped_scenarios", b"skipped_scenarios", "usage_sequence", b"usage_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -640,7 +1433,9 @@ Global___SimulationProgress: _TypeAlias = SimulationProgress  # noqa: Y015
 
 @_typing.final
 class SimulationCharges(_message.Message):
-    """Charge lines of one scenario: by customer, contract path, cell and billing period over all messages of the scenario."""
+    """Lines of one scenario: charge lines by customer, contract path, cell and billing period over all messages of the
+    scenario; then what contract trees have beside them, tree by tree and billing period by billing period.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -694,6 +1489,7 @@ class SimulationTotals(_message.Message):
 
     TOTALS_FIELD_NUMBER: _builtins.int
     UNFIT_ROW_COUNTS_FIELD_NUMBER: _builtins.int
+    CHARGES_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScenarioTotal]:
         """By currency, under each scenario."""
@@ -702,15 +1498,20 @@ class SimulationTotals(_message.Message):
     def unfit_row_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Rows that no rule of their matrix fits, by scenario in the order of `started`: they leave their charge alone."""
 
+    @_builtins.property
+    def charges_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when ListSimulationCharges has the charges; absent where they are not kept, or were omitted."""
+
     def __init__(
         self,
         *,
         totals: _abc.Iterable[Global___ScenarioTotal] | None = ...,
         unfit_row_counts: _abc.Iterable[_builtins.int] | None = ...,
+        charges_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charges_expire_time", b"charges_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals", "unfit_row_counts", b"unfit_row_counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges_expire_time", b"charges_expire_time", "totals", b"totals", "unfit_row_counts", b"unfit_row_counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -771,3 +1572,213 @@ class ScenarioTotal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScenarioTotal: _TypeAlias = ScenarioTotal  # noqa: Y015
+
+@_typing.final
+class UploadUsageRequest(_message.Message):
+    """Some of the usage. At most 16 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """One whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadUsageRequest: _TypeAlias = UploadUsageRequest  # noqa: Y015
+
+@_typing.final
+class UploadUsageResponse(_message.Message):
+    """Usage that is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_FRAME_ID_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    usage_frame_id: _builtins.str
+    """"usage_" and 16 hexadecimal digits: names it in RunSimulation."""
+    row_count: _builtins.int
+    """Rows of all requests."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is kept."""
+
+    def __init__(
+        self,
+        *,
+        usage_frame_id: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "row_count", b"row_count", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadUsageResponse: _TypeAlias = UploadUsageResponse  # noqa: Y015
+
+@_typing.final
+class ListSimulationChargesRequest(_message.Message):
+    """Which charges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMULATION_ID_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    simulation_id: _builtins.str
+    """Of this simulation of the book, as its messages named it. Required."""
+    scenario: _builtins.str
+    """Under this scenario alone, or "baseline". Empty: under all, one after the other in the order of `started`."""
+    page_size: _builtins.int
+    """At most so many; 0 and more than 1,000 are read as 1,000."""
+    page_token: _builtins.str
+    """Where the last page ended; empty for the first one. The other fields must be those of the first page."""
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these customers, by id. Empty: of all."""
+
+    def __init__(
+        self,
+        *,
+        simulation_id: _builtins.str = ...,
+        scenario: _builtins.str = ...,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids", "page_size", b"page_size", "page_token", b"page_token", "scenario", b"scenario", "simulation_id", b"simulation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSimulationChargesRequest: _TypeAlias = ListSimulationChargesRequest  # noqa: Y015
+
+@_typing.final
+class ListSimulationChargesResponse(_message.Message):
+    """A page of charges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last one."""
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedCharge]:
+        """By scenario, and in the order of the simulation."""
+
+    def __init__(
+        self,
+        *,
+        charges: _abc.Iterable[Global___SimulatedCharge] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSimulationChargesResponse: _TypeAlias = ListSimulationChargesResponse  # noqa: Y015
+
+@_typing.final
+class SimulatedCharge(_message.Message):
+    """A line under a scenario: a charge line, or what a contract tree has beside them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_AMOUNT_FIELD_NUMBER: _builtins.int
+    EXACT_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """The scenario's name."""
+    customer_id: _builtins.str
+    """Who pays."""
+    product_id: _builtins.str
+    """What is charged for; this and the next two, quantity, unit amount and exact amount are empty unless `kind` is CHARGE."""
+    plan_id: _builtins.str
+    """By which plan."""
+    cell_id: _builtins.str
+    """Id of the matrix rule; empty where the plan has no matrix."""
+    quantity: _builtins.str
+    """Quantity accumulated up to the end of the period."""
+    unit_amount: _builtins.str
+    """The price of one unit, where the plan has one price; empty elsewhere."""
+    exact_amount: _builtins.str
+    """The line before it is rounded."""
+    kind: Global___InvoiceLine.Kind.ValueType
+    """What the line is."""
+    line_id: _builtins.str
+    """Id of the fixed fee, revenue share or credit; empty for the rest."""
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to the product contract; of a line that is no CHARGE, down to its contract."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """The billing period; of a line that is no CHARGE, what it is for, as in an invoice."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """The tax."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """With tax."""
+
+    def __init__(
+        self,
+        *,
+        scenario: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        product_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        cell_id: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        quantity: _builtins.str = ...,
+        unit_amount: _builtins.str = ...,
+        exact_amount: _builtins.str = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+        kind: Global___InvoiceLine.Kind.ValueType = ...,
+        line_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "cell_id", b"cell_id", "contract_path", b"contract_path", "customer_id", b"customer_id", "exact_amount", b"exact_amount", "kind", b"kind", "line_id", b"line_id", "period", b"period", "plan_id", b"plan_id", "product_id", b"product_id", "quantity", b"quantity", "scenario", b"scenario", "tax_amount", b"tax_amount", "unit_amount", b"unit_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedCharge: _TypeAlias = SimulatedCharge  # noqa: Y015

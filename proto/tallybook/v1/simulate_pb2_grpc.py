@@ -50,10 +50,45 @@ class SimulateServiceStub:
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.FromString,
                 _registered_method=True)
+        self.PreviewInvoice = channel.unary_unary(
+                '/tallybook.v1.SimulateService/PreviewInvoice',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceResponse.FromString,
+                _registered_method=True)
         self.RunSimulation = channel.unary_stream(
                 '/tallybook.v1.SimulateService/RunSimulation',
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
+                _registered_method=True)
+        self.UploadUsage = channel.stream_unary(
+                '/tallybook.v1.SimulateService/UploadUsage',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageResponse.FromString,
+                _registered_method=True)
+        self.ListSimulationCharges = channel.unary_unary(
+                '/tallybook.v1.SimulateService/ListSimulationCharges',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.FromString,
+                _registered_method=True)
+        self.CreateSandbox = channel.unary_unary(
+                '/tallybook.v1.SimulateService/CreateSandbox',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxResponse.FromString,
+                _registered_method=True)
+        self.GetSandbox = channel.unary_unary(
+                '/tallybook.v1.SimulateService/GetSandbox',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxResponse.FromString,
+                _registered_method=True)
+        self.ListSandboxes = channel.unary_unary(
+                '/tallybook.v1.SimulateService/ListSandboxes',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSandbox = channel.unary_unary(
+                '/tallybook.v1.SimulateService/DeleteSandbox',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxResponse.FromString,
                 _registered_method=True)
 
 
@@ -83,22 +118,106 @@ class SimulateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewInvoice(self, request, context):
+        """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+        shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+        without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+        Safe to retry.
+
+        The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+        OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+        invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+        credits, these are all from the contract's start on): ask for fewer periods.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RunSimulation(self, request, context):
-        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-        is kept. Safe to retry.
+        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+        charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
         and the totals last. A call that is cancelled stops after the pieces at work.
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
         catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
-        usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
-        fees) is in no charge.
+        usage has no line.
+
+        A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits is settled as PreviewInvoice
+        settles it, from its billing period that holds its first usage to the one that its last charge line is billed in;
+        credits are used up from its start on. These lines come behind all charge lines, and are in what customers pay and in
+        the totals.
 
         USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
         of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
         once; more are OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadUsage(self, request_iterator, context):
+        """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+        IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+        1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+        have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+        What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+        `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+        ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSimulationCharges(self, request, context):
+        """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+        SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+        67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+        the oldest go. They are also gone when the server stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSandbox(self, request, context):
+        """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+        everything else that is configured, at the version that is current now. Every service works in it with the access
+        token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+        round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+        Events are copied where `recorded_usage` asks for them; readings, billing messages and what they charged are not.
+        From its end on, and after a restart, the token answers UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that
+        needs no key; calls at work then are finished or fail so.
+
+        A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+        bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+        another sandbox; the lost one goes after its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSandbox(self, request, context):
+        """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSandboxes(self, request, context):
+        """The sandboxes of the book, oldest first, in one answer. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSandbox(self, request, context):
+        """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+        answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,10 +236,45 @@ def add_SimulateServiceServicer_to_server(servicer, server):
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewBillingDatesResponse.SerializeToString,
             ),
+            'PreviewInvoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewInvoice,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceResponse.SerializeToString,
+            ),
             'RunSimulation': grpc.unary_stream_rpc_method_handler(
                     servicer.RunSimulation,
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.SerializeToString,
+            ),
+            'UploadUsage': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadUsage,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.UploadUsageResponse.SerializeToString,
+            ),
+            'ListSimulationCharges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSimulationCharges,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.SerializeToString,
+            ),
+            'CreateSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSandbox,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxResponse.SerializeToString,
+            ),
+            'GetSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSandbox,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.GetSandboxResponse.SerializeToString,
+            ),
+            'ListSandboxes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSandboxes,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSandboxesResponse.SerializeToString,
+            ),
+            'DeleteSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSandbox,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -194,6 +348,33 @@ class SimulateService:
             _registered_method=True)
 
     @staticmethod
+    def PreviewInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/PreviewInvoice',
+            tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.PreviewInvoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RunSimulation(request,
             target,
             options=(),
@@ -210,6 +391,168 @@ class SimulateService:
             '/tallybook.v1.SimulateService/RunSimulation',
             tallybook_dot_v1_dot_simulate__pb2.RunSimulationRequest.SerializeToString,
             tallybook_dot_v1_dot_simulate__pb2.RunSimulationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadUsage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tallybook.v1.SimulateService/UploadUsage',
+            tallybook_dot_v1_dot_simulate__pb2.UploadUsageRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.UploadUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSimulationCharges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/ListSimulationCharges',
+            tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/CreateSandbox',
+            tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.CreateSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/GetSandbox',
+            tallybook_dot_v1_dot_simulate__pb2.GetSandboxRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.GetSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSandboxes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/ListSandboxes',
+            tallybook_dot_v1_dot_simulate__pb2.ListSandboxesRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.ListSandboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/DeleteSandbox',
+            tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.DeleteSandboxResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,22 +47,76 @@ class SimulateServiceStub:
     """
     PreviewBillingDates: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+    PreviewInvoice: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.PreviewInvoiceRequest, _simulate_pb2.PreviewInvoiceResponse]
+    """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+    shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+    without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+    Safe to retry.
+
+    The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+    OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+    invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+    credits, these are all from the contract's start on): ask for fewer periods.
+    """
     RunSimulation: _grpc.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]
-    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-    is kept. Safe to retry.
+    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+    charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
     and the totals last. A call that is cancelled stops after the pieces at work.
 
     A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
     catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
-    usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
-    fees) is in no charge.
+    usage has no line.
+
+    A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits is settled as PreviewInvoice
+    settles it, from its billing period that holds its first usage to the one that its last charge line is billed in;
+    credits are used up from its start on. These lines come behind all charge lines, and are in what customers pay and in
+    the totals.
 
     USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
     of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
     once; more are OVERLOADED.
+    """
+    UploadUsage: _grpc.StreamUnaryMultiCallable[_simulate_pb2.UploadUsageRequest, _simulate_pb2.UploadUsageResponse]
+    """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+    IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+    1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+    have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+    What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+    `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+    ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+    """
+    ListSimulationCharges: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ListSimulationChargesRequest, _simulate_pb2.ListSimulationChargesResponse]
+    """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+    SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+    67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+    the oldest go. They are also gone when the server stops.
+    """
+    CreateSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]
+    """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+    everything else that is configured, at the version that is current now. Every service works in it with the access
+    token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+    round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+    Events are copied where `recorded_usage` asks for them; readings, billing messages and what they charged are not.
+    From its end on, and after a restart, the token answers UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that
+    needs no key; calls at work then are finished or fail so.
+
+    A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+    bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+    another sandbox; the lost one goes after its time.
+    """
+    GetSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.GetSandboxRequest, _simulate_pb2.GetSandboxResponse]
+    """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more)."""
+    ListSandboxes: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ListSandboxesRequest, _simulate_pb2.ListSandboxesResponse]
+    """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
+    DeleteSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.DeleteSandboxRequest, _simulate_pb2.DeleteSandboxResponse]
+    """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+    answers.
     """
 
 @_typing.type_check_only
@@ -84,22 +138,76 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     """
     PreviewBillingDates: _aio.UnaryUnaryMultiCallable[_simulate_pb2.PreviewBillingDatesRequest, _simulate_pb2.PreviewBillingDatesResponse]  # type: ignore[assignment]
     """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
+    PreviewInvoice: _aio.UnaryUnaryMultiCallable[_simulate_pb2.PreviewInvoiceRequest, _simulate_pb2.PreviewInvoiceResponse]  # type: ignore[assignment]
+    """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+    shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+    without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+    Safe to retry.
+
+    The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+    OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+    invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+    credits, these are all from the contract's start on): ask for fewer periods.
+    """
     RunSimulation: _aio.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]  # type: ignore[assignment]
-    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-    is kept. Safe to retry.
+    """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+    charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
     and the totals last. A call that is cancelled stops after the pieces at work.
 
     A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
     catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
-    usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
-    fees) is in no charge.
+    usage has no line.
+
+    A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits is settled as PreviewInvoice
+    settles it, from its billing period that holds its first usage to the one that its last charge line is billed in;
+    credits are used up from its start on. These lines come behind all charge lines, and are in what customers pay and in
+    the totals.
 
     USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
     contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
     of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
     once; more are OVERLOADED.
+    """
+    UploadUsage: _aio.StreamUnaryMultiCallable[_simulate_pb2.UploadUsageRequest, _simulate_pb2.UploadUsageResponse]  # type: ignore[assignment]
+    """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+    IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+    1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+    have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+    What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+    `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+    ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+    """
+    ListSimulationCharges: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ListSimulationChargesRequest, _simulate_pb2.ListSimulationChargesResponse]  # type: ignore[assignment]
+    """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+    SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+    67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+    the oldest go. They are also gone when the server stops.
+    """
+    CreateSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]  # type: ignore[assignment]
+    """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+    everything else that is configured, at the version that is current now. Every service works in it with the access
+    token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+    round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+    Events are copied where `recorded_usage` asks for them; readings, billing messages and what they charged are not.
+    From its end on, and after a restart, the token answers UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that
+    needs no key; calls at work then are finished or fail so.
+
+    A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+    bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+    another sandbox; the lost one goes after its time.
+    """
+    GetSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.GetSandboxRequest, _simulate_pb2.GetSandboxResponse]  # type: ignore[assignment]
+    """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more)."""
+    ListSandboxes: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ListSandboxesRequest, _simulate_pb2.ListSandboxesResponse]  # type: ignore[assignment]
+    """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
+    DeleteSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.DeleteSandboxRequest, _simulate_pb2.DeleteSandboxResponse]  # type: ignore[assignment]
+    """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+    answers.
     """
 
 class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -132,26 +240,122 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         """The billing periods of a contract with these dates. Needs no catalogue, and over loopback no key. Safe to retry."""
 
     @_abc_1.abstractmethod
+    def PreviewInvoice(
+        self,
+        request: _simulate_pb2.PreviewInvoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.PreviewInvoiceResponse, _abc.Awaitable[_simulate_pb2.PreviewInvoiceResponse]]:
+        """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
+        shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
+        without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+        Safe to retry.
+
+        The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
+        OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
+        invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
+        credits, these are all from the contract's start on): ask for fewer periods.
+        """
+
+    @_abc_1.abstractmethod
     def RunSimulation(
         self,
         request: _simulate_pb2.RunSimulationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_simulate_pb2.RunSimulationResponse], _abc.AsyncIterator[_simulate_pb2.RunSimulationResponse]]:
-        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Nothing of it
-        is kept. Safe to retry.
+        """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
+        charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
         and the totals last. A call that is cancelled stops after the pieces at work.
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
         catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
-        usage has no line. What the catalogue cannot say yet (discounts, credits, minimums of a contract, proration, fixed
-        fees) is in no charge.
+        usage has no line.
+
+        A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits is settled as PreviewInvoice
+        settles it, from its billing period that holds its first usage to the one that its last charge line is billed in;
+        credits are used up from its start on. These lines come behind all charge lines, and are in what customers pay and in
+        the totals.
 
         USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
         of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
         once; more are OVERLOADED.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadUsage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_simulate_pb2.UploadUsageRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.UploadUsageResponse, _abc.Awaitable[_simulate_pb2.UploadUsageResponse]]:
+        """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
+        IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
+        1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
+        have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+
+        What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
+        `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
+        ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSimulationCharges(
+        self,
+        request: _simulate_pb2.ListSimulationChargesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.ListSimulationChargesResponse, _abc.Awaitable[_simulate_pb2.ListSimulationChargesResponse]]:
+        """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
+
+        SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
+        67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
+        the oldest go. They are also gone when the server stops.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateSandbox(
+        self,
+        request: _simulate_pb2.CreateSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.CreateSandboxResponse, _abc.Awaitable[_simulate_pb2.CreateSandboxResponse]]:
+        """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
+        everything else that is configured, at the version that is current now. Every service works in it with the access
+        token of the answer as its key, and nothing that happens in it is seen by the book it was made of, nor the other way
+        round. It is kept in memory: gone after its time, when it is deleted, and when the server stops.
+
+        Events are copied where `recorded_usage` asks for them; readings, billing messages and what they charged are not.
+        From its end on, and after a restart, the token answers UNAUTHENTICATED with SANDBOX_EXPIRED, also on a server that
+        needs no key; calls at work then are finished or fail so.
+
+        A book has at most 16 sandboxes and a server 64: TOO_MANY_SANDBOXES. What is stored in one may come to 268,435,456
+        bytes: SANDBOX_FULL. A sandbox makes none itself: SANDBOX_OF_SANDBOX. Repeating a call whose answer was lost makes
+        another sandbox; the lost one goes after its time.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSandbox(
+        self,
+        request: _simulate_pb2.GetSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.GetSandboxResponse, _abc.Awaitable[_simulate_pb2.GetSandboxResponse]]:
+        """A sandbox of the book. Safe to retry. SANDBOX_NOT_FOUND where the book has none of this id (any more)."""
+
+    @_abc_1.abstractmethod
+    def ListSandboxes(
+        self,
+        request: _simulate_pb2.ListSandboxesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.ListSandboxesResponse, _abc.Awaitable[_simulate_pb2.ListSandboxesResponse]]:
+        """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def DeleteSandbox(
+        self,
+        request: _simulate_pb2.DeleteSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.DeleteSandboxResponse, _abc.Awaitable[_simulate_pb2.DeleteSandboxResponse]]:
+        """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
+        answers.
         """
 
 def add_SimulateServiceServicer_to_server(servicer: SimulateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,8 +26,13 @@ from tallybook_engine.catalog.model import (
     Basis,
     Catalog,
     Contract,
+    Credit,
     Customer,
     DeterminantSource,
+    Discount,
+    DiscountMode,
+    FeeTiming,
+    FixedFee,
     Frequency,
     Matrix,
     MatrixRule,
@@ -36,6 +41,7 @@ from tallybook_engine.catalog.model import (
     Plan,
     Product,
     ProductContract,
+    RevenueShare,
     Tax,
     TaxMode,
     determinant_product,
@@ -78,6 +84,7 @@ from tallybook_server.codec.metering import (
 Word = TypeVar("Word", bound=Enum)
 Number = TypeVar("Number", int, None)
 DateField = Literal["start_date", "end_date"]
+Dated = wire.Contract | wire.ProductContract | wire.FixedFee | wire.Credit
 
 _DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}))?")
 _SHOWN_LETTERS_MAX = 40
@@ -102,6 +109,8 @@ _LINE_ROUNDINGS = _words(Rounding, wire.Plan.Rounding.items())
 _PACKAGE_ROUNDINGS = _words(Rounding, wire.PackagePrice.Rounding.items())
 _INCLUDED_MODES = _words(IncludedMode, wire.IncludedQuantity.Mode.items())
 _CONVERSION_ROUNDINGS = _words(Rounding, wire.UnitConversion.Rounding.items())
+_DISCOUNT_MODES = _words(DiscountMode, wire.Discount.Mode.items())
+_FEE_TIMINGS = _words(FeeTiming, wire.FixedFee.Timing.items())
 _BASES = _words(Basis, wire.Frequency.Basis.items())
 _UNITS = _words(PeriodUnit, wire.Frequency.Unit.items())
 
@@ -263,7 +272,55 @@ def write_contract(contract: Contract) -> wire.Contract:
         billing_frequency=_write_frequency(contract.billing_frequency),
         product_contracts=[_write_product_contract(each) for each in contract.product_contracts],
         sub_contracts=[write_contract(each) for each in contract.sub_contracts],
+        currency=contract.currency,
+        payment_term_days=contract.payment_term_days or None,
+        fixed_fees=[_write_fixed_fee(each) for each in contract.fixed_fees],
+        revenue_shares=[
+            wire.RevenueShare(id=each.id, rate=_text(each.rate), charges=each.charges)
+            for each in contract.revenue_shares
+        ],
+        discount=None if contract.discount is None else _write_discount(contract.discount),
+        cap=_optional_text(contract.cap),
+        minimum=_optional_text(contract.minimum),
+        credits=[
+            wire.Credit(
+                id=each.id,
+                amount=_text(each.amount),
+                start_date=_optional_day(each.start_date),
+                end_date=_optional_day(each.end_date),
+            )
+            for each in contract.credits
+        ],
+        prorate=contract.prorate,
+        # Also where it is not: an end that is the parent's is written out, and is not renewed with the parent.
+        auto_renewal=None if contract.end_date is None else contract.auto_renewal,
+        override_underlying=contract.override_underlying,
     )
+
+
+def _write_fixed_fee(fee: FixedFee) -> wire.FixedFee:
+    return wire.FixedFee(
+        id=fee.id,
+        amount=_text(fee.amount),
+        timing=wire.FixedFee.Timing.Value(fee.timing.value),
+        once=fee.once,
+        frequency=None if fee.frequency is None else _write_frequency(fee.frequency),
+        start_date=_optional_day(fee.start_date),
+        end_date=_optional_day(fee.end_date),
+        prorate=fee.prorate,
+    )
+
+
+def _write_discount(discount: Discount) -> wire.Discount:
+    return wire.Discount(
+        rate=_text(discount.rate),
+        threshold=_text(discount.threshold),
+        mode=wire.Discount.Mode.Value(discount.mode.value),
+    )
+
+
+def _optional_day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
 
 
 def _write_product_contract(each: ProductContract) -> wire.ProductContract:
@@ -420,11 +477,16 @@ class _Reader:
             rounding=self._word(_LINE_ROUNDINGS, plan.rounding, f"{path}.rounding", Rounding.HALF_AWAY_FROM_ZERO),
         )
 
-    def contract(self, contract: wire.Contract, path: str, parent: Contract | None) -> Contract:
-        """A contract and all below it; `parent` fills in what is left out."""
+    def contract(
+        self, contract: wire.Contract, path: str, parent: Contract | None, overriding: Contract | None = None
+    ) -> Contract:
+        """A contract and all below it; `parent` fills in what is left out, `overriding` replaces frequencies."""
         customer, time_zone = contract.customer, contract.time_zone
         start, end = self._date(contract, "start_date", path), self._date(contract, "end_date", path)
+        auto_renewal = contract.auto_renewal
         if parent is not None:
+            if not contract.HasField("auto_renewal") and not contract.HasField("end_date"):
+                auto_renewal = parent.auto_renewal
             customer = customer if contract.HasField("customer") else parent.customer
             time_zone = time_zone if contract.HasField("time_zone") else parent.time_zone
             start = start or parent.start_date
@@ -442,27 +504,83 @@ class _Reader:
             start_date=start or limits.DATE_MIN,
             end_date=end,
             billing_frequency=billing_frequency,
+            currency=contract.currency if contract.HasField("currency") else None,
+            payment_term_days=contract.payment_term_days,
+            discount=self._discount(contract.discount, f"{path}.discount") if contract.HasField("discount") else None,
+            cap=self._optional(contract, "cap", path),
+            minimum=self._optional(contract, "minimum", path),
+            prorate=contract.prorate,
+            auto_renewal=auto_renewal,
+            override_underlying=contract.override_underlying,
         )
+        if overriding is None and read.override_underlying:
+            overriding = read
+        if parent is not None:
+            for field in ("currency", "payment_term_days"):
+                if contract.HasField(field):
+                    self._faults.add(f"{path}.{field}", "is the whole tree's: give it in the root contract")
+        basis = (overriding or read).billing_frequency.basis
         product_contracts = enumerate(contract.product_contracts)
         sub_contracts = enumerate(contract.sub_contracts)
         return replace(
             read,
             product_contracts=tuple(
-                self._product_contract(each, f"{path}.product_contracts[{index}]", read)
+                self._product_contract(each, f"{path}.product_contracts[{index}]", read.id, basis)
                 for index, each in product_contracts
             ),
+            fixed_fees=tuple(
+                self._fixed_fee(each, f"{path}.fixed_fees[{index}]", basis)
+                for index, each in enumerate(contract.fixed_fees)
+            ),
+            revenue_shares=tuple(
+                RevenueShare(
+                    each.id, self._required(each, "rate", f"{path}.revenue_shares[{index}]"), tuple(each.charges)
+                )
+                for index, each in enumerate(contract.revenue_shares)
+            ),
+            credits=tuple(
+                self._credit(each, f"{path}.credits[{index}]") for index, each in enumerate(contract.credits)
+            ),
             sub_contracts=tuple(
-                self.contract(each, f"{path}.sub_contracts[{index}]", read) for index, each in sub_contracts
+                self.contract(each, f"{path}.sub_contracts[{index}]", read, overriding) for index, each in sub_contracts
             ),
         )
 
-    def _product_contract(self, each: wire.ProductContract, path: str, contract: Contract) -> ProductContract:
+    def _discount(self, discount: wire.Discount, path: str) -> Discount:
+        return Discount(
+            rate=self._required(discount, "rate", path),
+            threshold=self._optional(discount, "threshold", path) or 0,
+            mode=self._word(_DISCOUNT_MODES, discount.mode, f"{path}.mode", DiscountMode.ALL),
+        )
+
+    def _fixed_fee(self, fee: wire.FixedFee, path: str, basis: Basis) -> FixedFee:
+        return FixedFee(
+            id=fee.id,
+            amount=self._required(fee, "amount", path),
+            timing=self._word(_FEE_TIMINGS, fee.timing, f"{path}.timing", FeeTiming.IN_ARREARS),
+            once=fee.once,
+            frequency=self._frequency(fee, "frequency", path, basis) if fee.HasField("frequency") else None,
+            start_date=self._date(fee, "start_date", path),
+            end_date=self._date(fee, "end_date", path),
+            prorate=fee.prorate,
+        )
+
+    def _credit(self, credit: wire.Credit, path: str) -> Credit:
+        return Credit(
+            id=credit.id,
+            amount=self._required(credit, "amount", path),
+            start_date=self._date(credit, "start_date", path),
+            end_date=self._date(credit, "end_date", path),
+        )
+
+    def _product_contract(
+        self, each: wire.ProductContract, path: str, contract_id: str, basis: Basis
+    ) -> ProductContract:
         accumulation_period = None
         if each.HasField("accumulation_period"):
-            basis = contract.billing_frequency.basis
             accumulation_period = self._frequency(each, "accumulation_period", path, basis)
         return ProductContract(
-            id=each.id if each.HasField("id") else f"{contract.id}/{each.plan}",
+            id=each.id if each.HasField("id") else f"{contract_id}/{each.plan}",
             plan=each.plan,
             accumulation_period=accumulation_period,
             start_date=self._date(each, "start_date", path),
@@ -472,8 +590,8 @@ class _Reader:
 
     def _frequency(
         self,
-        owner: wire.Contract | wire.ProductContract,
-        field: Literal["billing_frequency", "accumulation_period"],
+        owner: wire.Contract | wire.ProductContract | wire.FixedFee,
+        field: Literal["billing_frequency", "accumulation_period", "frequency"],
         path: str,
         default_basis: Basis | None,
     ) -> Frequency:
@@ -603,7 +721,7 @@ class _Reader:
             self._faults.add(path, f"{_shown(text)} {sentence}" if text else sentence)
             return stand_in
 
-    def _date(self, owner: wire.Contract | wire.ProductContract, field: DateField, path: str) -> date | None:
+    def _date(self, owner: Dated, field: DateField, path: str) -> date | None:
         """A date that may be left out; None too where it cannot be read. An end at 23:59:59 is the next day."""
         if not owner.HasField(field):
             return None

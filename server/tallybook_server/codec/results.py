@@ -110,14 +110,15 @@ def _tax_summary(
     excluding: int, tax: int, currency: str, minor_digits: int, country_code: str
 ) -> common_pb2.TaxSummary:
     return common_pb2.TaxSummary(
-        base_amount=_money(excluding, currency, minor_digits),
-        tax_amount=_money(tax, currency, minor_digits),
-        total_amount=_money(excluding + tax, currency, minor_digits),
+        base_amount=money(excluding, currency, minor_digits),
+        tax_amount=money(tax, currency, minor_digits),
+        total_amount=money(excluding + tax, currency, minor_digits),
         country_code=country_code,
     )
 
 
-def _money(minor: int, currency: str, minor_digits: int) -> common_pb2.Money:
+def money(minor: int, currency: str, minor_digits: int) -> common_pb2.Money:
+    """An amount of minor units."""
     return common_pb2.Money(quantity=format_money(minor, minor_digits), currency=currency)
 
 
@@ -337,7 +338,7 @@ def charge_line(line: ChargeLine) -> ingest_pb2.ChargeLine:
         product_id=line.product_id,
         plan_id=line.plan_id,
         cell_id=line.cell_id,
-        period=_period(line.period_start_us, line.period_end_us),
+        period=period(line.period_start_us, line.period_end_us),
         quantity=format_decimal(line.quantity, QUANTITY_SCALE),
         exact_amount=format_decimal(line.exact_amount, AMOUNT_SCALE),
         amount_excluding_tax=summary.base_amount,
@@ -355,7 +356,7 @@ def usage_total(total: UsageTotal) -> ingest_pb2.UsageTotal:
         product_id=total.product_id,
         plan_id=total.plan_id,
         cell_id=total.cell_id,
-        period=_period(total.period_start_us, total.period_end_us),
+        period=period(total.period_start_us, total.period_end_us),
         quantity=format_decimal(total.quantity, QUANTITY_SCALE),
         included_quantity_left=optional_quantity(total.included_quantity_left),
         next_tier_from=optional_quantity(total.next_tier_from),
@@ -363,7 +364,8 @@ def usage_total(total: UsageTotal) -> ingest_pb2.UsageTotal:
     )
 
 
-def _period(start_us: int, end_us: int) -> common_pb2.Period:
+def period(start_us: int, end_us: int) -> common_pb2.Period:
+    """A stretch of time."""
     return common_pb2.Period(start_time=timestamp(start_us), end_time=timestamp(end_us))
 
 

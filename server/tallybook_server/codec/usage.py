@@ -29,7 +29,7 @@ from tallybook_server.codec.arrow_stream import (
 )
 from tallybook_server.codec.instants import TIME_END_US, TIME_MIN_US, parse_date
 from tallybook_server.codec.metering import fields_within_answer
-from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
 
 TEXT_COLUMNS = ("contract_id", "product_id")
 QUANTITY_COLUMN = "quantity"
@@ -45,13 +45,18 @@ _WIDEST = pa.decimal128(38, QUANTITY_SCALE)
 
 
 def read_usage(request: wire.RunSimulationRequest) -> UsageFrame:
-    """The usage of a request. USAGE_INVALID with every row that is wrong in itself."""
+    """The usage that a request brings. USAGE_INVALID with every row that is wrong in itself."""
     match request.WhichOneof("usage"):
         case "rows":
             return _from_rows(request.rows)
         case "arrow":
-            return _from_table(read_table(request.arrow, _check_schema, _check_row_count))
-    raise Fault(ErrorCode.FIELD_INVALID, "usage: give rows or arrow", {"field": "usage"})
+            return read_usage_stream(request.arrow)
+    raise field_invalid("usage", "give rows, arrow, recorded, determinants or usage_frame_id")
+
+
+def read_usage_stream(stream: bytes) -> UsageFrame:
+    """One Arrow stream. USAGE_INVALID with everything that is wrong with it in itself."""
+    return _from_table(read_table(stream, _check_schema, check_row_count))
 
 
 def usage_invalid(faults: list[CatalogFault], fault_count: int) -> Fault:
@@ -61,7 +66,8 @@ def usage_invalid(faults: list[CatalogFault], fault_count: int) -> Fault:
     return Fault(ErrorCode.USAGE_INVALID, f"{count}{faults[0]}", {"fault_count": str(fault_count)}, fields)
 
 
-def _check_row_count(row_count: int) -> None:
+def check_row_count(row_count: int) -> None:
+    """SIMULATION_TOO_LARGE above the limit."""
     if row_count > limits.USAGE_ROWS_MAX:
         raise Fault(
             ErrorCode.SIMULATION_TOO_LARGE,
@@ -90,7 +96,7 @@ class _Faults:
 
 def _from_rows(usage: wire.UsageRows) -> UsageFrame:
     rows = usage.rows
-    _check_row_count(len(rows))
+    check_row_count(len(rows))
     faults = _Faults()
     days, times_us = np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.int64)
     time_given = np.zeros(len(rows), dtype=np.bool_)

@@ -38,6 +38,10 @@ class JournalFull(CommitFailed):
     """The disk has no room. Nothing was written; the same journal takes appends again once there is space."""
 
 
+class JournalAtLimit(CommitFailed):
+    """The journal holds as much as it may. Nothing was written; what is smaller may still fit."""
+
+
 class SequenceConflict(CommitFailed):
     """The journal does not end where the writer thought: another writer, or an outcome that was never looked up."""
 

@@ -24,6 +24,7 @@ from tallybook_server.journal.interface import (
     CatalogVersion,
     DamagedJournal,
     Fenced,
+    JournalAtLimit,
     Segment,
     SegmentSummary,
     SequenceConflict,
@@ -38,9 +39,23 @@ HASH_KEY_BYTES = 16
 class MemoryJournal:
     """A journal that is gone with its process. Every rule of `interface.Journal` holds but durability."""
 
-    def __init__(self, partition_count: int = DEFAULT_PARTITION_COUNT, hash_key: bytes | None = None) -> None:
-        """`hash_key` is drawn at random unless given: 16 bytes, for tests that replay."""
+    def __init__(
+        self,
+        partition_count: int = DEFAULT_PARTITION_COUNT,
+        hash_key: bytes | None = None,
+        *,
+        base_catalog_version: int = 0,
+        bytes_max: int | None = None,
+    ) -> None:
+        """`hash_key` is drawn at random unless given: 16 bytes, for tests that replay. Catalogue versions up to
+        `base_catalog_version` are kept elsewhere: its own follow on them. With `bytes_max`, what would take the bodies
+        that it holds over so many bytes is refused with `JournalAtLimit`.
+        """
         self.partition_count = partition_count
+        self.stored_bytes = 0
+        """Bytes of the bodies of all that it holds but snapshots."""
+        self._base_catalog_version = base_catalog_version
+        self._bytes_max = bytes_max
         self.hash_key = secrets.token_bytes(HASH_KEY_BYTES) if hash_key is None else hash_key
         self._lock = threading.Lock()
         self._epoch = 0
@@ -74,12 +89,26 @@ class MemoryJournal:
                 expected_sequence,
                 self.partition_count,
                 has_schema=segment.header.schema_id <= len(self._schemas),
-                has_catalog_version=segment.header.catalog_version in self._catalog_versions,
+                has_catalog_version=self._has_catalog_version(segment.header.catalog_version),
             )
             if attached is not None:
                 check_attached(attached)
+            self._take_room(len(segment.body) + (0 if attached is None else _body_bytes(attached)))
+            if attached is not None:
                 self._attach(segment.last_sequence, attached)
             self._segments.append(segment)
+
+    def _has_catalog_version(self, version: int) -> bool:
+        return version <= self._base_catalog_version or version in self._catalog_versions
+
+    def _take_room(self, byte_count: int) -> None:
+        """Raises JournalAtLimit where so many bytes more would be over the limit."""
+        if self._bytes_max is not None and self.stored_bytes + byte_count > self._bytes_max:
+            raise JournalAtLimit(
+                f"{byte_count:,} bytes more than the {self.stored_bytes:,} that are stored; at most "
+                f"{self._bytes_max:,} in all"
+            )
+        self.stored_bytes += byte_count
 
     def _attach(self, sequence: int, attached: Attached) -> None:
         self._attached[sequence] = attached.summary()
@@ -126,6 +155,8 @@ class MemoryJournal:
             check_replacement(
                 merged, [SegmentSummary(s.first_sequence, s.last_sequence, s.header, 0) for s in segments[first:end]]
             )
+            # A merge makes room, or takes a little more than there was: it is never refused.
+            self.stored_bytes += len(merged.body) - sum(len(each.body) for each in segments[first:end])
             self._segments = [*segments[:first], merged, *segments[end:]]
 
     def put_schema(self, schema: bytes) -> int:
@@ -144,7 +175,9 @@ class MemoryJournal:
         with self._lock:
             self._require_claim()
             put = CatalogVersion(version, parent, difference)
-            check_catalog_version(put, self._catalog_versions.get(version), parent in self._catalog_versions)
+            check_catalog_version(put, self._catalog_versions.get(version), self._has_catalog_version(parent))
+            if version not in self._catalog_versions:
+                self._take_room(len(difference))
             self._catalog_versions[version] = put
 
     def catalog_versions(self) -> list[CatalogVersion]:
@@ -232,6 +265,12 @@ class MemoryJournal:
     def _require_claim(self) -> None:
         if self._epoch == 0:
             raise Fenced("claim the journal before writing to it")
+
+
+def _body_bytes(attached: Attached) -> int:
+    """Bytes of what a commit stores beside its segment."""
+    blocks, values = (sum(len(each.body) for each in rows) for rows in (attached.blocks, attached.values))
+    return blocks + values + sum(len(each.document) for each in attached.messages)
 
 
 def _last_sequence(segment: Segment) -> int:

@@ -7,18 +7,26 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+from weakref import WeakKeyDictionary
 
 from grpc.aio import ServicerContext
 
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
-from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
-from tallybook_server import limits, quotes
-from tallybook_server.errors import ErrorCode, Fault
+from tallybook_engine.simulation.settlement import Settlement
+from tallybook_engine.simulation.usage import UsageFrame
+from tallybook_server import invoices, limits, quotes
+from tallybook_server.book import Book
+from tallybook_server.codec import sandboxes as codec
+from tallybook_server.codec.results import timestamp
+from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.sandboxes import Sandboxes
+from tallybook_server.simulated_charges import Charges, SimulatedCharges, charges_page
 from tallybook_server.simulations import Simulation, prepare
+from tallybook_server.uploads import Upload, UsageFrames
 
 PIECES_AT_WORK = 4
 """Pieces of one simulation that are priced or wait to be sent."""
@@ -28,22 +36,25 @@ Arguments = TypeVarTuple("Arguments")
 Answer = TypeVar("Answer")
 
 
-class SimulatedBook(Protocol):
-    """What the service needs of a book."""
-
-    name: str
-
-    def catalog(self) -> Catalog: ...
-
-
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     """Everything but the transport happens on the executor's threads."""
 
-    def __init__(self, book_of: Callable[[Context], SimulatedBook], executor: Executor) -> None:
-        """`book_of` answers the book that a call's credential names."""
+    def __init__(
+        self,
+        book_of: Callable[[Context], Book],
+        executor: Executor,
+        sandboxes: Sandboxes,
+        now_us: Callable[[], int],
+    ) -> None:
+        """`book_of` answers the book that a call's credential names; `now_us` tells the time in microseconds since 1970
+        UTC.
+        """
         self._book_of = book_of
         self._executor = executor
-        self._tables: dict[str, ContractTable] = {}
+        self._sandboxes = sandboxes
+        self._frames = UsageFrames(now_us)
+        self._charges = SimulatedCharges(now_us)
+        self._tables: WeakKeyDictionary[Book, ContractTable] = WeakKeyDictionary()
         self._at_work = 0
 
     async def QuotePrice(self, request: wire.QuotePriceRequest, context: Context) -> wire.QuotePriceResponse:
@@ -55,6 +66,34 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     ) -> wire.PreviewBillingDatesResponse:
         """The billing periods of a contract."""
         return await self._beside(quotes.billing_dates, request)
+
+    async def PreviewInvoice(
+        self, request: wire.PreviewInvoiceRequest, context: Context
+    ) -> wire.PreviewInvoiceResponse:
+        """What a contract tree comes to, from what is stored."""
+        asked = invoices.read_request(request)
+        return await self._beside(invoices.response, await self._book_of(context).invoices(*asked))
+
+    async def CreateSandbox(self, request: wire.CreateSandboxRequest, context: Context) -> wire.CreateSandboxResponse:
+        """A new sandbox, and its token this once."""
+        wanted = codec.read_wanted(request, self._book_of(context).catalog())
+        sandbox, token = await self._sandboxes.create(self._book_of(context), wanted)
+        return wire.CreateSandboxResponse(sandbox=codec.write_sandbox(sandbox), access_token=token)
+
+    async def GetSandbox(self, request: wire.GetSandboxRequest, context: Context) -> wire.GetSandboxResponse:
+        """One of the book's."""
+        sandbox = self._sandboxes.get(self._book_of(context).name, request.sandbox_id)
+        return wire.GetSandboxResponse(sandbox=codec.write_sandbox(sandbox))
+
+    async def ListSandboxes(self, request: wire.ListSandboxesRequest, context: Context) -> wire.ListSandboxesResponse:
+        """All of the book's."""
+        sandboxes = self._sandboxes.list(self._book_of(context).name)
+        return wire.ListSandboxesResponse(sandboxes=map(codec.write_sandbox, sandboxes))
+
+    async def DeleteSandbox(self, request: wire.DeleteSandboxRequest, context: Context) -> wire.DeleteSandboxResponse:
+        """Ends one of the book's."""
+        self._sandboxes.delete(self._book_of(context).name, request.sandbox_id)
+        return wire.DeleteSandboxResponse()
 
     async def RunSimulation(
         self, request: wire.RunSimulationRequest, context: Context
@@ -70,30 +109,74 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             self._at_work -= 1
 
     async def _messages(
-        self, request: wire.RunSimulationRequest, book: SimulatedBook
+        self, request: wire.RunSimulationRequest, book: Book
     ) -> AsyncIterator[wire.RunSimulationResponse]:
-        simulation = await self._beside(self._prepared, request, book)
+        uploaded = None
+        if request.WhichOneof("usage") == "usage_frame_id":
+            uploaded = self._frames.get(book.name, request.usage_frame_id)
+        simulation = await self._beside(self._prepared, request, book, uploaded)
         yield simulation.started()
+        charges = Charges(simulation.names)
         comparison = await self._beside(Comparison, simulation.plan)
+        settlement = await self._beside(Settlement, simulation.plan)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
         async for piece, (found, messages) in self._pieces(simulation):
             for message in messages:
+                charges.add(message)
                 yield message
             await self._beside(comparison.add, found)
+            await self._beside(settlement.add, found)
             unfit_row_counts = [
                 count + lines.unfit_row_count for count, lines in zip(unfit_row_counts, found, strict=True)
             ]
             row_count_done += piece.row_count
             yield simulation.progress(row_count_done)
-        for message in await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts))):
+        batches = simulation.settled(settlement, comparison)
+        while (batch := await self._beside(next, batches, None)) is not None:
+            for message in batch:
+                charges.add(message)
+                yield message
+        *messages, last = await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts)))
+        for message in messages:
             yield message
+        expire_time_us = None
+        if not request.omit_charges:
+            expire_time_us = self._charges.keep(book.name, simulation.simulation_id, charges)
+        if expire_time_us is not None:
+            last.totals.charges_expire_time.CopyFrom(timestamp(expire_time_us))
+        yield last
 
-    def _prepared(self, request: wire.RunSimulationRequest, book: SimulatedBook) -> Simulation:
+    async def UploadUsage(
+        self, request_iterator: AsyncIterator[wire.UploadUsageRequest], context: Context
+    ) -> wire.UploadUsageResponse:
+        """Reads request by request, and keeps what they come to."""
+        book = self._book_of(context).name
+        self._frames.check_room(book, 0)
+        upload = Upload()
+        async for request in request_iterator:
+            self._frames.check_room(book, upload.byte_count)
+            await self._beside(upload.add, request.arrow)
+        if upload.row_count == 0:
+            raise field_invalid("arrow", "no request has a row of usage")
+        frame = await self._beside(upload.frame)
+        frame_id, entry = self._frames.put(book, frame)
+        return wire.UploadUsageResponse(
+            usage_frame_id=frame_id, row_count=frame.row_count, expire_time=timestamp(entry.expire_time_us)
+        )
+
+    async def ListSimulationCharges(
+        self, request: wire.ListSimulationChargesRequest, context: Context
+    ) -> wire.ListSimulationChargesResponse:
+        """A page of what is kept."""
+        book = self._book_of(context).name
+        return await self._beside(charges_page, book, request, self._charges.get(book, request.simulation_id))
+
+    def _prepared(self, request: wire.RunSimulationRequest, book: Book, uploaded: UsageFrame | None) -> Simulation:
         catalog = book.catalog()
-        table = contract_table(catalog.contracts, self._tables.get(book.name))
-        self._tables[book.name] = table
-        return prepare(request, catalog, table)
+        table = contract_table(catalog.contracts, self._tables.get(book))
+        self._tables[book] = table
+        return prepare(request, catalog, table, book, uploaded)
 
     async def _pieces(self, simulation: Simulation) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""

@@ -128,8 +128,11 @@ def spelled_out(catalogue: Catalogue) -> dict[str, Any]:
     return {**catalogue, "contracts": contracts}
 
 
-def _spelled_out(contract: Mapping[str, Any], billing: Mapping[str, Any]) -> dict[str, Any]:
-    billing = contract.get("billing_frequency", billing)
+def _spelled_out(
+    contract: Mapping[str, Any], billing: Mapping[str, Any], *, overridden: bool = False
+) -> dict[str, Any]:
+    billing = billing if overridden else contract.get("billing_frequency", billing)
+    overridden = overridden or bool(contract.get("override_underlying"))
     made = dict(contract)
     if "product_contracts" in contract:
         made["product_contracts"] = [
@@ -139,17 +142,45 @@ def _spelled_out(contract: Mapping[str, Any], billing: Mapping[str, Any]) -> dic
             for each in contract["product_contracts"]
         ]
     if "sub_contracts" in contract:
-        made["sub_contracts"] = [_spelled_out(below, billing) for below in contract["sub_contracts"]]
+        made["sub_contracts"] = [
+            _spelled_out(below, billing, overridden=overridden) for below in contract["sub_contracts"]
+        ]
     return made
 
 
 _INHERITED = ("customer", "time_zone", "start_date", "end_date", "billing_frequency")
 
 
+def with_inherited(contract: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
+    """A contract with what it leaves out as its parent has it; without end where it is renewed.
+
+    `anchored_by` is the day that its periods are counted from, `overriding` what replaces the frequencies below.
+    """
+    here = {**contract, **{field: contract.get(field, parent.get(field)) for field in _INHERITED}}
+    here["term_end"] = contract.get("end_date", parent.get("term_end"))
+    here["renewed"] = contract.get("auto_renewal", parent.get("renewed") if "end_date" not in contract else False)
+    here["end_date"] = None if here["renewed"] else here["term_end"]
+    overriding = parent.get("overriding")
+    if overriding is None and contract.get("override_underlying"):
+        overriding = (here["billing_frequency"], here["start_date"])
+    here["overriding"] = overriding
+    here["anchored_by"] = here["start_date"]
+    if overriding is not None:
+        here["billing_frequency"], here["anchored_by"] = overriding
+    return here
+
+
+def tax_of(catalogue: Catalogue, customer: str) -> OracleTax | None:
+    """The tax of a customer's country."""
+    country = catalogue["customers"][customer].get("country_code", "")
+    taxes = [tax for tax in catalogue["taxes"].values() if tax["country_code"] == country]
+    return _tax(taxes[0]) if taxes else None
+
+
 def _tree(
     catalogue: Catalogue, contract: Mapping[str, Any], parent: Mapping[str, Any], above: tuple[str, ...]
 ) -> Iterator[Meaning]:
-    here = {field: contract.get(field, parent.get(field)) for field in _INHERITED}
+    here = with_inherited(contract, parent)
     path = (*above, contract["id"])
     for each in contract.get("product_contracts", ()):
         yield _meaning(catalogue, here, {"id": f"{contract['id']}/{each['plan']}", **each}, path)
@@ -168,7 +199,6 @@ def _meaning(
     accumulation = each.get("accumulation_period")
     end = _end(each.get("end_date", contract["end_date"]))
     country = customer.get("country_code", "")
-    taxes = [tax for tax in catalogue["taxes"].values() if tax["country_code"] == country]
     return Meaning(
         product_contract=each["id"],
         path=(*path, each["id"]),
@@ -183,12 +213,12 @@ def _meaning(
         filter=dict(product.get("filter", {})),
         cells=_cells(plan),
         time_zone=zone,
-        contract_start=_day(contract["start_date"]),
+        contract_start=_day(contract["anchored_by"]),
         billing=billing,
         accumulation=billing if accumulation is None else _frequency(accumulation, billing.basis),
         start_us=first_instant(zone, _day(each.get("start_date", contract["start_date"]))),
         end_us=None if end is None else first_instant(zone, end),
-        tax=_tax(taxes[0]) if taxes else None,
+        tax=tax_of(catalogue, customer["id"]),
         country_code=country,
     )
 

@@ -448,6 +448,34 @@ class TestContractTrees:
             "contracts[0].sub_contracts[0].end_date: is 2024-01-02, after the contract above it ends on 2024-01-01"
         ]
 
+    def test_a_sub_contract_is_renewed_with_its_parent_unless_it_has_its_own_end(self):
+        renewed = "2023-01-01, end_date: 2024-01-01, auto_renewal: true,"
+        subs = "[{id: a}, {id: b, end_date: 2023-06-01}, {id: c, auto_renewal: false}, {id: d, end_date: 2026-01-01}]"
+        root = catalog(self.tree(subs).replace("2023-01-01,", renewed)).contracts["bank_2023"]
+        ends = [(str(each.end_date), each.auto_renewal) for each in root.sub_contracts]
+        assert ends == [("2024-01-01", True), ("2023-06-01", False), ("2024-01-01", False), ("2026-01-01", False)]
+        assert [each.ends_on and str(each.ends_on) for each in (root, *root.sub_contracts)] == [
+            *(None, None, "2023-06-01", "2024-01-01", "2026-01-01"),
+        ]
+
+    def test_what_is_renewed_has_an_end_and_is_not_below_what_ends(self):
+        found = messages(self.tree("[{id: a}]").replace("2023-01-01,", "2023-01-01, auto_renewal: true,"))
+        assert "contracts[0].auto_renewal: needs an end_date at which the contract is renewed" in found
+        ending = self.tree("[{id: a, auto_renewal: true}]").replace("2023-01-01,", "2023-01-01, end_date: 2024-01-01,")
+        assert messages(ending) == [
+            "contracts[0].sub_contracts[0].auto_renewal: has no end, and the contract above it ends on 2024-01-01"
+        ]
+
+    def test_accumulation_periods_have_the_basis_of_what_overrides(self):
+        sold = "{plan: cards_2023, accumulation_period: {interval: 1, unit: YEAR}}"
+        frequency = "billing_frequency: {basis: CONTRACT, interval: 1, unit: MONTH}"
+        tree = self.tree(f"[{{id: a, {frequency}, product_contracts: [{sold}]}}]")
+        for more, basis in (("", "CONTRACT"), ("override_underlying: true,", "CALENDAR")):
+            root = catalog(tree.replace("2023-01-01,", f"2023-01-01, {more}")).contracts["bank_2023"]
+            period = root.sub_contracts[0].product_contracts[0].accumulation_period
+            assert period is not None
+            assert period.basis.value == basis
+
     def test_one_currency_a_tree(self):
         dollars = "plans:\n  - {id: dollars, product: cards, currency: USD, none: {}}\n"
         tree = sold(

@@ -156,6 +156,43 @@ def test_prices(before, after, fields):
         ),
         (
             "product_contracts: [{plan: cards_2023}]",
+            "product_contracts: [{plan: cards_2023}], currency: EUR, payment_term_days: 30, prorate: true, "
+            "end_date: 2024-01-01, auto_renewal: true, override_underlying: true, "
+            "fixed_fees: [{id: fee, amount: 10, timing: IN_ADVANCE, frequency: {interval: 1, unit: YEAR}, "
+            "start_date: 2023-02-01, end_date: 2023-03-01, prorate: true}, {id: setup, amount: 5, once: true}], "
+            "revenue_shares: [{id: share, rate: 0.1, charges: [fee, setup]}], cap: 20, minimum: 3, "
+            "discount: {rate: 0.1, threshold: 5, mode: EXCESS}, "
+            "credits: [{id: credit, amount: 7, start_date: 2023-02-01, end_date: 2023-03-01}]",
+            [
+                ("end_date", "", "2024-01-01"),
+                ("currency", "", "EUR"),
+                ("payment_term_days", "", "30"),
+                ('fixed_fees["fee"].amount', "", "10"),
+                ('fixed_fees["fee"].timing', "", "IN_ADVANCE"),
+                ('fixed_fees["fee"].frequency', "", "{basis: CALENDAR, interval: 1, unit: YEAR}"),
+                ('fixed_fees["fee"].start_date', "", "2023-02-01"),
+                ('fixed_fees["fee"].end_date', "", "2023-03-01"),
+                ('fixed_fees["fee"].prorate', "", "true"),
+                ('fixed_fees["setup"].amount', "", "5"),
+                ('fixed_fees["setup"].timing', "", "IN_ARREARS"),
+                ('fixed_fees["setup"].once', "", "true"),
+                ('revenue_shares["share"].rate', "", "0.1"),
+                ('revenue_shares["share"].charges', "", "fee, setup"),
+                ("discount.rate", "", "0.1"),
+                ("discount.threshold", "", "5"),
+                ("discount.mode", "", "EXCESS"),
+                ("cap", "", "20"),
+                ("minimum", "", "3"),
+                ('credits["credit"].amount', "", "7"),
+                ('credits["credit"].start_date', "", "2023-02-01"),
+                ('credits["credit"].end_date', "", "2023-03-01"),
+                ("prorate", "", "true"),
+                ("auto_renewal", "", "true"),
+                ("override_underlying", "", "true"),
+            ],
+        ),
+        (
+            "product_contracts: [{plan: cards_2023}]",
             "sub_contracts: [{id: sub, product_contracts: [{id: bank_2023/cards_2023, plan: cards_2023}]}]",
             [
                 ('sub_contracts["sub"].customer', "", "bank"),

@@ -48,6 +48,10 @@ def product_contracts(count: int) -> str:
     return f"product_contracts: [{', '.join(f'{{id: p{i}, plan: cards_2023, shared: true}}' for i in range(count))}]"
 
 
+def many(text: str, end: int, start: int = 0) -> str:
+    return ", ".join(text.format(index) for index in range(start, end))
+
+
 PRICE = "per_unit: {unit_price: 0.07}"
 SOLD = "product_contracts: [{plan: cards_2023}]"
 BYTES = limits.NAME_BYTES_MAX
@@ -66,6 +70,37 @@ EDGES = {
     "product contracts": (lambda n: cards(SOLD, product_contracts(n)), limits.PRODUCT_CONTRACTS_MAX),
     "sub-contracts": (lambda n: cards(SOLD, sub_contracts(n)), limits.SUB_CONTRACTS_MAX),
     "levels": (lambda n: cards(SOLD, levels(n)), limits.CONTRACT_LEVELS_MAX),
+    "fixed fees": (
+        lambda n: cards(SOLD, f"{SOLD}, fixed_fees: [{many('{{id: f{}, amount: 1}}', n)}]"),
+        limits.FIXED_FEES_MAX,
+    ),
+    "revenue shares": (
+        lambda n: cards(
+            SOLD, f"{SOLD}, revenue_shares: [{many('{{id: s{}, rate: 1, charges: [bank_2023/cards_2023]}}', n)}]"
+        ),
+        limits.REVENUE_SHARES_MAX,
+    ),
+    "charges of a revenue share": (
+        lambda n: cards(
+            SOLD,
+            f"{SOLD}, revenue_shares: [{{id: s, rate: 1, charges: [{many('f{}', n)}]}}], "
+            f"fixed_fees: [{many('{{id: f{}, amount: 1}}', min(n, 999))}], "
+            f"sub_contracts: [{{id: sub, fixed_fees: [{many('{{id: f{}, amount: 1}}', n, 999)}]}}]",
+        ),
+        limits.SHARED_CHARGES_MAX,
+    ),
+    "credits": (
+        lambda n: cards(SOLD, f"{SOLD}, credits: [{many('{{id: c{}, amount: 1}}', n)}]"),
+        limits.CREDITS_MAX,
+    ),
+    "rate of a revenue share": (
+        lambda n: cards(SOLD, f"{SOLD}, revenue_shares: [{{id: s, rate: -{n}, charges: [bank_2023/cards_2023]}}]"),
+        limits.SHARE_RATE_MAX,
+    ),
+    "payment terms": (
+        lambda n: cards(SOLD, f"{SOLD}, payment_term_days: {n}"),
+        limits.PAYMENT_TERM_DAYS_MAX,
+    ),
     "interval": (lambda n: cards("interval: 1,", f"interval: {n},"), limits.INTERVAL_MAX),
     "rate": (lambda n: cards("rate: 0.21", f"rate: {n}"), limits.TAX_RATE_MAX),
     "decimal places": (
@@ -100,6 +135,12 @@ def test_so_many_objects_of_a_kind(monkeypatch):
         f"1 to {limits.MATRIX_RULES_MAX:,}, in the order in which they are tried",
         f"The plans of this level; at most {limits.PRODUCT_CONTRACTS_MAX:,}.",
         f"The levels below; at most {limits.SUB_CONTRACTS_MAX:,}, and at most {limits.CONTRACT_LEVELS_MAX} levels in",
+        f"due without usage; at most {limits.FIXED_FEES_MAX:,}.",
+        f"Percentages of other charges; at most {limits.REVENUE_SHARES_MAX:,}.",
+        f"of the same level or below; 1 to {limits.SHARED_CHARGES_MAX:,}, each once",
+        f"What pays the level's amounts last; at most {limits.CREDITS_MAX:,}.",
+        f"0.1 is 10 %; from -{limits.SHARE_RATE_MAX:,} to {limits.SHARE_RATE_MAX:,}.",
+        f"to when it is due, 0 to {limits.PAYMENT_TERM_DAYS_MAX:,};",
         f"Units in a period, 1 to {limits.INTERVAL_MAX:,}.",
         f"From 0 to {limits.TAX_RATE_MAX:,}.",
         f"Name for people; at most {limits.TITLE_BYTES_MAX:,} bytes",

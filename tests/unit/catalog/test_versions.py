@@ -125,3 +125,13 @@ class TestVersions:
     def test_no_other_version_is_there(self, stored, version):
         with pytest.raises(KeyError):
             Versions(stored).catalog(version)
+
+    def test_a_copy_goes_its_own_way(self, history, stored):
+        versions = Versions(stored[:2])
+        copied = versions.copy()
+        versions.add(stored[2])
+        assert copied.current == history[2]
+        assert copied.catalog(1) == history[1]
+        assert copied.current.customers is versions.catalog(2).customers or copied.current == versions.catalog(2)
+        with pytest.raises(KeyError):
+            copied.catalog(3)

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from tests.support.segments import PARTITION_COUNT, body_of, fill, segment
 
+from tallybook_server.journal.attached import Attached, MessageRow, ReadingBlock, SeriesName, block_crc32
 from tallybook_server.journal.interface import (
     CatalogVersion,
     DamagedJournal,
     Fenced,
     Journal,
+    JournalAtLimit,
     Segment,
     SegmentSummary,
     SequenceConflict,
@@ -297,3 +299,52 @@ def test_closing_twice_is_fine(journal: Journal) -> None:
     fill(journal, 1)
     journal.close()
     journal.close()
+
+
+# --- A journal in memory that is filled up ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bytes_max", "fits"), [(399, False), (400, True)])
+def test_a_limit_of_bytes(bytes_max: int, fits: bool) -> None:
+    # Given a journal that holds a segment of 100 bytes and 50 bytes of a catalogue
+    full = MemoryJournal(PARTITION_COUNT, bytes_max=bytes_max)
+    fill(full, 1)
+    full.put_catalog_version(1, 0, bytes(50))
+    full.put_catalog_version(1, 0, bytes(50))
+    assert full.stored_bytes == 150
+    # When 100 bytes come with a block of 100 and a message of 50
+    beside = Attached(1, (_block(bytes(100)),), (), (MessageRow("m1", bytes(50)),))
+    if fits:
+        full.append(1, segment(2), beside)
+        assert full.stored_bytes == bytes_max
+        with pytest.raises(JournalAtLimit):
+            full.put_catalog_version(2, 1, b"1")
+    else:
+        with pytest.raises(JournalAtLimit):
+            full.append(1, segment(2), beside)
+        # Then nothing of it is there, and less still fits
+        assert full.last_sequence == 1
+        assert full.attached_summary(2) is None
+        full.append(1, segment(2))
+        assert full.stored_bytes == 250
+
+
+def test_a_merge_gives_room_back() -> None:
+    full = MemoryJournal(PARTITION_COUNT, bytes_max=300)
+    fill(full, 3)
+    full.replace(segment(1, body_of(7, 120), last=3))
+    assert full.stored_bytes == 120
+
+
+def test_versions_follow_on_those_that_are_kept_elsewhere() -> None:
+    journal = MemoryJournal(PARTITION_COUNT, base_catalog_version=7)
+    journal.claim()
+    journal.append(0, segment(1, catalog_version=7))
+    journal.put_catalog_version(8, 7, b"eight")
+    assert journal.catalog_versions() == [CatalogVersion(8, 7, b"eight")]
+    with pytest.raises(ValueError, match="version 9 is not stored"):
+        journal.append(1, segment(2, catalog_version=9))
+
+
+def _block(body: bytes) -> ReadingBlock:
+    return ReadingBlock(SeriesName("m1", "load", 0), 0, 1, body, block_crc32(series_crc32("m1", "load"), 0, body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ import tallybook_client as tb
 from tallybook.v1 import simulate_pb2
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import json_option, server_options
+from tallybook_cli.options import Instant, json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
 from tallybook_cli.target import Target
 from tallybook_server.catalog_file import read_message_file
@@ -22,8 +23,13 @@ CUSTOMERS_SHOWN = 20
 
 
 @click.command()
-@click.argument("usage_file", metavar="USAGE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("scenario_files", metavar="[SCENARIO...]", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "files", metavar="[USAGE] [SCENARIO...]", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--recorded", is_flag=True, help="Over the book's own events, in place of USAGE.")
+@click.option("--determinants", is_flag=True, help="Over the book's own billing determinants, in place of USAGE.")
+@click.option("--from", "start_time", type=Instant(), metavar="TIME", help="What is stored from this time on (UTC).")
+@click.option("--to", "end_time", type=Instant(), metavar="TIME", help="And before this one (UTC).")
 @click.option(
     "--customer-id", "customer_ids", multiple=True, metavar="ID", help="The usage is of this one; repeatable."
 )
@@ -38,8 +44,11 @@ CUSTOMERS_SHOWN = 20
 @json_option
 def command(
     target: Target,
-    usage_file: Path,
-    scenario_files: tuple[Path, ...],
+    files: tuple[Path, ...],
+    recorded: bool,
+    determinants: bool,
+    start_time: datetime | None,
+    end_time: datetime | None,
     customer_ids: tuple[str, ...],
     skip_invalid: bool,
     output: Path | None,
@@ -54,16 +63,19 @@ def command(
     \b
     Example:
       tallybook simulate usage.parquet cheaper.yaml bundled.yaml --output charges.parquet
+      tallybook simulate --recorded --from 2026-01-01 --to 2027-01-01 cheaper.yaml
     """
-    scenarios = [_scenario(file) for file in scenario_files]
-    usage = _usage(usage_file)
+    stored = _stored(recorded, determinants, start_time, end_time)
+    if stored is None and not files:
+        raise CommandError("a file of usage is missing; --recorded takes the book's own events")
+    usage = _usage(files[0]) if stored is None else stored
     try:
         request = tb.simulation_request(
             usage, customer_ids=customer_ids, skip_invalid_scenarios=skip_invalid, omit_charges=output is None
         )
     except tb.FrameError as error:
-        raise CommandError(f"{usage_file}: {error}") from None
-    request.scenarios.extend(scenarios)
+        raise CommandError(f"{files[0]}: {error}") from None
+    request.scenarios.extend(_scenario(file) for file in (files[1:] if stored is None else files))
     with target.connect() as client:
         simulation = client.run_simulation(request)
     if output is not None:
@@ -76,6 +88,22 @@ def command(
     for skipped in simulation.skipped:
         click.echo(f"{skipped.name} was left out:\n  " + "\n  ".join(skipped.faults), err=True)
     return ExitCode.FAILURE_FOUND if simulation.skipped else ExitCode.OK
+
+
+def _stored(
+    recorded: bool, determinants: bool, start_time: datetime | None, end_time: datetime | None
+) -> tb.RecordedUsage | tb.DeterminantUsage | None:
+    """What of the book is asked for; None: a file."""
+    if recorded and determinants:
+        raise CommandError("give --recorded or --determinants, not both")
+    if not (recorded or determinants):
+        if start_time or end_time:
+            raise CommandError("--from and --to go with --recorded or --determinants")
+        return None
+    if start_time is None or end_time is None:
+        raise CommandError("--recorded and --determinants need --from and --to")
+    kind = tb.RecordedUsage if recorded else tb.DeterminantUsage
+    return kind(start_time=start_time, end_time=end_time)
 
 
 def _scenario(file: Path) -> simulate_pb2.Scenario:

@@ -1,0 +1,113 @@
+"""The billing periods of every level of a tree, and which period of the level above each belongs to.
+
+Levels may be billed at different times, each at its own boundaries. What a level comes to in one of its periods belongs
+to the period of the level above that holds its last instant: a year ends in one month, and three months in one quarter.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
+from tallybook_engine.contract.tree import Level, Tree
+
+LEVEL_PERIODS_MAX = 262_144
+"""Billing periods of all levels of a tree that are settled together."""
+
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_DAY_US = 86_400_000_000
+
+
+class InvoiceTooLargeError(ValueError):
+    """More billing periods would be settled together than is possible."""
+
+    def __init__(self, contract_id: str) -> None:
+        super().__init__(
+            f'contract "{contract_id}": more than {LEVEL_PERIODS_MAX:,} billing periods of its levels would be settled '
+            "together; with credits, these are all from its start on"
+        )
+
+
+@dataclass(frozen=True)
+class LevelPeriods:
+    """The billing periods of a level that are settled, one after the other."""
+
+    periods: Sequence[BillingPeriod]
+    parents: Sequence[int]
+    """Of each, which period of the level above it belongs to; of the root, its own place."""
+    is_from_start: bool
+    """Whether the first one is the level's first."""
+    is_to_end: bool
+    """Whether the last one is the level's last."""
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [each.start_us for each in self.periods]
+
+    def holding(self, instant_us: int) -> int:
+        """The period that holds an instant, -1 where it is not settled; before the first of all it is the first, after
+        the last of all the last.
+        """
+        if not self.periods:
+            return -1
+        if instant_us >= self.periods[-1].end_us:
+            return len(self.periods) - 1 if self.is_to_end else -1
+        if instant_us < self._starts[0]:
+            return 0 if self.is_from_start else -1
+        return bisect_right(self._starts, instant_us) - 1
+
+
+def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[LevelPeriods]:
+    """By level, the periods that belong to those of the root that touch [first_us, until_us); None: from its start on.
+
+    Raises InvoiceTooLargeError.
+    """
+    found: list[LevelPeriods] = []
+    count = 0
+    for level in tree.levels:
+        periods: list[BillingPeriod] = []
+        parents: list[int] = []
+        above = found[level.parent] if level.parent >= 0 else None
+        if above is None or above.periods:
+            for period in _periods(level, _from_date(above, first_us)):
+                if above is None:
+                    at = len(periods) if first_us is None or period.end_us > first_us else -1
+                    is_behind = period.start_us >= until_us
+                else:
+                    at = above.holding(period.end_us - 1)
+                    is_behind = at < 0 and period.end_us > above.periods[0].start_us
+                if is_behind:
+                    break
+                if at >= 0:
+                    periods.append(period)
+                    parents.append(at)
+                    if count + len(periods) > LEVEL_PERIODS_MAX:
+                        raise InvoiceTooLargeError(tree.root.id)
+        count += len(periods)
+        found.append(
+            LevelPeriods(
+                periods,
+                parents,
+                bool(periods) and periods[0].start_date == level.contract.start_date,
+                bool(periods) and periods[-1].end_date == level.end_date,
+            )
+        )
+    return found
+
+
+def _from_date(above: LevelPeriods | None, first_us: int | None) -> date | None:
+    """A date at which to begin looking; zones differ by less than two days."""
+    if above is not None:
+        return None if above.is_from_start else above.periods[0].start_date - timedelta(days=2)
+    return None if first_us is None else date.fromordinal(_EPOCH_ORDINAL + first_us // _DAY_US - 1)
+
+
+def _periods(level: Level, from_date: date | None) -> Iterator[BillingPeriod]:
+    contract = level.contract
+    return billing_periods(
+        level.frequency, contract.start_date, level.end_date, contract.time_zone, from_date, level.anchor
+    )

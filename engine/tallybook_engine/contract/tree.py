@@ -1,0 +1,107 @@
+"""A contract tree as it is settled: its levels in a row, parents before children, with their calendars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax, billed_as
+from tallybook_engine.currencies import minor_digits
+from tallybook_engine.decimals import QUANTITY_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One contract of a tree."""
+
+    contract: Contract
+    path: tuple[str, ...]
+    """Ids from the root down to it."""
+    parent: int
+    """Place of the contract above it; -1: it is the root."""
+    frequency: Frequency
+    """How often it is billed."""
+    anchor: date
+    """The day that anchors its periods."""
+    end_date: date | None
+    """First day after; None: no end."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A contract tree under one version of the catalogue."""
+
+    levels: tuple[Level, ...]
+    """Parents before children; the root first."""
+    numbers: Mapping[str, int]
+    """Contract id -> place in `levels`."""
+    currency: str
+    """ISO 4217 code; empty where the tree has neither plans nor a currency."""
+    tax: Tax | None
+    """What lines are taxed by that stand for no product."""
+
+    @property
+    def root(self) -> Contract:
+        """The contract of the whole tree."""
+        return self.levels[0].contract
+
+    @property
+    def minor_digits(self) -> int:
+        """Decimals of the currency."""
+        return minor_digits(self.currency) if self.currency else 0
+
+    def without_terms(self, currency: str) -> Tree:
+        """The same levels with nothing but their charge lines, in another currency."""
+        levels = tuple(replace(level, contract=_without_terms(level.contract)) for level in self.levels)
+        return replace(self, levels=levels, currency=currency)
+
+    def minor(self, amount: int) -> int:
+        """An amount of the catalogue (scale 12) in minor units; the check has refused what is finer."""
+        return amount // 10 ** (QUANTITY_SCALE - self.minor_digits)
+
+
+def _without_terms(contract: Contract) -> Contract:
+    return replace(contract, fixed_fees=(), revenue_shares=(), credits=(), discount=None, cap=None, minimum=None)
+
+
+def has_terms(contract: Contract) -> bool:
+    """Whether a contract has fees, shares, discount, cap, minimum or credits of its own."""
+    return bool(
+        contract.fixed_fees
+        or contract.revenue_shares
+        or contract.credits
+        or contract.discount is not None
+        or contract.cap is not None
+        or contract.minimum is not None
+    )
+
+
+def tree_has_terms(root: Contract) -> bool:
+    """Whether any level of a tree has terms."""
+    return any(has_terms(path[-1]) for path in root.levels())
+
+
+def tree_of(catalog: Catalog, root: Contract) -> Tree:
+    """A root contract of a checked catalogue, with all that lies below it."""
+    levels: list[Level] = []
+    numbers: dict[str, int] = {}
+    currency = root.currency or ""
+    for path in root.levels():
+        contract = path[-1]
+        numbers[contract.id] = len(levels)
+        levels.append(
+            Level(
+                contract,
+                tuple(each.id for each in path),
+                numbers[path[-2].id] if len(path) > 1 else -1,
+                billed_as(path).billing_frequency,
+                billed_as(path).start_date,
+                contract.ends_on,
+            )
+        )
+        if not currency and contract.product_contracts:
+            currency = catalog.plans[contract.product_contracts[0].plan].currency
+    country = catalog.customers[root.customer].country_code
+    tax = next((each for each in catalog.taxes.values() if each.country_code == country), None)
+    return Tree(tuple(levels), numbers, currency, tax)

@@ -1,0 +1,89 @@
+"""Invoices of a contract tree from what the ledger holds of it: its charge lines, settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+
+from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
+from tallybook_engine.contract.invoice import Charge, Invoice
+from tallybook_engine.contract.settle import settle, settled_stretch
+from tallybook_engine.contract.tree import Tree
+from tallybook_engine.ledger import reads
+from tallybook_engine.ledger.outcomes import ChargeLine
+from tallybook_engine.ledger.state import State
+
+
+@dataclass(frozen=True)
+class PreviewedInvoices:
+    """Invoices, and what they stand on."""
+
+    invoices: Sequence[Invoice]
+    """By billing period."""
+    lines: Sequence[ChargeLine]
+    """What `InvoiceLine.charge` counts."""
+    next_date: date | None
+    """First day of the billing period behind them; None: there is none."""
+    catalog_version: int
+    sequence: int
+
+
+def root_periods(tree: Tree, first_day: date, count: int) -> tuple[list[BillingPeriod], date | None]:
+    """At most so many billing periods of a tree's root, from the one that holds a day on, and where the next begins."""
+    level = tree.levels[0]
+    periods = billing_periods(
+        level.frequency,
+        level.contract.start_date,
+        level.end_date,
+        level.contract.time_zone,
+        first_day,
+        level.anchor,
+    )
+    found = list(islice(periods, count))
+    following = next(periods, None)
+    return found, None if following is None else following.start_date
+
+
+def stored_charges(state: State, tree: Tree, view: reads.AsOf, start_us: int, end_us: int) -> list[ChargeLine]:
+    """A tree's charge lines that touch [start, end), those that cost something without events too."""
+    root = tree.root
+    lines = reads.charge_lines(state, root.customer, view, start_us, end_us, include_unopened=True)
+    return [each for each in lines if each.contract_path[0] == root.id]
+
+
+def invoices_of(
+    state: State, tree: Tree, view: reads.AsOf, periods: Sequence[BillingPeriod]
+) -> tuple[list[Invoice], list[ChargeLine]]:
+    """The invoices of billing periods of a tree's root, one behind the other, and the charge lines that they name.
+
+    Raises InvoiceTooLargeError, and DoesNotFit where a tax leaves 2^63 minor units.
+    """
+    first_us, until_us = periods[0].start_us, periods[-1].end_us
+    lines = stored_charges(state, tree, view, *settled_stretch(tree, first_us, until_us))
+    currencies = dict.fromkeys([tree.currency, *(each.currency for each in lines)])
+    invoices = []
+    for currency in currencies:
+        if not currency:
+            continue
+        of_currency = tree if currency == tree.currency else tree.without_terms(currency)
+        places = [place for place, line in enumerate(lines) if line.currency == currency]
+        for invoice in settle(of_currency, [charge_of(lines[place]) for place in places], first_us, until_us):
+            if invoice.lines or currency == tree.currency:
+                invoices.append(invoice.with_charges_at(places))
+    # Stable, so that within a period the contract's own currency stands first.
+    return sorted(invoices, key=lambda each: each.start_us), lines
+
+
+def charge_of(line: ChargeLine) -> Charge:
+    """A charge line as settling takes it."""
+    return Charge(
+        line.contract_path,
+        line.period_start_us,
+        line.period_end_us,
+        line.currency,
+        line.amount,
+        line.tax,
+        line.applied_tax,
+    )

@@ -1,0 +1,170 @@
+"""Usage that a book has stored, for a simulation: its recorded events, or its billing determinants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.catalog.faults import CatalogFault
+from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.decimals import parse_decimal
+from tallybook_engine.determinants.configuration import Datasource
+from tallybook_engine.determinants.naming import MONTH_SUFFIX
+from tallybook_engine.kernels.wide import limb_array
+from tallybook_engine.ledger.recorded import RecordedEvents, Spans
+from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.recorded import recorded_usage
+from tallybook_engine.simulation.usage import FAULTS_MAX, UsageFrame, UsageProperty
+from tallybook_server.billing import read_body
+from tallybook_server.codec.instants import read_instant
+from tallybook_server.codec.usage import check_row_count, usage_invalid
+from tallybook_server.errors import field_invalid
+from tallybook_server.journal.attached import StoredValue
+from tallybook_server.journal.interface import Journal
+
+DATASOURCE = "datasource"
+"""Property of the rows that determinants become, as of their events."""
+
+
+class UsageBook(Protocol):
+    """What is needed of a book."""
+
+    @property
+    def readings(self) -> Journal: ...
+
+    def committed_sequence(self, as_of_sequence: int = 0) -> int: ...
+
+    def recorded_events(self, spans: Spans, sequence: int) -> RecordedEvents: ...
+
+
+def read_stretch(message: Any, path: str) -> tuple[int, int]:
+    """`start_time` and `end_time` of a message, both required. FIELD_INVALID where the end is not behind the start."""
+    start_us, end_us = (read_instant(message, field, path) for field in ("start_time", "end_time"))
+    if end_us <= start_us:
+        raise field_invalid(f"{path}.end_time", "is not after start_time")
+    return start_us, end_us
+
+
+def events_as_usage(
+    request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook
+) -> tuple[UsageFrame, int]:
+    """Recorded events of the customers asked, and the committed sequence that they are of. Raises Fault."""
+    stretch = read_stretch(request.recorded, "recorded")
+    sequence = book.committed_sequence(request.recorded.as_of_sequence)
+    # An id that nobody has is named with whatever else does not fit.
+    wanted = set(request.customer_ids) or catalog.customers.keys()
+    spans = {each.reference: stretch for each in catalog.customers.values() if each.id in wanted}
+    frame = recorded_usage(book.recorded_events(spans, sequence), catalog, table)
+    return frame, sequence
+
+
+class _Row(NamedTuple):
+    """One determinant under one product contract."""
+
+    product_contract_id: str
+    product_id: str
+    datasource_id: str
+    time_us: int
+    quantity: int
+
+
+def determinants_as_usage(
+    request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook
+) -> tuple[UsageFrame, int]:
+    """Stored determinants, and the committed sequence that they are of. Raises Fault."""
+    wanted = request.determinants
+    start_us, end_us = read_stretch(wanted, "determinants")
+    sequence = book.committed_sequence(wanted.as_of_sequence)
+    rows = []
+    for source, product_contract_id, product_id, channel in _charged(catalog, table, _sources(request, catalog)):
+        for each in _counting(book.readings, source.id, channel, start_us, end_us, sequence):
+            quantity = parse_decimal(read_body(each.body).value)
+            # The last instant of its period, which lies in the period that it is billed in.
+            time_us = max(each.end_us - 1, each.start_us)
+            rows.append(_Row(product_contract_id, product_id, source.id, time_us, quantity))
+            check_row_count(len(rows))
+    negative = [
+        CatalogFault("determinants", f"of datasource {row.datasource_id!r} for {row.product_id!r} one is negative")
+        for row in rows
+        if row.quantity < 0
+    ]
+    if negative:
+        raise usage_invalid(negative[:FAULTS_MAX], len(negative))
+    return _frame(rows), sequence
+
+
+def _sources(request: wire.RunSimulationRequest, catalog: Catalog) -> list[Datasource]:
+    """The datasources whose determinants are wanted. USAGE_INVALID with every one that cannot be."""
+    customers = set(request.customer_ids)
+    faults = []
+    for number, name in enumerate(request.determinants.datasources):
+        source = catalog.datasources.get(name)
+        path = f"determinants.datasources[{number}]"
+        if source is None:
+            faults.append(CatalogFault(path, f'no datasource "{name}" in the catalogue'))
+        elif source.customer is None:
+            faults.append(CatalogFault(path, f'"{name}" has no customer: its determinants are nobody\'s usage'))
+        elif customers and source.customer not in customers:
+            faults.append(CatalogFault(path, f'"{name}" is of customer "{source.customer}", who is not asked'))
+    if faults:
+        raise usage_invalid(faults[:FAULTS_MAX], len(faults))
+    named = request.determinants.datasources or catalog.datasources
+    found = (catalog.datasources[name] for name in dict.fromkeys(named))
+    return [each for each in found if each.customer is not None and (not customers or each.customer in customers)]
+
+
+def _charged(
+    catalog: Catalog, table: ContractTable, sources: Sequence[Datasource]
+) -> Iterator[tuple[Datasource, str, str, str]]:
+    """(datasource, product contract, product, BILLING channel) of everything that determinants are charged by."""
+    made = {each.id: each for each in catalog.products.values() if each.determinant is not None}
+    plans, customers = list(table.plans), list(table.customers)
+    by_customer: dict[str, list[tuple[str, str]]] = {}
+    for row in table.of_customers({each.customer for each in sources if each.customer is not None}).tolist():
+        product = catalog.plans[plans[table.plan[row]]].product
+        if product in made:
+            by_customer.setdefault(customers[table.customer[row]], []).append((table.paths[row][-1], product))
+    for source in sources:
+        for name, product in by_customer.get(source.customer or "", ()):
+            fits = all(key == DATASOURCE and text == source.id for key, text in made[product].filter)
+            if fits and source.contract_id in (None, name):
+                yield source, name, product, made[product].meter
+
+
+def _counting(
+    journal: Journal, datasource: str, channel: str, start_us: int, end_us: int, sequence: int
+) -> list[StoredValue]:
+    """The values of a channel, and of its months, of which none meets another: later ones before earlier ones."""
+    months, wholes = (
+        list(journal.billing_values(datasource, name, start_us + 1, end_us + 1, sequence))
+        for name in (f"{channel}_{MONTH_SUFFIX}", channel)
+    )
+    # One calculation is one message; sorting is stable, so its months come first.
+    found: list[StoredValue] = []
+    for each in sorted([*months, *wholes], key=attrgetter("message_id"), reverse=True):
+        if not any(each.start_us < other.end_us and other.start_us < each.end_us for other in found):
+            found.append(each)
+    return sorted(found)
+
+
+def _frame(rows: Sequence[_Row]) -> UsageFrame:
+    def coded(names: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+        known: dict[str, int] = {}
+        codes = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int32)
+        return tuple(known), codes
+
+    datasources, datasource_codes = coded([row.datasource_id for row in rows])
+    return UsageFrame(
+        *coded([row.product_contract_id for row in rows]),
+        *coded([row.product_id for row in rows]),
+        np.zeros(len(rows), dtype=np.int32),
+        np.array([row.time_us for row in rows], dtype=np.int64),
+        np.ones(len(rows), dtype=np.bool_),
+        limb_array([row.quantity for row in rows], 2),
+        (UsageProperty(DATASOURCE, datasource_codes, datasources),),
+    )

@@ -1,0 +1,78 @@
+"""Uploaded usage: Arrow streams joined into one frame, which simulations of its book may be run over for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tallybook_engine.simulation.usage import UsageFrame, joined
+from tallybook_server import limits
+from tallybook_server.codec.usage import read_usage_stream
+from tallybook_server.errors import ErrorCode, Fault
+from tallybook_server.kept import Entry, Kept, new_name
+
+
+class Upload:
+    """Usage that is being uploaded."""
+
+    def __init__(self) -> None:
+        self._frames: list[UsageFrame] = []
+        self.row_count = 0
+        self.byte_count = 0
+
+    def add(self, stream: bytes) -> None:
+        """Adds one Arrow stream. Raises Fault that names which one it is."""
+        try:
+            frame = read_usage_stream(stream)
+        except Fault as fault:
+            number = str(len(self._frames))
+            metadata = {**fault.metadata, "request_number": number}
+            raise Fault(fault.code, f"request {number}: {fault.message}", metadata, fault.fields) from None
+        self._frames.append(frame)
+        self.row_count += frame.row_count
+        self.byte_count += frame.byte_count
+        for count, most, of in (
+            (self.row_count, limits.UPLOADED_ROWS_MAX, "rows"),
+            (self.byte_count, limits.UPLOADED_BYTES_MAX, "bytes of columns"),
+        ):
+            if count > most:
+                raise Fault(ErrorCode.SIMULATION_TOO_LARGE, f"{count:,} {of} of usage; at most {most:,}")
+
+    def frame(self) -> UsageFrame:
+        """All of it."""
+        return joined(self._frames)
+
+
+class UsageFrames:
+    """The uploaded frames of a server. For one event loop."""
+
+    def __init__(self, now_us: Callable[[], int]) -> None:
+        """`now_us` tells the time in microseconds since 1970 UTC."""
+        self._kept: Kept[UsageFrame] = Kept(now_us, limits.USAGE_FRAME_SECONDS)
+
+    def check_room(self, book: str, byte_count: int) -> None:
+        """TOO_MANY_USAGE_FRAMES where one more of so many bytes would be over a limit."""
+        if self._kept.count(book) >= limits.USAGE_FRAMES_MAX:
+            raise Fault(
+                ErrorCode.TOO_MANY_USAGE_FRAMES, f"the book has {limits.USAGE_FRAMES_MAX} uploaded frames: wait"
+            )
+        if self._kept.byte_count() + byte_count > limits.UPLOADED_BYTES_OF_SERVER_MAX:
+            raise Fault(
+                ErrorCode.TOO_MANY_USAGE_FRAMES,
+                f"the server keeps {self._kept.byte_count():,} bytes of uploaded usage, and at most "
+                f"{limits.UPLOADED_BYTES_OF_SERVER_MAX:,}: wait",
+            )
+
+    def put(self, book: str, frame: UsageFrame) -> tuple[str, Entry[UsageFrame]]:
+        """Keeps a frame of a book; answers its id. TOO_MANY_USAGE_FRAMES where there is no room."""
+        self.check_room(book, frame.byte_count)
+        frame_id = new_name("usage_")
+        return frame_id, self._kept.put(book, frame_id, frame, frame.byte_count)
+
+    def get(self, book: str, frame_id: str) -> UsageFrame:
+        """A frame of a book. USAGE_FRAME_NOT_FOUND where it has none of this id (any more)."""
+        frame = self._kept.get(book, frame_id)
+        if frame is None:
+            raise Fault(
+                ErrorCode.USAGE_FRAME_NOT_FOUND, f"the book has no uploaded usage {frame_id!r}: upload it again"
+            )
+        return frame

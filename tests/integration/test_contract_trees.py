@@ -1,0 +1,629 @@
+"""PreviewInvoice over real gRPC: contract trees of streamOS, and peers' cases of their modifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from google.protobuf.json_format import ParseDict
+from tests.support import pricing_vectors
+from tests.support.live_server import live_server
+
+import tallybook_client as tb
+from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook_client import InvoiceLineKind
+
+Objects = dict[str, Any]
+MONTHLY = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
+START = date(2024, 3, 1)
+NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with live_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address) -> Iterator[tb.Client]:
+    with tb.Client(address) as client:
+        yield client
+
+
+def customer(client: tb.Client, name: str, *products: str, plans: tuple[Objects, ...] = (), **contract: Any) -> None:
+    """One customer with one contract of his name, products of his own, and their plans."""
+    put: Objects = {
+        "meters": [{"id": f"{name}_meter", "values": list(products)}] if products else [],
+        "products": [
+            {"id": f"{name}_{each}", "meter": f"{name}_meter", "aggregation": "SUM", "value": each} for each in products
+        ],
+        "plans": [{"currency": "EUR", **each} for each in plans],
+        "customers": [{"id": name, "country_code": contract.pop("country_code", "")}],
+        "contracts": [
+            {
+                "id": name,
+                "customer": name,
+                "time_zone": "UTC",
+                "start_date": START.isoformat(),
+                "billing_frequency": MONTHLY,
+                **contract,
+            }
+        ],
+    }
+    client.apply_catalog(ParseDict(put, catalog_pb2.Catalog()))
+
+
+def use(client: tb.Client, name: str, value: str, quantity: str, time: datetime = NOON, contract_id: str = "") -> int:
+    """Stores one event of a customer; the sequence of its commit."""
+    event = tb.Event(
+        reference=f"{value}{time}{contract_id}{quantity}",
+        customer_reference=name,
+        meter_reference=f"{name}_meter",
+        contract_id=contract_id,
+        time=time,
+        values={value: Decimal(quantity)},
+    )
+    (result,) = client.ingest([event])
+    assert result.status is tb.Status.STORED
+    return int(result.event_id.removeprefix("evt_"), 16) >> 24
+
+
+def shown(invoice: tb.Invoice) -> list[tuple[str, str, str, str]]:
+    """(contract, kind, id, amount without tax) of each line."""
+    return [
+        (each.contract_path[-1], each.kind.value, each.id, str(each.amount_excluding_tax.quantity))
+        for each in invoice.lines
+    ]
+
+
+# --- streamOS -----------------------------------------------------------------------------------------------------
+
+
+def test_usage_of_divisions_is_rolled_up_to_the_parent(client):
+    # Given Google, YouTube and Google Voice under one parent, two product contracts over one product and one plan
+    customer(
+        client,
+        "google",
+        "calls",
+        plans=({"id": "by_call", "product": "google_calls", "per_unit": {"unit_price": "0.25"}},),
+        sub_contracts=[
+            {"id": "youtube", "product_contracts": [{"id": "youtube_calls", "plan": "by_call", "shared": True}]},
+            {"id": "voice", "product_contracts": [{"id": "voice_calls", "plan": "by_call", "shared": True}]},
+        ],
+        discount={"rate": "0.1", "threshold": "100"},
+        payment_term_days=30,
+    )
+    # When both use it
+    use(client, "google", "calls", "200", contract_id="youtube_calls")
+    use(client, "google", "calls", "400", contract_id="voice_calls")
+    (invoice,) = client.preview_invoices("google", date(2024, 3, 31))
+    # Then each division has its line, and the parent's discount is on both together
+    assert shown(invoice) == [
+        ("youtube_calls", "CHARGE", "youtube_calls", "50.00"),
+        ("voice_calls", "CHARGE", "voice_calls", "100.00"),
+        ("google", "DISCOUNT", "", "-15.00"),
+    ]
+    levels = [(each.contract_path, str(each.subtotal.quantity), str(each.total.quantity)) for each in invoice.levels]
+    assert levels == [
+        (("google", "youtube"), "50.00", "50.00"),
+        (("google", "voice"), "100.00", "100.00"),
+        (("google",), "150.00", "135.00"),
+    ]
+    assert (invoice.start_date, invoice.end_date) == (date(2024, 3, 1), date(2024, 4, 1))
+    assert (invoice.issue_date, invoice.due_date) == (date(2024, 4, 1), date(2024, 5, 1))
+    assert invoice.lines[0].charge is not None
+    assert invoice.lines[0].charge.lines[0].amount == 50
+
+
+def test_a_year_in_advance_beside_a_month_in_arrears(client):
+    # Given a platform fee of 10,000 a year in advance and support of 500 a month in arrears
+    customer(
+        client,
+        "platform",
+        currency="USD",
+        payment_term_days=14,
+        fixed_fees=[
+            {
+                "id": "fee",
+                "amount": "10000",
+                "timing": "IN_ADVANCE",
+                "frequency": {"basis": "CONTRACT", "interval": 1, "unit": "YEAR"},
+            },
+            {"id": "support", "amount": "500"},
+        ],
+    )
+    # When two years of invoices are asked for
+    invoices = client.preview_invoices("platform", START, period_count=24)
+    # Then the fee is on the first of each year, due so many days after the year begins, and support on every one
+    with_fee = [each.start_date for each in invoices if len(each.lines) == 2]
+    assert with_fee == [date(2024, 3, 1), date(2025, 3, 1)]
+    assert [each.amount_including_tax.quantity for each in invoices[:3]] == [10_500, 500, 500]
+    fee, support = invoices[0].lines
+    assert (fee.id, fee.due_date, support.id, support.due_date) == (
+        "fee",
+        date(2024, 3, 15),
+        "support",
+        date(2024, 4, 15),
+    )
+    assert (fee.start_time, fee.end_time) == (datetime(2024, 3, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC))
+
+
+def test_a_plan_is_shared_between_contracts(client):
+    # Given two customers with one plan
+    plan = {"id": "one_plan", "product": "first_calls", "per_unit": {"unit_price": "2"}}
+    sold = [{"id": "first_sold", "plan": "one_plan"}]
+    customer(client, "first", "calls", plans=(plan,), product_contracts=sold)
+    customer(client, "second", product_contracts=[{"id": "second_sold", "plan": "one_plan"}])
+    for name, quantity in (("first", "3"), ("second", "5")):
+        event = tb.Event(
+            reference="one",
+            customer_reference=name,
+            meter_reference="first_meter",
+            time=NOON,
+            values={"calls": Decimal(quantity)},
+        )
+        client.ingest([event])
+    # Then each pays by it, and the quantity of one is not that of the other
+    amounts = [client.preview_invoices(name, START)[0].amount_excluding_tax.quantity for name in ("first", "second")]
+    assert amounts == [6, 10]
+
+
+def test_levels_are_billed_at_their_own_boundaries(client):
+    # Given a division that is billed by the quarter under a parent that is billed by the month
+    quarterly = {"basis": "CALENDAR", "interval": 3, "unit": "MONTH"}
+    customer(
+        client,
+        "mixed",
+        currency="EUR",
+        fixed_fees=[{"id": "monthly_fee", "amount": "10"}],
+        minimum="40",
+        sub_contracts=[{"id": "quarter", "billing_frequency": quarterly, "minimum": "300", "prorate": True}],
+        end_date="2024-07-01",
+    )
+    invoices = client.preview_invoices("mixed", START, period_count=12)
+    # Then its minimum is on the invoices of the months that end its quarters, the last one by the days of June alone
+    monthly = ("mixed", "FIXED_FEE", "monthly_fee", "10.00")
+    assert [shown(each) for each in invoices] == [
+        [monthly, ("mixed", "MINIMUM", "", "30.00")],
+        [monthly, ("mixed", "MINIMUM", "", "30.00")],
+        [("quarter", "MINIMUM", "", "300.00"), monthly],
+        [("quarter", "MINIMUM", "", "97.83"), monthly],
+    ]
+
+
+def test_a_level_overrides_the_frequencies_below(client):
+    # Given a parent that is billed on the 15th, and a division that has months of its own
+    own = {"basis": "CONTRACT", "interval": 1, "unit": "MONTH"}
+    plan = {"id": "overridden_plan", "product": "overridden_units", "per_unit": {"unit_price": "1"}}
+    for name, overrides in (("left", False), ("overridden", True)):
+        customer(
+            client,
+            name,
+            *(["units"] if overrides else []),
+            plans=(plan,) if overrides else (),
+            start_date="2024-02-15",
+            billing_frequency=own,
+            override_underlying=overrides,
+            sub_contracts=[
+                {
+                    "id": f"{name}_division",
+                    "start_date": "2024-03-01",
+                    "billing_frequency": MONTHLY,
+                    "fixed_fees": [{"id": f"{name}_fee", "amount": "31", "prorate": True}],
+                    "product_contracts": [{"id": f"{name}_sold", "plan": plan["id"]}] if overrides else [],
+                }
+            ],
+            currency="EUR",
+        )
+    use(client, "overridden", "units", "5", datetime(2024, 3, 20, tzinfo=UTC))
+    # When the period from 15 March is looked at
+    (left,), (overridden,) = (client.preview_invoices(name, date(2024, 3, 20)) for name in ("left", "overridden"))
+    # Then the division's own March is of it, or else what is left of its overridden periods
+    assert shown(left) == [("left_division", "FIXED_FEE", "left_fee", "31.00")]
+    assert left.lines[0].start_time == datetime(2024, 3, 1, tzinfo=UTC)
+    assert shown(overridden) == [
+        ("overridden_sold", "CHARGE", "overridden_sold", "5.00"),
+        ("overridden_division", "FIXED_FEE", "overridden_fee", "31.00"),
+    ]
+    assert {(each.start_time.day, each.end_time.day) for each in overridden.lines} == {(15, 15)}
+    # And the one before has of it what its start leaves: 14 of 29 days
+    (first,) = client.preview_invoices("overridden", date(2024, 2, 15))
+    assert shown(first) == [("overridden_division", "FIXED_FEE", "overridden_fee", "14.97")]
+
+
+def test_a_renewed_contract_goes_on(client):
+    # Given a contract of a year that is renewed, and one that is not
+    fee = {"amount": "12", "prorate": True}
+    for name, renewed in (("renewed", True), ("ends", False)):
+        customer(
+            client,
+            name,
+            currency="EUR",
+            end_date="2025-02-15",
+            auto_renewal=renewed,
+            sub_contracts=[{"id": f"{name}_sub", "fixed_fees": [{"id": f"{name}_fee", **fee}]}],
+        )
+    # Then its periods run on, and the other's last one is clipped
+    assert [len(client.preview_invoices(name, START, period_count=30)) for name in ("renewed", "ends")] == [30, 12]
+    amounts = [client.preview_invoices(name, date(2025, 2, 1))[0] for name in ("renewed", "ends")]
+    assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
+
+
+# --- What is stored -----------------------------------------------------------------------------------------------
+
+
+def test_an_invoice_is_of_what_is_stored_now_or_was_then(client):
+    # Given a contract with a credit and usage in its first month; its plan costs 5 even without any
+    plan = {"id": "usage_plan", "product": "credited_units", "per_unit": {"unit_price": "1"}, "minimum": "5"}
+    customer(
+        client,
+        "credited",
+        "units",
+        plans=(plan,),
+        product_contracts=[{"id": "credited_sold", "plan": "usage_plan"}],
+        credits=[{"id": "opening", "amount": "100"}],
+    )
+    sequence = use(client, "credited", "units", "70")
+    # Then the credit pays the first month, and the second one, which no event has opened
+    before = client.preview_invoices("credited", START, period_count=2)
+    assert [shown(each)[-1] for each in before] == [
+        ("credited", "CREDIT", "opening", "-70.00"),
+        ("credited", "CREDIT", "opening", "-5.00"),
+    ]
+    # When more is used in the first
+    use(client, "credited", "units", "28", NOON + timedelta(hours=1))
+    after = client.preview_invoices("credited", START, period_count=2)
+    # Then less is left for the second
+    assert [shown(each)[-1] for each in after] == [
+        ("credited", "CREDIT", "opening", "-98.00"),
+        ("credited", "CREDIT", "opening", "-2.00"),
+    ]
+    assert after[1].amount_including_tax.quantity == 3
+    # And the invoices as they were can still be asked for, also the second one alone
+    assert client.preview_invoices("credited", START, period_count=2, as_of_sequence=sequence) == before
+    assert client.preview_invoices("credited", date(2024, 4, 20)) == after[1:]
+
+
+def test_an_answer_that_is_full_goes_on_with_the_next_one(client, monkeypatch):
+    customer(client, "long", currency="EUR", end_date="2025-03-01", fixed_fees=[{"id": "long_fee", "amount": "1"}])
+    whole = client.preview_invoices("long", START, period_count=1000)
+    monkeypatch.setattr("tallybook_server.invoices.ANSWER_BYTES_MAX", 1000)
+    assert client.preview_invoices("long", START, period_count=1000) == whole
+    assert len(whole) == 12
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_limit_of_lines(client, monkeypatch, more):
+    name = f"lines{more}"
+    fees = [{"id": f"fee{more}_{number}", "amount": "1"} for number in range(3 + more)]
+    customer(client, name, currency="EUR", fixed_fees=fees)
+    monkeypatch.setattr("tallybook_server.limits.INVOICE_LINES_MAX", 3)
+    if more == 0:
+        assert len(client.preview_invoices(name, START)[0].lines) == 3
+    else:
+        with pytest.raises(tb.LimitExceededError, match="has 4 lines; at most 3"):
+            client.preview_invoices(name, START)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_limit_of_billing_periods(client, monkeypatch, over):
+    name = f"periods{over}"
+    customer(
+        client, name, currency="EUR", credits=[{"id": "one", "amount": "1"}], sub_contracts=[{"id": f"{name}_sub"}]
+    )
+    monkeypatch.setattr("tallybook_engine.contract.calendars.LEVEL_PERIODS_MAX", 20 - over)
+    if over == 0:
+        assert len(client.preview_invoices(name, date(2024, 12, 31))) == 1
+    else:
+        with pytest.raises(tb.LimitExceededError, match="more than 19 billing periods of its levels"):
+            client.preview_invoices(name, date(2024, 12, 31))
+
+
+@pytest.mark.parametrize(
+    ("contract_id", "day", "more", "reason", "message"),
+    [
+        ("nobody", START, {}, "OBJECT_NOT_FOUND", 'there is no root contract "nobody"'),
+        ("", START, {}, "FIELD_INVALID", "contract_id: is required"),
+        (
+            "ended",
+            date(2024, 2, 29),
+            {},
+            "FIELD_INVALID",
+            "date: 2024-02-29 is no day of the contract, from 2024-03-01 up",
+        ),
+        ("ended", date(2024, 6, 1), {}, "FIELD_INVALID", "date: 2024-06-01 is no day of the contract"),
+        ("ended", START, {"period_count": -1}, "FIELD_INVALID", "period_count: is below 0"),
+        ("ended", START, {"as_of_sequence": -1}, "FIELD_INVALID", "as_of_sequence: is below 0"),
+        ("ended", START, {"as_of_sequence": 10**6}, "SEQUENCE_NOT_COMMITTED", "before 1000000"),
+    ],
+)
+def test_bad_input_is_named(client, contract_id, day, more, reason, message):
+    customer(client, "ended", currency="EUR", end_date="2024-06-01")
+    with pytest.raises(tb.TallybookError, match=message) as error:
+        client.preview_invoices(contract_id, day, **more)
+    assert error.value.reason == reason
+
+
+def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):
+    # Given usage under a plan in euro, and then, from the next period on, one in dollars with a fee
+    plan = {"id": "moved_plan", "product": "moved_units", "per_unit": {"unit_price": "1"}}
+    sold = [{"id": "moved_sold", "plan": "moved_plan"}]
+    customer(client, "moved", "units", plans=(plan,), product_contracts=sold)
+    use(client, "moved", "units", "7")
+    dollars = {**plan, "currency": "USD"}
+    fee = [{"id": "moved_fee", "amount": "3"}]
+    customer(client, "moved", "units", plans=(dollars,), product_contracts=sold, fixed_fees=fee)
+    # Then the month has an invoice in each, the fee on that of the contract's currency
+    invoices = client.preview_invoices("moved", START, period_count=2)
+    amounts = [(each.start_date.month, str(each.amount_including_tax)) for each in invoices]
+    assert amounts == [(3, "3.00 USD"), (3, "7.00 EUR"), (4, "3.00 USD")]
+
+
+# --- Simulated ----------------------------------------------------------------------------------------------------
+
+
+def test_a_simulation_bills_what_the_invoice_bills(client):
+    # Given a division with usage in two months, under a parent with every sort of term
+    plan = {"id": "simulated_plan", "product": "simulated_units", "per_unit": {"unit_price": "2"}}
+    terms = {
+        "fixed_fees": [{"id": "simulated_fee", "amount": "30"}],
+        "revenue_shares": [{"id": "simulated_share", "rate": "0.1", "charges": ["simulated_sold"]}],
+        "discount": {"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+        "cap": "300",
+        "minimum": "60",
+        "credits": [{"id": "simulated_credit", "amount": "75"}],
+    }
+    customer(
+        client,
+        "simulated",
+        "units",
+        plans=(plan,),
+        sub_contracts=[{"id": "simulated_division", "product_contracts": sold}],
+        **terms,
+    )
+    used = [(date(2024, 3, 10), "4"), (date(2024, 5, 3), "400")]
+    for day, quantity in used:
+        use(client, "simulated", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    rows = [
+        simulate_pb2.UsageRow(
+            date=day.isoformat(), product_id="simulated_units", contract_id="simulated_sold", quantity=quantity
+        )
+        for day, quantity in used
+    ]
+    # When the same rows are simulated, today and with a lower cap
+    contract = client.get_catalog().catalog.contracts
+    (today,) = [each for each in contract if each.id == "simulated"]
+    lower = catalog_pb2.Contract()
+    lower.CopyFrom(today)
+    lower.cap = "200"
+    scenario = tb.Scenario(name="lower cap", put=catalog_pb2.Catalog(contracts=[lower]))
+    simulation = client.simulate(rows, [scenario])
+    # Then its lines are those of the invoices of March, April and May
+    invoices = client.preview_invoices("simulated", START, period_count=3)
+    billed = simulation.to_polars().filter(pl.col("scenario") == "baseline")
+    found = sorted(billed.select("contract_path", "line_kind", "line_id", "amount_excluding_tax").rows(), key=str)
+    wanted = [
+        (list(each.contract_path), each.kind.value, _id_of(each), each.amount_excluding_tax.quantity)
+        for invoice in invoices
+        for each in invoice.lines
+    ]
+    assert [(*row[:3], Decimal(row[3])) for row in found] == sorted(wanted, key=str)
+    assert {kind for _, kind, *_ in wanted} == {each.value for each in InvoiceLineKind}
+    # And its totals are theirs
+    totals = {each.scenario: each.amount_excluding_tax.quantity for each in simulation.totals}
+    assert totals["baseline"] == sum(each.amount_excluding_tax.quantity for each in invoices)
+    assert totals["lower cap"] == totals["baseline"] - 100
+    assert simulation.customers()["difference_excluding_tax"].to_list() == [0, -100]
+    # And the wide frame has what each level comes to
+    wide = simulation.to_pandas()
+    assert [str(each) for each in wide[("simulated", "total", "", "")]] == [
+        str(each.amount_excluding_tax.quantity.quantize(Decimal("0.0001"))) for each in invoices
+    ]
+    assert wide[("simulated", "FIXED_FEE simulated_fee", "", "total_amount")].to_list() == [30, 30, 30]
+
+
+def test_usage_is_settled_from_wherever_it_comes(address, client):
+    # Given events in two months under a tree with every sort of modifier
+    customer(
+        client,
+        "sourced",
+        "units",
+        plans=({"id": "sourced_plan", "product": "sourced_units", "per_unit": {"unit_price": "2"}},),
+        sub_contracts=[
+            {"id": "sourced_division", "product_contracts": [{"id": "sourced_sold", "plan": "sourced_plan"}]}
+        ],
+        fixed_fees=[{"id": "sourced_fee", "amount": "30"}],
+        discount={"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+        cap="300",
+        minimum="60",
+        credits=[{"id": "sourced_credit", "amount": "75"}],
+    )
+    used = [(date(2024, 3, 10), "4"), (date(2024, 5, 3), "400")]
+    for day, quantity in used:
+        use(client, "sourced", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    frame = pl.DataFrame(
+        [(day, "sourced_sold", "sourced_units", Decimal(quantity)) for day, quantity in used],
+        schema={"date": pl.Date, "contract_id": pl.String, "product_id": pl.String, "quantity": pl.Decimal(38, 12)},
+        orient="row",
+    )
+    stretch = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    recorded = tb.RecordedUsage(start_time=stretch[0], end_time=stretch[1])
+    # When the same usage is sent, uploaded, and read from the book
+    sent, uploaded, stored = (
+        client.simulate(each, customer_ids=["sourced"]) for each in (frame, client.upload_usage(frame), recorded)
+    )
+    # Then lines and totals are the same, and those of the invoices
+    invoices = client.preview_invoices("sourced", START, period_count=3)
+    assert sent.totals[0].amount_excluding_tax.quantity == sum(each.amount_excluding_tax.quantity for each in invoices)
+    for each in (uploaded, stored):
+        assert each.to_polars().equals(sent.to_polars())
+        assert [total.message for total in each.totals] == [total.message for total in sent.totals]
+    # And they are all kept
+    listed = [
+        (list(each.contract_path), each.line_kind, each.line_id or None, each.amount_excluding_tax.quantity)
+        for each in client.simulated_charges(stored.simulation_id)
+    ]
+    kept = stored.to_polars().select("contract_path", "line_kind", "line_id", "amount_excluding_tax").rows()
+    assert listed == kept
+    assert {kind for _, kind, *_ in listed} == {each.value for each in InvoiceLineKind} - {"REVENUE_SHARE"}
+    # And a sandbox that begins with these events bills them alike
+    made = client.create_sandbox(recorded_usage=stretch, customer_ids=["sourced"])
+    with tb.Client(address, made.access_token) as sandbox:
+        copied = sandbox.preview_invoices("sourced", START, period_count=3)
+        assert [shown(each) for each in copied] == [shown(each) for each in invoices]
+
+
+def _id_of(line: tb.InvoiceLine) -> str | None:
+    return None if line.kind is InvoiceLineKind.CHARGE else line.id or None
+
+
+# --- Peers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A contract of fixed fees, and what its first invoice comes to."""
+
+    contract: Objects
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+    """Line ("CREDIT") or id -> sum of the lines' amounts."""
+    total: Decimal | None = None
+    tax: Decimal | None = None
+
+
+def money(value: str | Decimal) -> Decimal:
+    return Decimal(value).quantize(Decimal("0.01"))
+
+
+def fees(*amounts: str) -> list[Objects]:
+    return [{"id": f"fee{number}", "amount": str(money(amount))} for number, amount in enumerate(amounts)]
+
+
+def case_of(vector: Any) -> Case:
+    """A peer's case as a contract."""
+    config, inputs, expected = vector["config"], vector["inputs"], vector["expected"]
+    match vector["model"]:
+        case "credits":
+            given = [{"id": f"c{n}", "amount": amount} for n, amount in enumerate(config["credits"])]
+            return Case(
+                {"fixed_fees": fees(*inputs["lines"]), "credits": given},
+                {f"c{n}": -Decimal(used) for n, used in enumerate(expected["used"])},
+                Decimal(expected["due"]),
+            )
+        case "wallet_burndown":
+            wallets = sorted(config["wallets"], key=lambda wallet: int(wallet["priority"]))
+            given = [{"id": wallet["id"], "amount": wallet["balance"]} for wallet in wallets]
+            used = {name: -Decimal(amount) for name, amount in expected["used"].items()}
+            return Case({"fixed_fees": fees(inputs["amount"]), "credits": given}, used, Decimal(expected["due"]))
+        case "proration":
+            return proration_case(config, inputs, expected)
+        case "tax":
+            return Case(
+                {
+                    "fixed_fees": fees(inputs["amount"]),
+                    "discount": {"rate": str(Decimal(config["discount_percent"]) / 100)},
+                    "country_code": "XT",
+                },
+                total=Decimal(expected["amount_excluding_tax"]),
+                tax=Decimal(expected["tax"]),
+            )
+    raise ValueError(f"no contract is made of the model {vector['model']}")
+
+
+def proration_case(config: Objects, inputs: Objects, expected: Objects) -> Case:
+    """One fee until the day of the change, another from it on: a credit is what the first no longer costs."""
+    start, end = map(date.fromisoformat, config["period"])
+    if "inclusive" in config["days"]:
+        end += timedelta(days=1)
+    changed = date.fromisoformat(inputs["date"])
+    contract: Objects = {
+        "start_date": start.isoformat(),
+        "billing_frequency": {"basis": "CONTRACT", "interval": (end - start).days, "unit": "DAY"},
+        "fixed_fees": [],
+    }
+    amounts = {}
+    for name, amount, first, last in (("old", "old_amount", start, changed), ("new", "new_amount", changed, None)):
+        if first != last:
+            fee = {"id": name, "amount": str(money(inputs[amount])), "prorate": True, "start_date": first.isoformat()}
+            contract["fixed_fees"].append(fee if last is None else {**fee, "end_date": last.isoformat()})
+    amounts["old"] = Decimal(inputs["old_amount"]) + Decimal(expected["credit"])
+    amounts["new"] = Decimal(expected.get("charge", "0"))
+    return Case(contract, amounts, Decimal(inputs["old_amount"]) + Decimal(expected["net"]))
+
+
+PEERS = {
+    vector["id"]: vector
+    for vector in pricing_vectors.vectors()
+    if pricing_vectors.not_run().get(vector["id"]) == "tests of contract trees"
+}
+
+
+@pytest.mark.parametrize("vector_id", [each for each in PEERS if each not in ("v196", "v315")])
+def test_a_peers_case(client, vector_id):
+    case = case_of(PEERS[vector_id])
+    if case.tax is not None:
+        rate = PEERS[vector_id]["config"]["tax_rate"]
+        tax = catalog_pb2.Tax(id=vector_id, country_code="XT", rate=rate)
+        client.apply_catalog(catalog_pb2.Catalog(taxes=[tax]))
+    customer(client, vector_id, currency="USD", **case.contract)
+    (invoice,) = client.preview_invoices(vector_id, date.fromisoformat(case.contract.get("start_date", "2024-03-01")))
+    found: dict[str, Decimal] = {}
+    for line in invoice.lines:
+        found[line.id] = found.get(line.id, Decimal(0)) + line.amount_excluding_tax.quantity
+    assert {name: found.get(name, Decimal(0)) for name in case.amounts} == case.amounts
+    assert invoice.amount_excluding_tax.quantity == case.total
+    assert case.tax is None or invoice.tax_amount.quantity == case.tax
+
+
+def test_every_case_of_modifiers_is_here():
+    assert set(PEERS) == {
+        *("v129", "v196", "v236", "v239", "v240", "v315", "v318", "v319", "v321", "v330", "v332", "v333"),
+    }
+
+
+def test_the_discount_comes_before_the_cap(client):
+    # v196: 10 a unit, 50 % off, at most 100; from 7 units to 27
+    vector = PEERS["v196"]
+    config, inputs = vector["config"], vector["inputs"]
+    totals = []
+    for quantity in (inputs["from_exclusive"], inputs["to_inclusive"]):
+        name = f"v196_{quantity}"
+        plan = {"id": name, "product": f"{name}_units", "per_unit": {"unit_price": config["unit"]}, "currency": "USD"}
+        customer(
+            client,
+            name,
+            "units",
+            plans=(plan,),
+            product_contracts=[{"plan": name}],
+            discount={"rate": str(Decimal(config["discount_percent"]) / 100)},
+            cap=config["maximum"],
+        )
+        use(client, name, "units", quantity)
+        (invoice,) = client.preview_invoices(name, START)
+        totals.append(invoice.amount_excluding_tax.quantity)
+    assert totals[0] == Decimal(inputs["previously_billed"])
+    assert totals[1] - totals[0] == Decimal(vector["expected"]["amount"])
+
+
+def test_a_true_up_is_of_the_rounded_line(client):
+    # v315: 749.996 is 750.00, and lacks 250.00
+    vector = PEERS["v315"]
+    plan = {"id": "v315", "product": "v315_units", "per_unit": {"unit_price": "1"}, "currency": "USD"}
+    customer(
+        client,
+        "v315",
+        "units",
+        plans=(plan,),
+        product_contracts=[{"plan": "v315"}],
+        minimum=vector["config"]["minimum"],
+    )
+    use(client, "v315", "units", vector["inputs"]["amount"])
+    (invoice,) = client.preview_invoices("v315", START)
+    assert shown(invoice)[1] == ("v315", "MINIMUM", "", vector["expected"]["true_up"])
+    assert invoice.lines[1].kind is InvoiceLineKind.MINIMUM

@@ -1,0 +1,180 @@
+"""What is billed is one thing: invoices of what is stored, a simulation's lines, and the recursive oracle agree."""
+
+import random
+from fractions import Fraction
+
+import pytest
+from google.protobuf.json_format import ParseDict
+from tests.property.test_simulation import NOW_US, Rows
+from tests.support.live_book import LiveBook
+from tests.support.random_catalogue import RandomCatalogue
+from tests.support.random_terms import RandomTerms
+
+from tallybook.v1 import catalog_pb2
+from tallybook_engine.contract.invoice import LineKind
+from tallybook_engine.contract.tree import tree_of
+from tallybook_engine.currencies import minor_digits
+from tallybook_engine.decimals import UNIT
+from tallybook_engine.ledger.invoices import root_periods
+from tallybook_engine.simulation.compare import Comparison
+from tallybook_engine.simulation.contracts import contract_table
+from tallybook_engine.simulation.plan import Planner
+from tallybook_engine.simulation.run import run_piece
+from tallybook_engine.simulation.settlement import Settlement
+from tallybook_oracle.catalog import OracleTax
+from tallybook_oracle.contract import OracleCharge, invoices
+from tallybook_server.codec.catalog import read_catalog
+from tallybook_server.journal.memory import MemoryJournal
+
+
+def catalogue(chance):
+    """Random trees with terms; nothing costs anything without usage but by them, as a simulation has no such lines."""
+    put = RandomCatalogue(chance).first()
+    for plan in put["plans"]:
+        for price in (plan, *plan.get("matrix", {}).get("rules", ())):
+            price.pop("minimum", None)
+            price.pop("zero_usage", None)
+    currencies = {plan["id"]: plan["currency"] for plan in put["plans"]}
+    for contract in put["contracts"]:
+        currency = currencies[contract["product_contracts"][0]["plan"]]
+        if chance.random() < 0.8:
+            terms = RandomTerms(chance, minor_digits(currency), contract["id"])
+            terms.add(contract)
+    return put
+
+
+def simulated(catalogs, rows):
+    """By catalogue: its invoices, and what each customer pays."""
+    planner = Planner(rows.frame(), catalogs[0], contract_table(catalogs[0].contracts), ())
+    for each in catalogs[1:]:
+        planner.add(each)
+    plan = planner.finish()
+    comparison, settlement = Comparison(plan), Settlement(plan)
+    for piece in plan.pieces:
+        found = run_piece(plan, piece)
+        comparison.add(found)
+        settlement.add(found)
+    by_catalogue = []
+    for number in range(len(catalogs)):
+        settled = [invoice for each in settlement.invoices(number) for invoice in each]
+        for invoice in settled:
+            comparison.add_invoice(number, invoice)
+        by_catalogue.append(settled)
+    customers = comparison.customers()
+    paid = [
+        dict(
+            zip(
+                zip(customers.customer_ids, customers.currencies, strict=True),
+                zip(customers.excluding_tax[:, number].tolist(), customers.tax[:, number].tolist(), strict=True),
+                strict=True,
+            )
+        )
+        for number in range(len(catalogs))
+    ]
+    return by_catalogue, paid
+
+
+def shown(line):
+    tax = "" if line.tax is None else line.tax.id
+    return (
+        *(line.kind.value, line.contract_path, line.id, line.start_us, line.end_us),
+        *(line.amount, line.tax_amount, tax, str(line.due_date)),
+    )
+
+
+def by_period(found):
+    return {(each.contract_id, each.start_us, each.end_us): sorted(map(shown, each.lines)) for each in found}
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_production_simulation_and_oracle_bill_the_same(seed):
+    # Given trees with terms, and usage
+    chance = random.Random(seed)
+    put = catalogue(chance)
+    catalog = read_catalog(ParseDict(put, catalog_pb2.Catalog()))
+    rows = Rows(chance, catalog)
+    # When it is simulated, and stored as events
+    (settled,), (paid,) = simulated([catalog], rows)
+    live = LiveBook(MemoryJournal(), NOW_US)
+    try:
+        live.apply(put)
+        if rows.rows:
+            live.store(rows.events())
+        sums: dict[tuple[str, str], list[int]] = {}
+        roots = {path[0].id for path, *_ in rows.rows}
+        for root in sorted(roots):
+            # Then production's invoices are the simulation's, in all their lines
+            tree = tree_of(catalog, catalog.contracts[root])
+            mine = [each for each in settled if each.contract_id == root]
+            if mine:
+                previewed = live.run(live.book.invoices(root, mine[0].start_date, len(mine), None)).invoices
+                assert by_period(previewed) == by_period(mine)
+            else:
+                periods, _ = root_periods(tree, tree.root.start_date, 1000 if tree.levels[0].end_date else 30)
+                previewed = live.run(live.book.invoices(root, tree.root.start_date, len(periods), None)).invoices
+            # And the oracle's
+            lines, _ = live.run(live.book.charges(tree.root.customer, True, None, None, None, False))
+            assert_oracle_agrees(put, tree, lines, previewed)
+            total = sums.setdefault((tree.root.customer, tree.currency), [0, 0])
+            total[0] += sum(each.amount_excluding_tax for each in previewed)
+            total[1] += sum(each.tax_amount for each in previewed)
+        # And customers pay their sums
+        assert paid == {key: tuple(total) for key, total in sums.items()}
+    finally:
+        live.close()
+
+
+def assert_oracle_agrees(put, tree, lines, previewed):
+    by_id = {kind: {each["id"]: each for each in put.get(kind, ())} for kind in ("taxes", "customers", "contracts")}
+
+    def oracles(tax):
+        return None if tax is None else OracleTax(tax.id, Fraction(tax.rate, UNIT), tax.mode.value == "INCLUSIVE")
+
+    charges = [
+        OracleCharge(
+            each.contract_path,
+            each.period_start_us,
+            each.period_end_us,
+            each.amount,
+            each.tax,
+            oracles(each.applied_tax),
+        )
+        for each in lines
+        if each.contract_path[0] == tree.root.id
+    ]
+    until_us = previewed[-1].end_us
+    wanted = {
+        (each.days.start_us, each.days.end_us): sorted(
+            (line.kind, line.path, line.id, line.amount, line.tax_amount, str(line.due_date)) for line in each.lines
+        )
+        for each in invoices(by_id, tree.root.id, charges, until_us, tree.currency)
+    }
+    for invoice in previewed:
+        found = sorted(
+            (line.kind.value, line.contract_path, line.id, line.amount, line.tax_amount, str(line.due_date))
+            for line in invoice.lines
+        )
+        assert found == wanted[invoice.start_us, invoice.end_us]
+
+
+def test_scenarios_are_settled_each_by_its_own_terms():
+    # Given a catalogue with terms, and one in which one tree of its has another minimum
+    found = 0
+    for seed in range(40):
+        chance = random.Random(seed)
+        put = catalogue(chance)
+        other = {**put, "contracts": [{**put["contracts"][0], "minimum": "900", "cap": "900"}, *put["contracts"][1:]]}
+        catalogs = [read_catalog(ParseDict(each, catalog_pb2.Catalog())) for each in (put, other)]
+        rows = Rows(chance, catalogs[0])
+        # When both are simulated in one call
+        settled, paid = simulated(catalogs, rows)
+        # Then each is what it is alone
+        for number in (0, 1):
+            (alone,), (paid_alone,) = simulated([catalogs[number]], rows)
+            assert by_period(settled[number]) == by_period(alone)
+            assert paid[number] == paid_alone
+        kinds = {
+            line.kind for each in settled[1] for line in each.lines if each.contract_id == put["contracts"][0]["id"]
+        }
+        found += bool(kinds & {LineKind.CAP, LineKind.MINIMUM})
+    assert found > 10

@@ -1,0 +1,142 @@
+"""Settling by hand: the order of lines, what is spread over taxes, a thousand levels."""
+
+from dataclasses import replace
+from datetime import date
+
+from tallybook_engine.catalog.model import Basis, Contract, Credit, Discount, Frequency, PeriodUnit, Tax, TaxMode
+from tallybook_engine.contract.calendars import level_periods
+from tallybook_engine.contract.invoice import Charge
+from tallybook_engine.contract.settle import settle
+from tallybook_engine.contract.tree import Level, Tree
+from tallybook_engine.decimals import UNIT
+from tallybook_engine.rating.tax import tax_amount
+
+MONTH = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
+YEAR = Frequency(Basis.CALENDAR, 1, PeriodUnit.YEAR)
+START, END = date(2024, 1, 1), date(2025, 1, 1)
+START_US, DAY_US = 1_704_067_200_000_000, 86_400_000_000
+HIGH, LOW = Tax("high", "NL", UNIT * 21 // 100), Tax("low", "NL", UNIT * 9 // 100)
+INCLUSIVE = Tax("in", "NL", UNIT // 4, TaxMode.INCLUSIVE)
+
+
+def contract(name, frequency=MONTH, **terms):
+    return Contract(name, "ann", "UTC", START, END, frequency, **terms)
+
+
+def tree(*contracts, tax=HIGH):
+    """A chain: each contract lies below the one before it."""
+    levels = [
+        Level(
+            each, tuple(above.id for above in contracts[: number + 1]), number - 1, each.billing_frequency, START, END
+        )
+        for number, each in enumerate(contracts)
+    ]
+    return Tree(tuple(levels), {each.id: number for number, each in enumerate(contracts)}, "EUR", tax)
+
+
+def charge(path, amount, tax=HIGH, month=0):
+    start_us, end_us = (START_US + (-31, 0, 31, 60, 91)[month + 1 + at] * DAY_US for at in (0, 1))
+    tax_minor = 0 if tax is None else tax_amount(tax.rate, tax.mode, amount)
+    return Charge(tuple(path.split("/")), start_us, end_us, "EUR", amount, tax_minor, tax)
+
+
+def lines(invoice):
+    return [(each.contract_path[-1], each.kind.value, each.amount, each.tax and each.tax.id) for each in invoice.lines]
+
+
+def test_modifiers_are_spread_over_taxes_in_their_order():
+    # Given lines of two taxes and of none, and every modifier
+    root = contract(
+        "root",
+        discount=Discount(UNIT // 10),
+        cap=120 * UNIT,
+        minimum=119 * UNIT,
+        credits=(Credit("credit", 10 * UNIT),),
+    )
+    charges = [charge("root/a", 10_000), charge("root/b", 5_001, LOW), charge("root/c", -100, None)]
+    # When the month is settled
+    (invoice,) = settle(tree(root), charges, START_US, START_US + 1)
+    # Then each modifier has a line a tax that is above 0, which together are its amount
+    assert lines(invoice) == [
+        ("a", "CHARGE", 10_000, "high"),
+        ("b", "CHARGE", 5_001, "low"),
+        ("c", "CHARGE", -100, None),
+        ("root", "DISCOUNT", -993, "high"),  # 1,490 of 14,901, spread over 15,001
+        ("root", "DISCOUNT", -497, "low"),
+        ("root", "CAP", -941, "high"),
+        ("root", "CAP", -470, "low"),
+        ("root", "CREDIT", -667, "high"),
+        ("root", "CREDIT", -333, "low"),
+    ]
+    assert [(each.tax and each.tax.id, each.base_amount, each.tax_amount) for each in invoice.taxes] == [
+        (None, -100, 0),
+        ("high", 7_399, 2_100 - 209 - 198 - 140),
+        ("low", 3_701, 450 - 45 - 42 - 30),
+    ]
+    assert invoice.amount_excluding_tax == 11_000
+
+
+def test_a_minimum_without_lines_is_taxed_by_the_customers_tax():
+    (invoice,) = settle(tree(contract("root", minimum=5 * UNIT)), [], START_US, START_US + 1)
+    assert lines(invoice) == [("root", "MINIMUM", 500, "high")]
+
+
+def test_an_inclusive_amount_contains_its_tax():
+    (invoice,) = settle(
+        tree(contract("root", cap=100 * UNIT)), [charge("root/a", 12_500, INCLUSIVE)], START_US, START_US + 1
+    )
+    assert lines(invoice)[1] == ("root", "CAP", -2_500, "in")
+    assert (invoice.amount_excluding_tax, invoice.tax_amount) == (8_000, 2_000)
+
+
+def test_a_charge_of_a_level_that_is_gone_is_of_the_one_above():
+    (invoice,) = settle(tree(contract("root"), contract("sub")), [charge("root/sub/gone/a", 7)], START_US, START_US + 1)
+    assert [each.contract_path for each in invoice.levels] == [("root", "sub"), ("root",)]
+
+
+def test_a_year_below_a_month_is_of_its_last_month():
+    chain = tree(contract("root"), contract("sub", YEAR, minimum=12 * UNIT))
+    invoices = settle(chain, [], START_US, START_US + 366 * DAY_US)
+    assert [lines(each) for each in invoices] == [[]] * 11 + [[("sub", "MINIMUM", 1_200, "high")]]
+
+
+def test_a_month_that_is_asked_for_alone_knows_what_credits_are_left():
+    root = contract("root", credits=(Credit("credit", 100 * UNIT),))
+    charges = [charge("root/a", 6_000, month=month) for month in range(3)]
+    (invoice,) = settle(tree(root), charges, START_US + 40 * DAY_US, START_US + 41 * DAY_US)
+    assert lines(invoice)[1] == ("root", "CREDIT", -4_000, "high")
+
+
+def test_a_thousand_levels():
+    # Given a thousand levels, each of which takes a cent off by its cap
+    count = 1_000
+    levels = [contract(f"l{number}", cap=(1_000 + number) * UNIT // 100) for number in range(count)]
+    path = "/".join(each.id for each in levels)
+    # When the lowest has a line
+    chain = tree(*levels)
+    (invoice,) = settle(chain, [charge(f"{path}/a", 2_000)], START_US, START_US + 1)
+    # Then each has one too, from the lowest up
+    assert len(invoice.lines) == 1 + count
+    assert (invoice.amount_excluding_tax, len(invoice.levels)) == (1_000, count)
+    assert [each.amount for each in invoice.lines[1:4]] == [-1, -1, -1]
+    assert len(level_periods(chain, START_US, START_US + 1)) == count
+
+
+def test_a_division_whose_zone_is_behind():
+    # Given a root whose March begins before the February of a division far in the west ends
+    west = replace(contract("west", minimum=5 * UNIT), time_zone="America/New_York")
+    chain = tree(replace(contract("root"), time_zone="Asia/Kathmandu"), west)
+    # When March is asked for, alone or with February
+    march_us = START_US + 61 * DAY_US
+    (alone,) = settle(chain, [], march_us, march_us + 1)
+    _, _, after_february = settle(chain, [], START_US, march_us + 1)
+    # Then the division's February is of March, which holds its last instant
+    assert lines(alone) == lines(after_february) == [("west", "MINIMUM", 500, "high")]
+    assert alone.lines[0].end_us == START_US + 60 * DAY_US + 5 * 3_600_000_000
+
+
+def test_a_charge_before_the_contract_is_of_its_first_period():
+    # As one is whose contract began earlier under the version that it is pinned to
+    charges = [charge("root/a", 7, month=-1)]
+    first, second = settle(tree(contract("root")), charges, START_US, START_US + 40 * DAY_US)
+    assert (len(first.lines), len(second.lines)) == (1, 0)
