@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -80,10 +80,10 @@ class Simulation:
         )
         return wire.RunSimulationResponse(simulation_id=self.simulation_id, progress=progress)
 
-    def run(self, piece: Piece) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
-        """A piece under every scenario, and the messages with its charges."""
+    def run(self, piece: Piece, go_on: Callable[[], None]) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
+        """A piece under every scenario, and the messages with its charges. `go_on` raises where nobody waits for it."""
         try:
-            found = run_piece(self.plan, piece)
+            found = run_piece(self.plan, piece, go_on)
         except DoesNotFitError as error:
             name = self.names[error.terms_number]
             raise Fault(
@@ -93,6 +93,7 @@ class Simulation:
             ) from None
         messages = []
         for name, writer, lines in zip(self.names, self.writers, found, strict=False):
+            go_on()
             for stream in _streams(writer.table(lines)):
                 charges = wire.SimulationCharges(scenario=name, arrow=stream)
                 messages.append(wire.RunSimulationResponse(simulation_id=self.simulation_id, charges=charges))
@@ -152,9 +153,11 @@ def prepare(
     index: ContractIndex,
     book: UsageBook | None = None,
     uploaded: UsageFrame | None = None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Simulation:
     """Reads and checks a request against a book's catalogue; `index` is that of its contracts. `uploaded` is
-    usage that came before; without a book and without that, the request brings it. Raises Fault.
+    usage that came before; without a book and without that, the request brings it. `go_on` is asked before
+    each scenario, and raises where nobody waits. Raises Fault.
     """
     _check_names(request.scenarios)
     try:
@@ -162,10 +165,11 @@ def prepare(
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
     index = ContractIndex(baseline.contracts, index)
-    usage, usage_sequence = _usage(request, baseline, index, book) if uploaded is None else (uploaded, 0)
+    usage, usage_sequence = _usage(request, baseline, book) if uploaded is None else (uploaded, 0)
     planner = _planner(usage, baseline, index, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
+        go_on()
         try:
             changed = _changed(baseline, scenario)
             try:
@@ -187,15 +191,13 @@ def prepare(
     return Simulation(simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers)
 
 
-def _usage(
-    request: wire.RunSimulationRequest, baseline: Catalog, index: ContractIndex, book: UsageBook | None
-) -> tuple[UsageFrame, int]:
+def _usage(request: wire.RunSimulationRequest, baseline: Catalog, book: UsageBook | None) -> tuple[UsageFrame, int]:
     """The usage, and the committed sequence of what is stored of it; 0 where nothing is."""
     kind = request.WhichOneof("usage")
     if book is not None and kind == "recorded":
-        return events_as_usage(request, baseline, index, book)
+        return events_as_usage(request, baseline, book)
     if book is not None and kind == "determinants":
-        return determinants_as_usage(request, baseline, index, book)
+        return determinants_as_usage(request, baseline, book)
     return read_usage(request), 0
 
 

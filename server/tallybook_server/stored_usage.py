@@ -17,7 +17,6 @@ from tallybook_engine.determinants.configuration import Datasource
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.ledger.recorded import RecordedEvents, Spans
-from tallybook_engine.simulation.plan import ContractIndex
 from tallybook_engine.simulation.recorded import recorded_usage
 from tallybook_engine.simulation.usage import FAULTS_MAX, UsageFrame, UsageProperty
 from tallybook_server.billing import read_body
@@ -50,16 +49,14 @@ def read_stretch(message: Any, path: str) -> tuple[int, int]:
     return start_us, end_us
 
 
-def events_as_usage(
-    request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex, book: UsageBook
-) -> tuple[UsageFrame, int]:
+def events_as_usage(request: wire.RunSimulationRequest, catalog: Catalog, book: UsageBook) -> tuple[UsageFrame, int]:
     """Recorded events of the customers asked, and the committed sequence that they are of. Raises Fault."""
     stretch = read_stretch(request.recorded, "recorded")
     sequence = book.committed_sequence(request.recorded.as_of_sequence)
     # An id that nobody has is named with whatever else does not fit.
     wanted = set(request.customer_ids) or catalog.customers.keys()
     spans = {each.reference: stretch for each in catalog.customers.values() if each.id in wanted}
-    frame = recorded_usage(book.recorded_events(spans, sequence), catalog, index)
+    frame = recorded_usage(book.recorded_events(spans, sequence), catalog)
     return frame, sequence
 
 
@@ -74,14 +71,14 @@ class _Row(NamedTuple):
 
 
 def determinants_as_usage(
-    request: wire.RunSimulationRequest, catalog: Catalog, index: ContractIndex, book: UsageBook
+    request: wire.RunSimulationRequest, catalog: Catalog, book: UsageBook
 ) -> tuple[UsageFrame, int]:
     """Stored determinants, and the committed sequence that they are of. Raises Fault."""
     wanted = request.determinants
     start_us, end_us = read_stretch(wanted, "determinants")
     sequence = book.committed_sequence(wanted.as_of_sequence)
     rows = []
-    for source, product_contract_id, product_id, channel in _charged(catalog, index, _sources(request, catalog)):
+    for source, product_contract_id, product_id, channel in _charged(catalog, _sources(request, catalog)):
         for each in _counting(book.readings, source.id, channel, start_us, end_us, sequence):
             quantity = parse_decimal(read_body(each.body).value)
             # The last instant of its period, which lies in the period that it is billed in.
@@ -118,16 +115,17 @@ def _sources(request: wire.RunSimulationRequest, catalog: Catalog) -> list[Datas
     return [each for each in found if each.customer is not None and (not customers or each.customer in customers)]
 
 
-def _charged(
-    catalog: Catalog, index: ContractIndex, sources: Sequence[Datasource]
-) -> Iterator[tuple[Datasource, str, str, str]]:
+def _charged(catalog: Catalog, sources: Sequence[Datasource]) -> Iterator[tuple[Datasource, str, str, str]]:
     """(datasource, product contract, product, BILLING channel) of everything that determinants are charged by."""
     made = {each.id: each for each in catalog.products.values() if each.determinant is not None}
     by_customer: dict[str, list[tuple[str, str]]] = {}
-    for name, (path, each) in index.places.items():
-        product = catalog.plans[each.plan].product
-        if product in made:
-            by_customer.setdefault(path[0].customer, []).append((name, product))
+    paying = {source.customer for source in sources}
+    for root in catalog.contracts.values() if made else ():
+        for *_, contract in root.levels() if root.customer in paying else ():
+            for each in contract.product_contracts:
+                product = catalog.plans[each.plan].product
+                if product in made:
+                    by_customer.setdefault(root.customer, []).append((each.id, product))
     for source in sources:
         for name, product in by_customer.get(source.customer or "", ()):
             fits = all(key == DATASOURCE and text == source.id for key, text in made[product].filter)

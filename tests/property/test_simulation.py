@@ -221,7 +221,7 @@ def test_recorded_usage_is_what_the_ledger_holds(seed):
         # When they are read as usage, as of the sequence before and now
         found = []
         for at in (sequence, live.book.committed_sequence()):
-            frame = recorded_usage(live.book.recorded_events(spans, at), catalog, index)
+            frame = recorded_usage(live.book.recorded_events(spans, at), catalog)
             found.append(simulated(Planner(frame, catalog, index, ()).finish(), 0))
         # Then the lines are the ledger's, and those of a ledger that never saw what was deleted
         assert found[0] == before

@@ -20,7 +20,6 @@ from tallybook_engine.catalog.model import Aggregation, Catalog, Product
 from tallybook_engine.kernels.wide import to_limbs
 from tallybook_engine.ledger.recorded import RecordedEvents
 from tallybook_engine.ledger.segments import PROPERTY_PREFIX
-from tallybook_engine.simulation.plan import ContractIndex
 from tallybook_engine.simulation.usage import UsageFrame, UsageProperty
 
 ONE = np.array(to_limbs(10**12, 2), dtype=np.uint64)
@@ -37,7 +36,7 @@ class _Charge:
     end_us: int
 
 
-def recorded_usage(events: RecordedEvents, catalog: Catalog, index: ContractIndex) -> UsageFrame:
+def recorded_usage(events: RecordedEvents, catalog: Catalog) -> UsageFrame:
     """The rows that a catalogue makes of events. Events of other customers and meters are in no row."""
     sorted_events = _Sorted(events, catalog)
     contracts: dict[str, int] = {}
@@ -45,7 +44,7 @@ def recorded_usage(events: RecordedEvents, catalog: Catalog, index: ContractInde
     picked: list[NDArray[np.int64]] = []
     codes: list[tuple[int, int, int]] = []
     quantities: list[NDArray[np.uint64]] = []
-    for customer_id, charges in _charges(catalog, index, sorted_events.customer_ids).items():
+    for customer_id, charges in _charges(catalog, sorted_events.customer_ids).items():
         for charge in charges:
             rows = sorted_events.of(customer_id, charge)
             if len(rows):
@@ -71,21 +70,24 @@ def recorded_usage(events: RecordedEvents, catalog: Catalog, index: ContractInde
     )
 
 
-def _charges(catalog: Catalog, index: ContractIndex, customer_ids: set[str]) -> dict[str, list[_Charge]]:
+def _charges(catalog: Catalog, customer_ids: set[str]) -> dict[str, list[_Charge]]:
     """The product contracts of customers, in the catalogue's order."""
     found: dict[str, list[_Charge]] = {}
-    for name, (path, each) in index.places.items():
-        if path[0].customer not in customer_ids:
+    for root in catalog.contracts.values():
+        if root.customer not in customer_ids:
             continue
-        contract, product = path[-1], catalog.products[catalog.plans[each.plan].product]
-        end = each.end_date or contract.end_date
-        charge = _Charge(
-            name,
-            product,
-            midnight(contract.time_zone, each.start_date or contract.start_date),
-            FOREVER_US if end is None else midnight(contract.time_zone, end),
-        )
-        found.setdefault(path[0].customer, []).append(charge)
+        charges = found.setdefault(root.customer, [])
+        for *_, contract in root.levels():
+            for each in contract.product_contracts:
+                end = each.end_date or contract.end_date
+                charges.append(
+                    _Charge(
+                        each.id,
+                        catalog.products[catalog.plans[each.plan].product],
+                        midnight(contract.time_zone, each.start_date or contract.start_date),
+                        FOREVER_US if end is None else midnight(contract.time_zone, end),
+                    )
+                )
     return found
 
 
