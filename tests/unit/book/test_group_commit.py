@@ -104,7 +104,12 @@ def test_references_are_looked_up_while_commits_become_durable(open_book, monkey
     monkeypatch.setattr(writer, "COMMIT_ROWS_MAX", 1)
     journal = MemoryJournal()
     append = journal.append
-    monkeypatch.setattr(journal, "append", lambda *commit: (time.sleep(0.001), append(*commit)))
+
+    def slow(*commit: Any) -> None:
+        time.sleep(0.001)
+        append(*commit)
+
+    monkeypatch.setattr(journal, "append", slow)
     book = open_book(catalogue(per_unit("1")), journal)
     book.book._writer._appending = Unhurried()
     book.ingest([used("a")])
