@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,10 +88,10 @@ class Simulation:
         )
         return wire.RunSimulationResponse(simulation_id=self.simulation_id, progress=progress)
 
-    def run(self, piece: Piece) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
-        """A piece under every scenario, and the messages with its charges."""
+    def run(self, piece: Piece, go_on: Callable[[], None]) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
+        """A piece under every scenario, and the messages with its charges. `go_on` raises where nobody waits for it."""
         try:
-            found = run_piece(self.plan, piece)
+            found = run_piece(self.plan, piece, go_on)
         except DoesNotFitError as error:
             name = self.names[error.terms_number]
             raise Fault(
@@ -101,18 +101,24 @@ class Simulation:
             ) from None
         messages = []
         for name, writer, lines in zip(self.names, self.writers, found, strict=False):
+            go_on()
             for stream in _streams(writer.table(lines)):
                 charges = wire.SimulationCharges(scenario=name, arrow=stream)
                 messages.append(wire.RunSimulationResponse(simulation_id=self.simulation_id, charges=charges))
         return found, messages
 
-    def settled(self, settlement: Settlement, comparison: Comparison) -> Iterator[list[wire.RunSimulationResponse]]:
-        """Settles the contract trees that have terms, a batch at a time, and adds what they come to; the messages."""
+    def settled(
+        self, settlement: Settlement, comparison: Comparison, go_on: Callable[[], None]
+    ) -> Iterator[list[wire.RunSimulationResponse]]:
+        """Settles the contract trees that have terms, a batch at a time, and adds what they come to; the messages.
+        `go_on` raises where nobody waits for them.
+        """
         for number, name in enumerate(self.names):
             roots, found = settlement.roots(number), settlement.invoices(number)
             for first in range(0, len(roots), TREES_IN_BATCH):
                 batch: list[Invoice] = []
                 for root in roots[first : first + TREES_IN_BATCH]:
+                    go_on()
                     batch += self._invoices(found, name, root)
                 for invoice in batch:
                     comparison.add_invoice(number, invoice)
@@ -194,9 +200,11 @@ def prepare(
     table: ContractTable,
     book: UsageBook | None = None,
     uploaded: UsageFrame | None = None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Simulation:
     """Reads and checks a request against a book's catalogue; `table` is that of its contracts. `uploaded` is
-    usage that came before; without a book and without that, the request brings it. Raises Fault.
+    usage that came before; without a book and without that, the request brings it. `go_on` is asked before
+    each scenario, and raises where nobody waits. Raises Fault.
     """
     _check_names(request.scenarios)
     try:
@@ -208,6 +216,7 @@ def prepare(
     planner = _planner(usage, baseline, table, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
+        go_on()
         try:
             changed = _changed(baseline, scenario)
             try:

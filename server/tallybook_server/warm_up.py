@@ -165,7 +165,7 @@ def _simulate(catalog: Catalog) -> None:
             )
     simulation = prepare(request, catalog, ContractTable(catalog.contracts))
     for piece in simulation.plan.pieces:
-        simulation.run(piece)
+        simulation.run(piece, lambda: None)
 
 
 def _batches(day: int) -> list[EventColumns]:

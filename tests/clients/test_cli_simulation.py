@@ -43,17 +43,22 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def simulate(files, capsys):
-    """Run `tallybook simulate` on the files; (exit code, standard output)."""
+def address(files, capsys):
     with live_server() as address:
         assert run(["apply", str(files / "catalog.yaml"), "--server", address]) is ExitCode.OK
         capsys.readouterr()
+        yield address
 
-        def call(*arguments):
-            texts = [str(files / each) if "." in each and not each.startswith("-") else each for each in arguments]
-            return run(["simulate", *texts, "--server", address]), capsys.readouterr().out
 
-        yield call
+@pytest.fixture
+def simulate(address, files, capsys):
+    """Run `tallybook simulate` on the files; (exit code, standard output)."""
+
+    def call(*arguments):
+        texts = [str(files / each) if "." in each and not each.startswith("-") else each for each in arguments]
+        return run(["simulate", *texts, "--server", address]), capsys.readouterr().out
+
+    return call
 
 
 def test_scenarios_of_files_are_compared(simulate, files):
@@ -81,6 +86,75 @@ def test_a_table_for_a_person(simulate):
 def test_a_wrong_scenario_is_left_out_if_asked(simulate):
     assert simulate("usage.csv", "wrong.yaml")[0] is ExitCode.REFUSED
     assert simulate("usage.csv", "wrong.yaml", "flat.yaml", "--skip-invalid")[0] is ExitCode.FAILURE_FOUND
+
+
+def test_a_catalogue_file_needs_no_server(files, simulate, capsys):
+    # Given the same files, with a server and without, and a scenario in which a contract has terms
+    terms = "put: {contracts: [{id: globe_2024, customer: globe, time_zone: UTC, start_date: 2024-01-01, cap: 10, "
+    terms += "billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}, product_contracts: [{plan: tiered}]}]}"
+    (files / "capped.yaml").write_text(terms)
+    names = ("usage.csv", "flat.yaml", "capped.yaml", "--json", "--output")
+    code, online = simulate(*names, "online.parquet")
+    arguments = [str(files / each) if "." in each else each for each in (*names, "offline.parquet")]
+    picture = files / "change.png"
+    offline = run(["simulate", *arguments, "--catalog", str(files / "catalog.yaml"), "--picture", str(picture)])
+    # Then the answers are the same, and the picture is one
+    assert code is offline is ExitCode.OK
+    assert capsys.readouterr().out == online
+    charges = pl.read_parquet(files / "offline.parquet")
+    assert charges.equals(pl.read_parquet(files / "online.parquet"))
+    assert charges.filter(line_kind="CAP")["scenario"].to_list() == ["capped"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_wrong_with_the_files_is_named(files, capsys):
+    wrong = files / "wrong_catalog.yaml"
+    wrong.write_text(CATALOG.replace("unit_price: 0.028", "unit_price: a lot"))
+    usage, catalog = str(files / "usage.csv"), str(files / "catalog.yaml")
+    assert run(["simulate", usage, "--catalog", str(wrong)]) is ExitCode.USAGE
+    assert "wrong_catalog.yaml:9: plans[1].per_unit.unit_price" in capsys.readouterr().err
+    (files / "nobody.csv").write_text(USAGE.replace("acme_2024/tiered", "nobody"))
+    assert run(["simulate", str(files / "nobody.csv"), "--catalog", catalog]) is ExitCode.REFUSED
+    told = capsys.readouterr().err
+    assert "USAGE_INVALID" in told
+    assert 'no product contract "nobody"' in told
+    assert run(["simulate", usage, str(files / "wrong.yaml"), "--catalog", catalog]) is ExitCode.REFUSED
+    assert 'wrong: replace_plans["tiered"]' in capsys.readouterr().err
+
+
+RECORDED = ("--recorded", "--from", "2024-01-01", "--to", "2025-01-01")
+
+
+def test_what_is_recorded_is_usage(files, address, simulate, capsys):
+    # Given the usage as events
+    rows = [line.split(",") for line in USAGE.splitlines()[1:]]
+    events = [
+        {"reference": str(number), "customer_reference": row[1].split("_")[0], "meter_reference": "api",
+         "time": f"{row[0]}T12:00:00Z", "meter_values": [{"reference": "calls", "number": row[3]}]}
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+    (files / "events.ndjson").write_text("\n".join(map(json.dumps, events)))
+    code, sent = simulate("usage.csv", "flat.yaml", "--json")
+    assert run(["ingest", str(files / "events.ndjson"), "--server", address]) is ExitCode.OK
+    capsys.readouterr()
+    # Then they simulate alike
+    assert simulate(*RECORDED, "flat.yaml", "--json") == (code, sent)
+    assert code is ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--recorded",),
+        ("--recorded", "--from", "2024-01-01"),
+        ("--recorded", "--determinants", "--from", "2024-01-01", "--to", "2025-01-01"),
+        ("usage.csv", "--from", "2024-01-01"),
+        (*RECORDED, "--catalog", "catalog.yaml"),
+    ],
+)
+def test_usage_is_said_in_one_way(simulate, arguments):
+    assert simulate(*arguments)[0] is ExitCode.USAGE
 
 
 def test_dates_in_json(capsys):

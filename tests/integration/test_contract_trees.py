@@ -371,6 +371,7 @@ def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):
 def test_a_simulation_bills_what_the_invoice_bills(client):
     # Given a division with usage in two months, under a parent with every sort of term
     plan = {"id": "simulated_plan", "product": "simulated_units", "per_unit": {"unit_price": "2"}}
+    sold = [{"id": "simulated_sold", "plan": plan["id"]}]
     terms = {
         "fixed_fees": [{"id": "simulated_fee", "amount": "30"}],
         "revenue_shares": [{"id": "simulated_share", "rate": "0.1", "charges": ["simulated_sold"]}],

@@ -1,6 +1,8 @@
 """SimulateService over real gRPC."""
 
 import asyncio
+import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +21,8 @@ import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.evaluation import price_slots
+from tallybook_server import simulations
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
@@ -589,9 +593,9 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
     begun = []
     run = Simulation.run
 
-    def counted(self, piece):
+    def counted(self, piece, go_on):
         begun.append(piece)
-        return run(self, piece)
+        return run(self, piece, go_on)
 
     monkeypatch.setattr(Simulation, "run", counted)
     monkeypatch.setattr("tallybook_server.services.simulate.PIECES_AT_WORK", 1)
@@ -614,3 +618,68 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
     asyncio.run(ended_after_one())
     # Then no other was begun
     assert len(begun) == 1
+
+
+def test_a_cancelled_call_stops_before_the_next_scenario(address, book, monkeypatch):
+    # Given a simulation of 65 catalogues and one piece, of which the first is being priced
+    begun, cancelled = threading.Event(), threading.Event()
+    priced = []
+
+    def slow(*arguments):
+        priced.append(arguments)
+        begun.set()
+        cancelled.wait()
+        return price_slots(*arguments)
+
+    class Noticed(logging.Handler):
+        def emit(self, record):
+            if "RunSimulation CANCELLED" in record.getMessage():
+                cancelled.set()
+
+    monkeypatch.setattr("tallybook_engine.simulation.run.price_slots", slow)
+    calls = logging.getLogger("tallybook.calls")
+    calls.addHandler(handler := Noticed())
+    before = calls.level
+    calls.setLevel(logging.INFO)
+    scenarios = [tb.Scenario(name=f"s{number}") for number in range(64)]
+    try:
+        with grpc.insecure_channel(address) as channel:
+            call = simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(
+                tb.simulation_request(usage(), scenarios)
+            )
+            assert begun.wait(60)
+            # When the call is cancelled, and the server knows
+            call.cancel()
+            assert cancelled.wait(60)
+    finally:
+        cancelled.set()
+        calls.removeHandler(handler)
+        calls.setLevel(before)
+    monkeypatch.undo()
+    # Then the piece is not priced under any other catalogue, and others are served
+    assert book.simulate(usage().head(3)).row_count == 3
+    assert len(priced) == 1
+
+
+def test_a_cancelled_call_stops_while_it_is_prepared(address, book, monkeypatch):
+    # Given 64 scenarios, of which the second is being applied when nobody waits any more
+    ended = threading.Event()
+    applied = []
+
+    def counted(*arguments):
+        applied.append(arguments)
+        if len(applied) == 2:
+            ended.set()
+        return changed(*arguments)
+
+    def go_on():
+        if ended.is_set():
+            raise InterruptedError
+
+    changed = simulations._changed
+    monkeypatch.setattr(simulations, "_changed", counted)
+    scenarios = [tb.Scenario(name=f"s{number}") for number in range(64)]
+    catalog = read_catalog(catalogue())
+    with pytest.raises(InterruptedError):
+        prepare(tb.simulation_request(usage(), scenarios), catalog, ContractTable({}), go_on=go_on)
+    assert len(applied) == 2

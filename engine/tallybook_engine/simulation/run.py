@@ -6,6 +6,7 @@ changes, so that any number of threads may work on them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,17 @@ class PieceLines:
     """Rows that no rule of their matrix fits: they leave the charge alone."""
 
 
-def run_piece(plan: SimulationPlan, piece: Piece) -> list[PieceLines]:
-    """The lines of a piece under each catalogue, in their order. Raises DoesNotFitError."""
+def run_piece(plan: SimulationPlan, piece: Piece, go_on: Callable[[], None] = lambda: None) -> list[PieceLines]:
+    """The lines of a piece under each catalogue, in their order. `go_on` is called before each, and what it raises
+    ends the work. Raises DoesNotFitError.
+    """
     found: list[PieceLines] = []
     before: Terms | None = None
     quantity, seen = np.empty((0, 2), dtype=np.uint64), np.empty(0, dtype=np.bool_)
     unfit = 0
     prices, taxes = plan.registry.prices.tables, plan.registry.taxes.tables
     for number, terms in enumerate(plan.terms):
+        go_on()
         layout = terms.layout
         if before is None or not _same_slots(before, terms, piece):
             slot_count = int(layout.slot_start[piece.end] - layout.slot_start[piece.first])

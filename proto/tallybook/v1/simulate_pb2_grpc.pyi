@@ -63,7 +63,7 @@ class SimulateServiceStub:
     charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-    and the totals last. A call that is cancelled stops after the pieces at work.
+    and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
 
     A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
     catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
@@ -154,7 +154,7 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-    and the totals last. A call that is cancelled stops after the pieces at work.
+    and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
 
     A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
     catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
@@ -266,7 +266,7 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-        and the totals last. A call that is cancelled stops after the pieces at work.
+        and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
         catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without

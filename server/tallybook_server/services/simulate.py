@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
@@ -34,6 +36,16 @@ PIECES_AT_WORK = 4
 Context = ServicerContext[Any, Any]
 Arguments = TypeVarTuple("Arguments")
 Answer = TypeVar("Answer")
+
+
+class _Ended(Exception):
+    """Nobody waits for the work any more."""
+
+
+def _go_on(ended: threading.Event) -> None:
+    """Raises where the call has ended: its work is on threads, which nothing else stops."""
+    if ended.is_set():
+        raise _Ended
 
 
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
@@ -98,30 +110,34 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     async def RunSimulation(
         self, request: wire.RunSimulationRequest, context: Context
     ) -> AsyncIterator[wire.RunSimulationResponse]:
-        """Pieces in their order, some at work at once; none is begun after the call has ended."""
+        """Pieces in their order, some at work at once, then contract trees. After the call has ended none is begun, and
+        pieces at work stop before the next scenario.
+        """
         if self._at_work >= limits.SIMULATIONS_MAX:
             raise Fault(ErrorCode.OVERLOADED, f"{limits.SIMULATIONS_MAX} simulations are at work.")
         self._at_work += 1
+        ended = threading.Event()
         try:
-            async for message in self._messages(request, self._book_of(context)):
+            async for message in self._messages(request, self._book_of(context), ended):
                 yield message
         finally:
+            ended.set()
             self._at_work -= 1
 
     async def _messages(
-        self, request: wire.RunSimulationRequest, book: Book
+        self, request: wire.RunSimulationRequest, book: Book, ended: threading.Event
     ) -> AsyncIterator[wire.RunSimulationResponse]:
         uploaded = None
         if request.WhichOneof("usage") == "usage_frame_id":
             uploaded = self._frames.get(book.name, request.usage_frame_id)
-        simulation = await self._beside(self._prepared, request, book, uploaded)
+        simulation = await self._beside(self._prepared, request, book, uploaded, partial(_go_on, ended))
         yield simulation.started()
         charges = Charges(simulation.names)
         comparison = await self._beside(Comparison, simulation.plan)
         settlement = await self._beside(Settlement, simulation.plan)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
-        async for piece, (found, messages) in self._pieces(simulation):
+        async for piece, (found, messages) in self._pieces(simulation, partial(_go_on, ended)):
             for message in messages:
                 charges.add(message)
                 yield message
@@ -132,7 +148,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             ]
             row_count_done += piece.row_count
             yield simulation.progress(row_count_done)
-        batches = simulation.settled(settlement, comparison)
+        batches = simulation.settled(settlement, comparison, partial(_go_on, ended))
         while (batch := await self._beside(next, batches, None)) is not None:
             for message in batch:
                 charges.add(message)
@@ -172,13 +188,19 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         book = self._book_of(context).name
         return await self._beside(charges_page, book, request, self._charges.get(book, request.simulation_id))
 
-    def _prepared(self, request: wire.RunSimulationRequest, book: Book, uploaded: UsageFrame | None) -> Simulation:
+    def _prepared(
+        self,
+        request: wire.RunSimulationRequest,
+        book: Book,
+        uploaded: UsageFrame | None,
+        go_on: Callable[[], None],
+    ) -> Simulation:
         catalog = book.catalog()
         table = contract_table(catalog.contracts, self._tables.get(book))
         self._tables[book] = table
-        return prepare(request, catalog, table, book, uploaded)
+        return prepare(request, catalog, table, book, uploaded, go_on)
 
-    async def _pieces(self, simulation: Simulation) -> AsyncIterator[Any]:
+    async def _pieces(self, simulation: Simulation, go_on: Callable[[], None]) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""
         waiting = deque(simulation.plan.pieces)
         at_work: deque[Any] = deque()
@@ -186,7 +208,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             while waiting or at_work:
                 while waiting and len(at_work) < PIECES_AT_WORK:
                     piece = waiting.popleft()
-                    at_work.append((piece, asyncio.ensure_future(self._beside(simulation.run, piece))))
+                    at_work.append((piece, asyncio.ensure_future(self._beside(simulation.run, piece, go_on))))
                 piece, future = at_work.popleft()
                 yield piece, await future
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.segments import PARTITION_COUNT, body_of, fill, segment
 
-from tallybook_server.journal.attached import Attached, MessageRow, ReadingBlock, SeriesName, block_crc32
+from tallybook_server.journal.attached import Attached, MessageRow, ReadingBlock, SeriesName, block_crc32, series_crc32
 from tallybook_server.journal.interface import (
     CatalogVersion,
     DamagedJournal,

@@ -11,11 +11,13 @@ import polars as pl
 
 import tallybook_client as tb
 from tallybook.v1 import simulate_pb2
+from tallybook_cli import simulation_picture
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import Instant, json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
 from tallybook_cli.target import Target
+from tallybook_server import offline_simulation
 from tallybook_server.catalog_file import read_message_file
 
 CUSTOMERS_SHOWN = 20
@@ -40,6 +42,19 @@ CUSTOMERS_SHOWN = 20
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the charges, a row a charge line and scenario.",
 )
+@click.option(
+    "--picture",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the totals by scenario, and how the change is spread over customers.",
+)
+@click.option(
+    "--catalog",
+    "catalog_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Over the contracts of a catalogue file; no server, no key.",
+)
 @server_options
 @json_option
 def command(
@@ -52,6 +67,8 @@ def command(
     customer_ids: tuple[str, ...],
     skip_invalid: bool,
     output: Path | None,
+    picture: Path | None,
+    catalog_file: Path | None,
     as_json: bool,
 ) -> ExitCode:
     """Run the contracts of the book over usage, today's and each scenario's, and compare. Nothing of it is kept.
@@ -63,6 +80,7 @@ def command(
     \b
     Example:
       tallybook simulate usage.parquet cheaper.yaml bundled.yaml --output charges.parquet
+      tallybook simulate usage.parquet cheaper.yaml --catalog catalog.yaml --picture change.png
       tallybook simulate --recorded --from 2026-01-01 --to 2027-01-01 cheaper.yaml
     """
     stored = _stored(recorded, determinants, start_time, end_time)
@@ -76,8 +94,15 @@ def command(
     except tb.FrameError as error:
         raise CommandError(f"{files[0]}: {error}") from None
     request.scenarios.extend(_scenario(file) for file in (files[1:] if stored is None else files))
-    with target.connect() as client:
-        simulation = client.run_simulation(request)
+    if catalog_file is None:
+        with target.connect() as client:
+            simulation = client.run_simulation(request)
+    elif stored is None:
+        simulation = _offline(request, catalog_file)
+    else:
+        raise CommandError("--catalog has nothing recorded: give a file of usage")
+    if picture is not None:
+        simulation_picture.draw(simulation, picture)
     if output is not None:
         simulation.to_polars().write_parquet(output)
     if as_json:
@@ -88,6 +113,17 @@ def command(
     for skipped in simulation.skipped:
         click.echo(f"{skipped.name} was left out:\n  " + "\n  ".join(skipped.faults), err=True)
     return ExitCode.FAILURE_FOUND if simulation.skipped else ExitCode.OK
+
+
+def _offline(request: simulate_pb2.RunSimulationRequest, catalog_file: Path) -> tb.Simulation:
+    """The simulation in this process."""
+    try:
+        catalog = offline_simulation.read_catalog_file(str(catalog_file), catalog_file.read_bytes())
+        return tb.Simulation(offline_simulation.simulate(request, catalog))
+    except offline_simulation.CatalogFileError as error:
+        raise CommandError("\n  ".join(error.faults)) from None
+    except offline_simulation.SimulationError as error:
+        raise CommandError("\n  ".join([str(error), *error.faults]), ExitCode.REFUSED) from None
 
 
 def _stored(

@@ -1,0 +1,134 @@
+"""A simulation as a picture: what each scenario comes to, and how its change is spread over customers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import tallybook_client as tb
+
+_INK = "#22262B"
+_MUTED = "#68707A"
+_GRID = "#E6E8EB"
+# Okabe and Ito's colours: told apart by every kind of colour vision.
+_BASELINE = "#A7ADB5"
+_LESS = "#0072B2"
+_MORE = "#D55E00"
+_ROW_INCHES = 0.62
+_SEED = 1
+"""Of the dots' places within their row, so that the same simulation is the same picture."""
+_SPREAD_HEIGHT = 0.28
+"""How far a dot may lie from the middle of its row, of the row's height."""
+
+
+def draw(simulation: tb.Simulation, file: Path) -> None:
+    """Draw the totals of every scenario, and a dot for each customer's change; a pair of panels a currency.
+
+    Floats are good enough for pixels; the words are from the exact amounts.
+    """
+    currencies = list(dict.fromkeys(each.amount_excluding_tax.currency for each in simulation.totals))
+    row_count = max(len(simulation.scenarios), 2)
+    panel_inches = _ROW_INCHES * row_count + 1.1
+    height = 1.2 + panel_inches * max(len(currencies), 1)
+    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10.5, "axes.edgecolor": _MUTED}):
+        figure = Figure(figsize=(13, height), facecolor="white")
+        figure.text(0.02, 1 - 0.42 / height, _title(simulation), fontsize=16, fontweight="bold", color=_INK)
+        figure.text(0.02, 1 - 0.72 / height, _subtitle(simulation), fontsize=10.5, color=_MUTED)
+        for place, currency in enumerate(currencies):
+            top = height - 1.2 - place * panel_inches
+            bottom, tall = (top - panel_inches + 0.75) / height, (panel_inches - 1.1) / height
+            totals = [each for each in simulation.totals if each.amount_excluding_tax.currency == currency]
+            _totals(figure.add_axes((0.14, bottom, 0.34, tall)), totals, currency)
+            _changes(figure.add_axes((0.53, bottom, 0.45, tall)), simulation, totals, currency)
+        figure.savefig(file, dpi=130)
+
+
+def _title(simulation: tb.Simulation) -> str:
+    count = len(simulation.scenarios) - 1
+    return f"Today's contracts and {count} proposal{'' if count == 1 else 's'}"
+
+
+def _subtitle(simulation: tb.Simulation) -> str:
+    customers = simulation.customers()["customer_id"].n_unique()
+    return f"{simulation.row_count:,} rows of usage of {customers:,} customers. Amounts are without tax."
+
+
+def _totals(axes: Axes, totals: Sequence[tb.ScenarioTotal], currency: str) -> None:
+    """A bar a scenario."""
+    amounts = [each.amount_excluding_tax.quantity for each in totals]
+    baseline = amounts[0] if amounts else None
+    rows = np.arange(len(totals))
+    colours = [_colour(float(each.difference_excluding_tax.quantity)) for each in totals]
+    axes.barh(rows, [float(each) for each in amounts], color=[_BASELINE, *colours[1:]], height=0.62)
+    for row, each in enumerate(totals):
+        words = f"{each.amount_excluding_tax.quantity:,f}"
+        if row and baseline:
+            words += f"   {float(each.difference_excluding_tax.quantity / baseline):+.1%}"
+        axes.annotate(
+            words, (0, row), xytext=(6, 0), textcoords="offset points", va="center", color="white", fontweight="bold"
+        )
+    axes.set_yticks(rows, [each.scenario for each in totals])
+    axes.set_title(f"What each comes to, {currency}", loc="left", color=_INK, fontweight="bold", fontsize=11.5)
+    _frame(axes)
+
+
+def _changes(axes: Axes, simulation: tb.Simulation, totals: Sequence[tb.ScenarioTotal], currency: str) -> None:
+    """A row a scenario: a dot for each customer's change, the median, and how many pay more and less."""
+    customers = simulation.customers().filter(pl.col("currency") == currency)
+    place = np.random.default_rng(_SEED)
+    axes.axvline(0, color=_MUTED, linewidth=1)
+    for row, total in enumerate(totals):
+        if row == 0:
+            continue
+        changes = _percentages(customers, total.scenario)
+        if len(changes):
+            heights = row + place.uniform(-_SPREAD_HEIGHT, _SPREAD_HEIGHT, len(changes))
+            colours = [_colour(change) for change in changes.tolist()]
+            axes.scatter(changes, heights, s=22, c=colours, alpha=0.65, linewidths=0, zorder=3)
+            median = float(np.median(changes))
+            axes.plot([median, median], [row - 0.38, row + 0.38], color=_INK, linewidth=2, zorder=4)
+        words = f"{total.customer_count_less:,} pay less, {total.customer_count_more:,} more"
+        axes.annotate(
+            words, (1, row), xycoords=("axes fraction", "data"), xytext=(0, 17), textcoords="offset points",
+            ha="right", va="center", color=_MUTED, fontsize=9,
+        )  # fmt: skip
+    axes.set_ylim(-0.5, len(totals) - 0.5)
+    axes.set_yticks([])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f} %" if value else "0")
+    axes.set_title(
+        "How the change is spread: a dot a customer, the line is the median",
+        loc="left",
+        color=_INK,
+        fontweight="bold",
+        fontsize=11.5,
+    )
+    _frame(axes)
+
+
+def _percentages(customers: pl.DataFrame, scenario: str) -> NDArray[np.float64]:
+    """[n] change of each customer who pays something today, in per cent of that."""
+    found = customers.filter(pl.col("scenario") == scenario).select(
+        change=pl.col("difference_excluding_tax").cast(pl.Float64),
+        today=(pl.col("amount_excluding_tax") - pl.col("difference_excluding_tax")).cast(pl.Float64),
+    )
+    paying = found.filter(pl.col("today") != 0)
+    return (paying["change"] / paying["today"].abs() * 100).to_numpy()
+
+
+def _colour(change: float) -> str:
+    return _MORE if change > 0 else _LESS if change < 0 else _BASELINE
+
+
+def _frame(axes: Axes) -> None:
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.tick_params(colors=_MUTED, length=0, labelcolor=_INK)
+    axes.set_axisbelow(True)
