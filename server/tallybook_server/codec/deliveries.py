@@ -19,6 +19,7 @@ from tallybook_engine.determinants.configuration import ChannelClassifier, Chann
 from tallybook_engine.determinants.interval import check_disjoint
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import Readings, ReadingsFault
+from tallybook_engine.determinants.register import check_dial
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server import limits
 from tallybook_server.codec import readings as columns
@@ -104,11 +105,13 @@ def _add(batch: Batch, delivery: _Delivery, configurations: _Configurations, par
     classifier = columns.classifier_of(configuration, delivery.channel, f"{delivery.path}.channel")
     table = configuration.quality
     found = delivery.read(classifier, table)
-    if classifier.kind is ChannelKind.INTERVAL:
-        try:
+    try:
+        if classifier.kind is ChannelKind.INTERVAL:
             check_disjoint(found.times, classifier.label, 0, found.times.count)
-        except ReadingsFault as fault:
-            raise field_invalid(delivery.path, f"channel {delivery.channel!r}: {fault}") from None
+        else:
+            check_dial(classifier, found, table, 0, found.times.count)
+    except ReadingsFault as fault:
+        raise field_invalid(delivery.path, f"channel {delivery.channel!r}: {fault}") from None
     block_count = bucket_count(found.times)
     if len(batch.blocks) + block_count > limits.BLOCKS_IN_BATCH_MAX:
         raise _TOO_MANY_BLOCKS
