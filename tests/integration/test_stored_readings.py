@@ -6,17 +6,20 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.json_format import ParseDict
 from tests.support.billed_meter import SMALL, Services, request, served
 from tests.support.call_errors import failed_with
+from tests.support.live_server import SETTINGS, live_server
 from tests.support.metered_book import MeteredBook
 
-from tallybook.v1 import determinants_pb2
+from tallybook.v1 import catalog_pb2, determinants_pb2
 from tallybook_engine.determinants.blocks import Delivered, encode_blocks
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.deletions import Deletion, encode_deletion
@@ -24,6 +27,7 @@ from tallybook_engine.determinants.readings import Readings, RegularTimes
 from tallybook_server.journal.attached import DELETIONS_BUCKET, ReadingBlock, SeriesName, block_crc32
 from tallybook_server.journal.interface import DamagedJournal, JournalError
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.keys import ApiKeys
 from tallybook_server.verify import verify
 from tallybook_server.writer import Parcel
 
@@ -327,3 +331,48 @@ def test_verify_understands_what_it_reads(tmp_path: Path, bucket: int, body: byt
     book.close()
     with pytest.raises(JournalError, match=words):
         verify(tmp_path, "default", False, None)
+
+
+def test_each_key_reaches_the_readings_of_its_own_book(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, data_directory=tmp_path)
+    assert settings.keys_path is not None
+    keys = ApiKeys(settings.keys_path, lambda: 1)
+    mine, other = ([("authorization", f"Bearer {keys.create(book)[1]}")] for book in ("mine", "other"))
+    with live_server(settings) as address, grpc.insecure_channel(address) as channel:
+        services = Services(channel)
+        put = ParseDict(SMALL, catalog_pb2.Catalog())
+        services.catalog.ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put), metadata=mine)
+        message = determinants_pb2.IngestReadingsRequest(
+            deliveries=determinants_pb2.ReadingDeliveries(deliveries=deliveries())
+        )
+        (answer,) = services.ingest.IngestReadings(iter([message]), metadata=mine)
+        assert answer.result.stored_count == 6
+        message_id = services.determinants.CalculateDeterminants(stored_request(), metadata=mine).result.message_id
+
+        # The other book knows nothing of it, and takes nothing of it away
+        (answer,) = services.ingest.IngestReadings(iter([message]), metadata=other)
+        assert (answer.result.stored_count, answer.result.refused_delivery_count) == (0, 2)
+        named = {"datasource": "m1", "channel": "load"}
+        billed_channel = {"datasource": "m1", "billing_channel": "BILLING_ACTIVE_INTERVAL"}
+        for method, asked in (
+            (services.determinants.ListReadings, determinants_pb2.ListReadingsRequest(**named)),
+            (services.ingest.DeleteReadings, determinants_pb2.DeleteReadingsRequest(**named)),
+            (services.determinants.ListBillingReadings, determinants_pb2.ListBillingReadingsRequest(**billed_channel)),
+        ):
+            with pytest.raises(grpc.RpcError) as failure:
+                method(asked, metadata=other)
+            assert failed_with(failure.value) == "DATASOURCE_NOT_FOUND"
+            with pytest.raises(grpc.RpcError) as failure:
+                method(asked)
+            assert failed_with(failure.value) == "CREDENTIAL_MISSING"
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(stored_request(), metadata=other)
+        assert failed_with(failure.value) == "FIELD_INVALID"
+        outbox = determinants_pb2.ListBillingMessagesRequest()
+        assert not services.determinants.ListBillingMessages(outbox, metadata=other).messages
+        acknowledged = determinants_pb2.AcknowledgeBillingMessagesRequest(message_ids=[message_id])
+        found = services.determinants.AcknowledgeBillingMessages(acknowledged, metadata=other)
+        assert list(found.unknown_ids) == [message_id]
+        assert len(services.determinants.ListBillingMessages(outbox, metadata=mine).messages) == 1
+        readings = services.determinants.ListReadings(determinants_pb2.ListReadingsRequest(**named), metadata=mine)
+        assert len(readings.readings) == 4
