@@ -352,8 +352,8 @@ def test_each_key_reaches_the_readings_of_its_own_book(tmp_path: Path) -> None:
         # The other book knows nothing of it, and takes nothing of it away
         (answer,) = services.ingest.IngestReadings(iter([message]), metadata=other)
         assert (answer.result.stored_count, answer.result.refused_delivery_count) == (0, 2)
-        named = {"datasource": "m1", "channel": "load"}
-        billed_channel = {"datasource": "m1", "billing_channel": "BILLING_ACTIVE_INTERVAL"}
+        named: dict[str, Any] = {"datasource": "m1", "channel": "load"}
+        billed_channel: dict[str, Any] = {"datasource": "m1", "billing_channel": "BILLING_ACTIVE_INTERVAL"}
         for method, asked in (
             (services.determinants.ListReadings, determinants_pb2.ListReadingsRequest(**named)),
             (services.ingest.DeleteReadings, determinants_pb2.DeleteReadingsRequest(**named)),

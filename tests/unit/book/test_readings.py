@@ -94,7 +94,17 @@ def billing(datasource: str = "m1", **fields: Any) -> Any:
         (delivery("", DAY), "datasource", "1 to 255 bytes"),
         (delivery("m1", DAY, channel="gas"), "deliveries.deliveries[1].readings.channel", 'no channel "gas"'),
         (delivery("m1", DAY, unit="MWh"), "deliveries.deliveries[1].readings.unit", '"kWh"'),
-        (delivery("m1", DAY, decimal_places=4), "deliveries.deliveries[1].readings.decimal_places", "kept with 3"),
+        (
+            delivery("m1", DAY, decimal_places=4),
+            "deliveries.deliveries[1].readings.decimal_places",
+            "kept with 3, and row 1, of 2025-01-01T00:30:00Z, is 0.0101: round it",
+        ),
+        (
+            delivery("m1", [row._replace(value=10) for row in DAY], decimal_places=4),
+            "deliveries.deliveries[1].readings.decimal_places",
+            "no value needs more",
+        ),
+        (delivery("m1", DAY, decimal_places=99), "deliveries.deliveries[1].readings.decimal_places", "is 99"),
         (delivery("m1", [*DAY[:2], DAY[1]]), "deliveries.deliveries[1].readings.listed_times", "stands twice"),
         (delivery("m1", DAY[:2][::-1]), "deliveries.deliveries[1].readings.listed_times", "not sorted"),
         (delivery("m1", [Row(START_US, 1, "guessed")]), "deliveries.deliveries[1].readings.statuses[0]", '"guessed"'),
