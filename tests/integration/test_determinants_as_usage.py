@@ -306,6 +306,23 @@ def test_a_value_that_is_gone_takes_its_event_back(tmp_path: Path) -> None:
     assert lawful(tmp_path)
 
 
+def test_a_determinant_is_taken_off_the_bill_by_hand_until_it_is_stored_again(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        selectors = [ingest_pb2.EventSelector(event_id=each.event_id) for each in services.events()]
+        services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=selectors))
+        assert amounts(services) == NOTHING
+        wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel="BILLING_ACTIVE_INTERVAL")
+        (value,) = services.determinants.ListBillingReadings(wanted).readings
+        assert (value.value, value.withdrawn) == ("1.005", False)
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == before
+        assert {each.generation for each in services.events()} == {2}
+    assert lawful(tmp_path)
+
+
 def test_what_was_only_reported_is_stored_and_not_billed(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply(SMALL)
