@@ -1,8 +1,12 @@
-"""The ledger's law, checked on a journal, of a stopped or a running server (DESIGN, The ledger's law).
+"""The ledger's law, checked on a journal, of a stopped or a running server (DESIGN, The ledger's law), and what lies
+beside the ledger.
 
 The journal is folded from its first segment, so that a line is the sum of its recorded postings; then every line is
 computed afresh from the events that survive. Two fresh sides are at hand: the engine's kernels, and the oracle, which
 shares no code with them and reads nothing but the stored payloads and the catalogue.
+
+Readings and values of BILLING channels are in no equation: each is read with its checksum, decoded, and held against
+what its directory and its commit say of it.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from google.protobuf.json_format import MessageToDict
 
 from tallybook_engine.catalog.change import KINDS, CatalogObjects
 from tallybook_engine.catalog.model import Catalog
-from tallybook_engine.decimals import AMOUNT_SCALE, UNIT
+from tallybook_engine.decimals import AMOUNT_SCALE, UNIT, parse_decimal
+from tallybook_engine.determinants.blocks import bucket_of
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.ledger.delete import own_parts
 from tallybook_engine.ledger.outcomes import Status
@@ -29,9 +34,13 @@ from tallybook_engine.ledger.state import State
 from tallybook_engine.ledger.verify import verify as verify_with_kernels
 from tallybook_oracle import catalog as oracle_catalog
 from tallybook_oracle import ledger as oracle
+from tallybook_server.billing import read_body
 from tallybook_server.codec.catalog import write_objects
 from tallybook_server.folding import Folded, open_book
+from tallybook_server.journal.attached import DELETIONS_BUCKET, FiledBlock, FiledValue, sequence_of
+from tallybook_server.journal.interface import DamagedJournal
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.stored_readings import block_of, deletion_of
 
 DIFFERENCES_SHOWN = 100
 """Differences that a report tells in words."""
@@ -50,6 +59,12 @@ class VerifyReport:
     difference_count: int
     differences: list[str]
     """One sentence each, of the first ones."""
+    reading_count: int
+    """Readings of all deliveries, superseded ones and those that were taken back too."""
+    block_count: int
+    """Blocks that they are in, and deletions."""
+    billing_value_count: int
+    """Values of BILLING channels, superseded ones and withdrawals too."""
 
 
 def verify(data_directory: Path, book: str, oracle: bool, sample: int | None) -> VerifyReport:
@@ -66,9 +81,65 @@ def verify(data_directory: Path, book: str, oracle: bool, sample: int | None) ->
             event_count = found.event_count
             differences = [each for each in found.differences if any(each.startswith(name) for name in wanted)]
         posting_count = sum(summary.header.posting_count for summary in journal.headers())
+        beside = _look_beside(journal)
     finally:
         journal.close()
-    return VerifyReport(len(lines), posting_count, event_count, len(differences), differences[:DIFFERENCES_SHOWN])
+    return VerifyReport(
+        len(lines), posting_count, event_count, len(differences), differences[:DIFFERENCES_SHOWN], *beside
+    )
+
+
+def _look_beside(journal: SqliteJournal) -> tuple[int, int, int]:
+    """(readings, blocks, values of BILLING channels), all looked at. JournalError for the first that is wrong."""
+    reading_count = block_count = value_count = 0
+    for each in journal.everything():
+        if isinstance(each, FiledValue):
+            _check_value(each)
+            value_count += 1
+        else:
+            reading_count += _checked_count(each)
+            block_count += 1
+    return reading_count, block_count, value_count
+
+
+def _checked_count(filed: FiledBlock) -> int:
+    """How many readings a block delivers."""
+    datasource, channel, _ = filed.series
+    if filed.bucket == DELETIONS_BUCKET:
+        deletion = deletion_of(datasource, channel, filed.block)
+        if not 0 < deletion.first_sequence <= deletion.last_sequence < deletion.sequence:
+            raise _wrong(filed, "takes back what was not stored before it")
+        return 0
+    delivered = block_of(datasource, channel, filed.block).delivered()
+    readings = delivered.readings
+    count = readings.times.count
+    if count != filed.reading_count:
+        raise _wrong(filed, f"has {count} readings, and the directory says {filed.reading_count}")
+    if {bucket_of(readings.label(row)) for row in (0, count - 1)} != {filed.bucket}:
+        raise _wrong(filed, f"has timestamps outside of bucket {filed.bucket}, where the directory has it")
+    if int(readings.quality.max()) >= len(delivered.statuses):
+        raise _wrong(filed, "has a status that it does not name")
+    return count
+
+
+def _check_value(filed: FiledValue) -> None:
+    value = filed.value
+    try:
+        body = read_body(value.body)
+        if body.value:
+            parse_decimal(body.value)
+    except (ValueError, TypeError) as error:
+        raise _wrong(filed, f"is no value: {error}") from error
+    if value.start_us > value.end_us:
+        raise _wrong(filed, "ends before it starts")
+
+
+def _wrong(filed: FiledBlock | FiledValue, what: str) -> DamagedJournal:
+    position = filed.value.position if isinstance(filed, FiledValue) else filed.block.position
+    datasource, channel, _ = filed.series
+    return DamagedJournal(
+        f"datasource {datasource!r}, channel {channel!r}: what sequence {sequence_of(position)} stored {what}"
+    )
 
 
 def _segments(folded: Folded) -> Iterator[Decoded]:

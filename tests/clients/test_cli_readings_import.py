@@ -114,6 +114,20 @@ def test_csv_and_parquet_with_columns_of_their_own(target, configured, tmp_path,
     ]
 
 
+def test_a_reading_that_is_finer_than_its_channel_is_named(target, configured, tmp_path, capsys):
+    csv = tmp_path / "load.csv"
+    csv.write_text("end,value\n2030-07-01 00:30,1.50000000\n2030-07-01 01:00,2.12345678\n")
+    named = ["--datasource", "house", "--channel", "load", "--zone", "UTC", "--quality", "estimated"]
+    line = ["readings", "import", str(csv), *named, *configured, "--server", target]
+    assert run(line) is ExitCode.FAILURE_FOUND
+    said = " ".join(capsys.readouterr().out.split())
+    assert "kept with 6, and row 1, of 2030-07-01T01:00:00Z, is 2.12345678: round it" in said
+    # Zeros at the end are no decimals
+    csv.write_text("end,value\n2030-07-01 00:30,1.50000000\n2030-07-01 01:00,2.12300000\n")
+    assert run(line) is ExitCode.OK
+    assert [str(each.value) for each in stored(target, "load")][-2:] == ["1.5", "2.123"]
+
+
 def test_reads_of_nem13(target, tmp_path, capsys):
     configuration = tmp_path / "register.yaml"
     configuration.write_text("""

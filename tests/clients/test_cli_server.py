@@ -349,12 +349,15 @@ def test_verify_reads_the_book_of_a_running_server(tmp_path, capsys):
             "event_count": 3,
             "difference_count": 0,
             "differences": [],
+            "reading_count": 0,
+            "block_count": 0,
+            "billing_value_count": 0,
         }
 
 
 def test_verify_fails_where_a_line_differs(tmp_path, capsys, monkeypatch):
     # Given a verification that finds a difference
-    found = VerifyReport(2, 4, 3, 1, ["line 2: postings 1.00, afresh 1.01"])
+    found = VerifyReport(2, 4, 3, 1, ["line 2: postings 1.00, afresh 1.01"], 9_000, 2, 5)
     monkeypatch.setattr("tallybook_cli.commands.verify.verify", lambda *_: found)
 
     # When it is told, then the line is named and the exit code says so
@@ -362,6 +365,7 @@ def test_verify_fails_where_a_line_differs(tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "line 2: postings 1.00, afresh 1.01" in out
     assert "equation does not hold: 2 lines, difference 1" in out
+    assert "sound beside it: 9,000 readings in 2 blocks, 5 billing values" in out
 
 
 def test_verify_of_a_book_that_is_not_there(tmp_path, capsys):

@@ -384,6 +384,47 @@ def test_a_value_that_is_gone_takes_its_event_back(tmp_path: Path) -> None:
     assert lawful(tmp_path)
 
 
+def test_a_determinant_is_taken_off_the_bill_by_hand_until_it_is_stored_again(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        selectors = [ingest_pb2.EventSelector(event_id=each.event_id) for each in services.events()]
+        services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=selectors))
+        assert amounts(services) == NOTHING
+        wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel="BILLING_ACTIVE_INTERVAL")
+        (value,) = services.determinants.ListBillingReadings(wanted).readings
+        assert (value.value, value.withdrawn) == ("1.005", False)
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == before
+        assert {each.generation for each in services.events()} == {2}
+    assert lawful(tmp_path)
+
+
+def test_what_was_only_reported_is_stored_and_not_billed(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        # When a reading of the hour may not be billed, and that is reported
+        reported = request(on_invalid=determinants_pb2.BillingRequest.REPORT)
+        reported.readings[0].quality_codes = bytes([0, 0, 0, 1])
+        result = services.determinants.CalculateDeterminants(reported).result
+        # Then its determinants are stored, and what was billed of the hour is taken back
+        (remark,) = result.remarks
+        assert (remark.reason, result.stored_sequence > 0) == (determinants_pb2.DeterminantsCause.NOT_BILLABLE, True)
+        assert result.determinants[0].value == "1.005"
+        assert amounts(services) == NOTHING
+        # When nothing is wrong, REPORT is billed like CANCEL; and what is missing without cancelling is billed too
+        sound = request(on_invalid=determinants_pb2.BillingRequest.REPORT)
+        sound.readings[1].values.pop()
+        sound.readings[1].listed_times.times_us.pop()
+        (remark,) = services.determinants.CalculateDeterminants(sound).result.remarks
+        assert remark.reason == determinants_pb2.DeterminantsCause.NO_READ_AT_END
+        assert amounts(services) == before
+    assert lawful(tmp_path)
+
+
 def test_what_nobody_pays_for_is_stored_all_the_same(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply({**SMALL, "datasources": [{**SMALL["datasources"][0], "customer": None}]})

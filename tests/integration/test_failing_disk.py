@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import apsw
 import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
@@ -22,7 +21,7 @@ from tests.support.faulty_journal import FaultyJournal, Outcome
 from tests.support.held_journal import HeldJournal
 from tests.support.live_server import SETTINGS
 from tests.support.small_catalogue import MONTHLY, NOW_US, YEAR_START_US, catalogue, tiers
-from tests.support.watched_files import Kind, Operation, watched_files
+from tests.support.watched_files import Disk, watched_files
 
 from tallybook.v1 import catalog_pb2, ingest_pb2, ingest_pb2_grpc
 from tallybook_engine.catalog.faults import Faults
@@ -182,17 +181,6 @@ def test_calls_staged_on_a_failed_commit_fail_with_it_and_no_others():
 
 
 # --- A disk -----------------------------------------------------------------------------------------------------------
-
-
-class Disk:
-    """Refuses every write while it is full."""
-
-    def __init__(self) -> None:
-        self.full = False
-
-    def __call__(self, operation: Operation) -> None:
-        if self.full and operation.kind is Kind.WRITE:
-            raise apsw.FullError("no room")
 
 
 @contextmanager

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+from google.protobuf.json_format import ParseDict
 from tests.support.billed_meter import SMALL, Services, request, served
 from tests.support.call_errors import failed_with
+from tests.support.live_server import SETTINGS, live_server
+from tests.support.metered_book import MeteredBook
 
-from tallybook.v1 import determinants_pb2
+from tallybook.v1 import catalog_pb2, determinants_pb2
+from tallybook_engine.determinants.blocks import Delivered, encode_blocks
+from tallybook_engine.determinants.configuration import ChannelKind, Label
+from tallybook_engine.determinants.deletions import Deletion, encode_deletion
+from tallybook_engine.determinants.readings import Readings, RegularTimes
+from tallybook_server.journal.attached import DELETIONS_BUCKET, ReadingBlock, SeriesName, block_crc32, series_crc32
+from tallybook_server.journal.interface import DamagedJournal, JournalError
+from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.keys import ApiKeys
+from tallybook_server.verify import verify
+from tallybook_server.writer import Parcel
 
 
 def stored_request() -> Any:
@@ -195,3 +213,167 @@ STORED_APART = {
     "TIMESLICE_grid_T1": "0.51",
     "TIMESLICE_grid_UNCOVERED": "0.495",
 }
+
+
+def test_a_reading_that_the_dial_cannot_show_is_refused(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        (load, read) = deliveries()
+        for value in (1_000_000, -1):
+            # When it is delivered, at the dial's edge and beyond it
+            read.readings.values[:] = [999_999, value]
+            result = services.ingest_readings(load, read)
+            # Then its delivery is refused
+            (refused,) = result.refused_deliveries
+            assert (refused.channel, refused.fault.reason, result.stored_count) == ("read", "FIELD_INVALID", 4)
+            told = f"row 1, of 2026-01-01T01:00:00Z, is {value}, and a dial of 6 digits shows 0 to 1000000"
+            assert told in refused.fault.message
+            # When it comes with a request
+            sent = request()
+            sent.readings[1].values[:] = [999_999, value]
+            with pytest.raises(grpc.RpcError) as failure:
+                services.determinants.CalculateDeterminants(sent)
+            # Then the request is
+            assert (failed_with(failure.value), told in str(failure.value.details())) == ("FIELD_INVALID", True)
+        # When the dial has fewer digits than what is stored has
+        services.ingest_readings(*deliveries())
+        smaller = deepcopy(SMALL)
+        smaller["channel_classifiers"][1]["dial_digits"] = 3
+        services.apply(smaller)
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(stored_request())
+        # Then it does not fit
+        assert failed_with(failure.value) == "STORED_READINGS_DO_NOT_FIT"
+        assert "is 1000, and a dial of 3 digits" in str(failure.value.details())
+
+
+def test_a_datasource_that_is_not_there_is_named_whatever_else_is_missing(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        asked = stored_request()
+        asked.billing_request.time_zone = ""
+        for datasource, words in (("m9", 'no datasource "m9"'), ("m1", 'datasource "m1" has none')):
+            asked.billing_request.datasource = datasource
+            with pytest.raises(grpc.RpcError) as failure:
+                services.determinants.CalculateDeterminants(asked)
+            assert failed_with(failure.value) == "FIELD_INVALID"
+            assert words in str(failure.value.details())
+
+
+def stored_book(folder: Path) -> None:
+    """A book with two deliveries, a deletion, and a calculation that withdrew a value."""
+    with served(folder) as services:
+        services.apply(SMALL)
+        for _ in range(2):
+            services.ingest_readings(*deliveries())
+        services.determinants.CalculateDeterminants(stored_request())
+        services.ingest.DeleteReadings(determinants_pb2.DeleteReadingsRequest(datasource="m1", channel="read"))
+        services.ingest_readings(deliveries()[0])
+        late = stored_request()
+        late.billing_request.channels.pop()
+        services.determinants.CalculateDeterminants(late)
+
+
+def test_verify_reads_everything_that_is_stored(tmp_path: Path) -> None:
+    stored_book(tmp_path)
+    found = verify(tmp_path, "default", False, None)
+    assert (found.reading_count, found.block_count) == (4 + 2 + 4 + 2 + 4, 6)
+    assert found.billing_value_count == 6 + 4
+    assert found.difference_count == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("UPDATE block_bodies SET body = zeroblob(length(body)) WHERE rowid = 16777216", "sequence 1 .* checksum"),
+        ("DELETE FROM block_bodies WHERE position = 16777216", "that sequence 1 stored is missing"),
+        ("DELETE FROM block_directory WHERE position = 16777216", "sequence 1 stored .2, 2, 0, 0. .* .2, 1, 0, 0. are"),
+        ("UPDATE block_directory SET bucket = bucket + 1 WHERE bucket > 0", "fails its checksum"),
+        ("UPDATE block_directory SET reading_count = 9 WHERE bucket > 0", "has . readings, and the directory says 9"),
+        ("DELETE FROM series WHERE channel = 'load'", "the channel of what sequence 1 stored is missing"),
+        ("UPDATE billing_values SET end_us = end_us - 1", "the value that sequence 3 stored fails its checksum"),
+        ("DELETE FROM billing_values WHERE position % 2", "sequence 3 stored .0, 0, 6, 1. .* .0, 0, 3, 1. are there"),
+        ("UPDATE billing_messages SET document = zeroblob(3)", "message 0000000003000000 fails its checksum"),
+        ("DELETE FROM attached WHERE sequence = 3", "the row of sequence 3 is missing"),
+    ],
+)
+def test_verify_names_what_is_damaged(tmp_path: Path, damage: str, words: str) -> None:
+    stored_book(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "default.sqlite")) as connection:
+        connection.execute(damage)
+        connection.commit()
+    with pytest.raises(DamagedJournal, match=words):
+        verify(tmp_path, "default", False, None)
+
+
+def one_reading() -> bytes:
+    """A block of the first quarter hour of 2026."""
+    times = RegularTimes(1_767_225_600_000_000, 900_000_000, 1)
+    readings = Readings(times, np.zeros(1, np.int64), np.ones(1, np.uint8))
+    [[block]] = encode_blocks([Delivered(readings, ("measured",), "kWh", 3, ChannelKind.INTERVAL, Label.END)])
+    return block.body
+
+
+@pytest.mark.parametrize(
+    ("bucket", "body", "words"),
+    [
+        (0, one_reading(), "sequence 1 stored has timestamps outside of bucket 0"),
+        (639, one_reading(), "sequence 1 stored has a status that it does not name"),
+        (DELETIONS_BUCKET, encode_deletion(Deletion(0, 1, 1, 1, 1)), "takes back what was not stored before it"),
+        (0, b"", "format none"),
+    ],
+)
+def test_verify_understands_what_it_reads(tmp_path: Path, bucket: int, body: bytes, words: str) -> None:
+    """Blocks that are as they were written, and should never have been."""
+    book = MeteredBook(SqliteJournal.open(tmp_path / "default.sqlite"))
+    crc32 = block_crc32(series_crc32("m1", "load"), bucket, body)
+    filed = ReadingBlock(SeriesName("m1", "load", 0), bucket, 1, body, crc32)
+    asyncio.run(book.book.store(Parcel([filed])))
+    book.close()
+    with pytest.raises(JournalError, match=words):
+        verify(tmp_path, "default", False, None)
+
+
+def test_each_key_reaches_the_readings_of_its_own_book(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, data_directory=tmp_path)
+    assert settings.keys_path is not None
+    keys = ApiKeys(settings.keys_path, lambda: 1)
+    mine, other = ([("authorization", f"Bearer {keys.create(book)[1]}")] for book in ("mine", "other"))
+    with live_server(settings) as address, grpc.insecure_channel(address) as channel:
+        services = Services(channel)
+        put = ParseDict(SMALL, catalog_pb2.Catalog())
+        services.catalog.ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put), metadata=mine)
+        message = determinants_pb2.IngestReadingsRequest(
+            deliveries=determinants_pb2.ReadingDeliveries(deliveries=deliveries())
+        )
+        (answer,) = services.ingest.IngestReadings(iter([message]), metadata=mine)
+        assert answer.result.stored_count == 6
+        message_id = services.determinants.CalculateDeterminants(stored_request(), metadata=mine).result.message_id
+
+        # The other book knows nothing of it, and takes nothing of it away
+        (answer,) = services.ingest.IngestReadings(iter([message]), metadata=other)
+        assert (answer.result.stored_count, answer.result.refused_delivery_count) == (0, 2)
+        named: dict[str, Any] = {"datasource": "m1", "channel": "load"}
+        billed_channel: dict[str, Any] = {"datasource": "m1", "billing_channel": "BILLING_ACTIVE_INTERVAL"}
+        for method, asked in (
+            (services.determinants.ListReadings, determinants_pb2.ListReadingsRequest(**named)),
+            (services.ingest.DeleteReadings, determinants_pb2.DeleteReadingsRequest(**named)),
+            (services.determinants.ListBillingReadings, determinants_pb2.ListBillingReadingsRequest(**billed_channel)),
+        ):
+            with pytest.raises(grpc.RpcError) as failure:
+                method(asked, metadata=other)
+            assert failed_with(failure.value) == "DATASOURCE_NOT_FOUND"
+            with pytest.raises(grpc.RpcError) as failure:
+                method(asked)
+            assert failed_with(failure.value) == "CREDENTIAL_MISSING"
+        with pytest.raises(grpc.RpcError) as failure:
+            services.determinants.CalculateDeterminants(stored_request(), metadata=other)
+        assert failed_with(failure.value) == "FIELD_INVALID"
+        outbox = determinants_pb2.ListBillingMessagesRequest()
+        assert not services.determinants.ListBillingMessages(outbox, metadata=other).messages
+        acknowledged = determinants_pb2.AcknowledgeBillingMessagesRequest(message_ids=[message_id])
+        found = services.determinants.AcknowledgeBillingMessages(acknowledged, metadata=other)
+        assert list(found.unknown_ids) == [message_id]
+        assert len(services.determinants.ListBillingMessages(outbox, metadata=mine).messages) == 1
+        readings = services.determinants.ListReadings(determinants_pb2.ListReadingsRequest(**named), metadata=mine)
+        assert len(readings.readings) == 4

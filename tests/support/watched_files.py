@@ -38,6 +38,17 @@ class Watcher(Protocol):
         ...
 
 
+class Disk:
+    """A watcher that refuses every write while it is full."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def __call__(self, operation: Operation) -> None:
+        if self.full and operation.kind is Kind.WRITE:
+            raise apsw.FullError("no room")
+
+
 @contextmanager
 def watched_files(watcher: Watcher) -> Iterator[str]:
     """The name of a file layer (a SQLite VFS), for `SqliteJournal.open`, that shows `watcher` all it does."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tallybook_client as tb
 from tallybook.v1 import determinants_pb2
@@ -49,15 +50,23 @@ def batches(channels: Iterable[NamedChannel]) -> Iterator[list[tb.Delivery]]:
         yield batch
 
 
+def _shortest(values: NDArray[np.int64], decimal_places: int) -> tuple[NDArray[np.int64], int]:
+    """Scaled values with no more decimals than one of them needs: what a file writes as 1.500 fits a channel of one."""
+    while decimal_places and not (values % 10).any():
+        values, decimal_places = values // 10, decimal_places - 1
+    return values, decimal_places
+
+
 def _message(channel: NamedChannel, first: int, last: int) -> determinants_pb2.ChannelReadings:
     """Some of a channel's readings, with the statuses that they have."""
     file_channel, readings = channel.file_channel, channel.file_channel.readings
     codes, places = np.unique(readings.quality[first:last], return_inverse=True)
+    values, decimal_places = _shortest(readings.values[first:last], file_channel.decimal_places)
     message = determinants_pb2.ChannelReadings(
         channel=channel.channel,
         unit=file_channel.info.unit,
-        decimal_places=file_channel.decimal_places,
-        values=readings.values[first:last].tolist(),
+        decimal_places=decimal_places,
+        values=values.tolist(),
         statuses=[channel.statuses[code] for code in codes.tolist()],
         quality_codes=b"" if len(codes) == 1 else places.astype(np.uint8).tobytes(),
     )

@@ -29,6 +29,10 @@ class Scheme:
         """The window of several intervals that it looks at."""
         return None
 
+    def peak_count(self) -> int:
+        """How many peaks it is the mean of, where a month has as many."""
+        return 0
+
     def timeslice_group_id(self) -> str | None:
         """The timeslice group that it reads."""
         return None

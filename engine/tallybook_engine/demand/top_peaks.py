@@ -54,6 +54,9 @@ class MeanOfTopPeaks(Scheme):
     def window(self) -> Window:
         return Window("mean_of_top_peaks.block", self.block_us)
 
+    def peak_count(self) -> int:
+        return self.count
+
 
 def mean_of_top_peaks(scheme: MeanOfTopPeaks, load: Load) -> Iterator[Demand]:
     """One a local month of the period."""

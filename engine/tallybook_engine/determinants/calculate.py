@@ -47,7 +47,7 @@ from tallybook_engine.determinants.parts import Part, parts_of, together
 from tallybook_engine.determinants.pmax import maximum_of, peaks_of
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import Readings, Times, faults_of, label_of, no_readings, rows_between
-from tallybook_engine.determinants.register import register_difference, register_row
+from tallybook_engine.determinants.register import check_dial, register_difference, register_row
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
     BillingRequest,
@@ -514,6 +514,8 @@ class Calculation:
             readings.times, self.request.start_us - tolerance, self.request.end_us + tolerance + 1
         )
         check_codes(readings.quality[first:last], self._quality)
+        with faults_of(channel):
+            check_dial(self.configuration.classifiers[channel], readings, self._quality, first, last)
         rows: list[int] = np.bincount(readings.quality[first:last], minlength=len(self._quality.statuses)).tolist()
         return rows
 
@@ -588,6 +590,14 @@ class Calculation:
             self.request.split_by_month,
         )
         for demand in made:
+            if len(demand.peaks) < scheme.peak_count():
+                self._wrong(
+                    Reason.FEWER_PEAKS,
+                    asked.channel,
+                    f"demand {asked.id}: {scheme.peak_count()} peaks are asked for, and there are {len(demand.peaks)}",
+                    demand.start_us,
+                    demand.end_us,
+                )
             name = billing_channel(
                 classifier.id, Kind.DEMAND, slice_name=demand.slice, demand=asked.id, is_month=demand.is_month
             )

@@ -24,10 +24,12 @@ class Reason(Enum):
     """A determinant would reach 10^15. Cancels likewise."""
     NO_READ_AT_END = "NO_READ_AT_END"
     """A register has no reading at a period's end: its value is absent. Never cancels."""
+    FEWER_PEAKS = "FEWER_PEAKS"
+    """A mean of peaks is that of fewer than were asked for: the period has no more. Never cancels."""
 
 
 ALWAYS_CANCELS = frozenset({Reason.NO_HOLIDAY_CALENDAR, Reason.HOLIDAY_CALENDAR_NOT_VALID, Reason.DOES_NOT_FIT})
-NEVER_CANCELS = frozenset({Reason.NO_READ_AT_END})
+NEVER_CANCELS = frozenset({Reason.NO_READ_AT_END, Reason.FEWER_PEAKS})
 
 
 @dataclass(frozen=True)
@@ -144,3 +146,8 @@ class Result:
     holiday_calendar: str | None
     """Id of the calendar that was used."""
     holiday_calendar_version: int | None
+
+    @property
+    def is_billable(self) -> bool:
+        """Whether it would have been computed under CANCEL too: what was only reported is no usage."""
+        return all(each.reason in NEVER_CANCELS for each in self.remarks)

@@ -85,13 +85,13 @@ def usage_of(
     """The events of a result, by what the products of the datasource's customer are made of (meter id -> determinant).
 
     None where nothing of it is or was anybody's usage. Of a determinant that was answered by month, the months count;
-    otherwise the whole period does.
+    otherwise the whole period does. What was only reported, and would have been cancelled, counts as no value.
     """
     customer_id = None if source is None else source.customer
     counted = [] if customer_id is None else list(_counted(result, named))
     if not counted and not earlier_customers:
         return None
-    present = [(name, each) for name, each in counted if each.value is not None]
+    present = [(name, each) for name, each in counted if each.value is not None and result.is_billable]
     return Usage(
         customer_id,
         result.datasource,
@@ -102,7 +102,7 @@ def usage_of(
         tuple(
             determinant_reference(result.datasource, name, each.start_us, each.end_us)
             for name, each in counted
-            if each.value is None
+            if each.value is None or not result.is_billable
         ),
         earlier_customers,
         tuple(dict.fromkeys(_source_of(each).meter().id for each in result.determinants)),

@@ -1802,7 +1802,8 @@ class ChannelClassifier(_message.Message):
     """What the values are."""
     dial_digits: _builtins.int
     """Digits before the point at which a register rolls over to 0, 1 to 15. Absent: it never does, and a difference below
-    0 is answered as it is.
+    0 is answered as it is. Present: a reading that is not from 0 to below 10 to the power of it is refused, when it is
+    delivered and when determinants are calculated of it.
     """
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:

@@ -253,8 +253,9 @@ class BillingRequest(_message.Message):
         CANCEL: BillingRequest._OnInvalid.ValueType  # 1
         """It is cancelled."""
         REPORT: BillingRequest._OnInvalid.ValueType  # 2
-        """It is computed all the same, and `remarks` of the result say what was wrong. A missing holiday calendar, one that
-        does not speak of the period, and a determinant that does not fit cancel all the same.
+        """It is computed all the same, and `remarks` of the result say what was wrong; with `store` it is stored and not
+        billed, and what was billed of the period is taken back. A missing holiday calendar, one that does not speak of the
+        period, and a determinant that does not fit cancel all the same.
         """
 
     class OnInvalid(_OnInvalid, metaclass=_OnInvalidEnumTypeWrapper):
@@ -265,8 +266,9 @@ class BillingRequest(_message.Message):
     CANCEL: BillingRequest.OnInvalid.ValueType  # 1
     """It is cancelled."""
     REPORT: BillingRequest.OnInvalid.ValueType  # 2
-    """It is computed all the same, and `remarks` of the result say what was wrong. A missing holiday calendar, one that
-    does not speak of the period, and a determinant that does not fit cancel all the same.
+    """It is computed all the same, and `remarks` of the result say what was wrong; with `store` it is stored and not
+    billed, and what was billed of the period is taken back. A missing holiday calendar, one that does not speak of the
+    period, and a determinant that does not fit cancel all the same.
     """
 
     DATASOURCE_FIELD_NUMBER: _builtins.int
@@ -1306,6 +1308,8 @@ class DeterminantsCause(_message.Message):
         """A determinant would reach 10^15."""
         NO_READ_AT_END: DeterminantsCause._Reason.ValueType  # 6
         """A register has no reading at a period's end: its value is absent. Never cancels."""
+        FEWER_PEAKS: DeterminantsCause._Reason.ValueType  # 7
+        """A mean of top peaks is that of fewer than were asked for: its month has no more. Never cancels."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """What."""
@@ -1324,6 +1328,8 @@ class DeterminantsCause(_message.Message):
     """A determinant would reach 10^15."""
     NO_READ_AT_END: DeterminantsCause.Reason.ValueType  # 6
     """A register has no reading at a period's end: its value is absent. Never cancels."""
+    FEWER_PEAKS: DeterminantsCause.Reason.ValueType  # 7
+    """A mean of top peaks is that of fewer than were asked for: its month has no more. Never cancels."""
 
     REASON_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int

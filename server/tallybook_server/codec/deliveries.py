@@ -19,6 +19,7 @@ from tallybook_engine.determinants.configuration import ChannelClassifier, Chann
 from tallybook_engine.determinants.interval import check_disjoint
 from tallybook_engine.determinants.quality import QualityTable
 from tallybook_engine.determinants.readings import Readings, ReadingsFault
+from tallybook_engine.determinants.register import check_dial
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server import limits
 from tallybook_server.codec import readings as columns
@@ -111,11 +112,13 @@ def _add(
     table = configuration.quality
     found = delivery.read(classifier, table)
     times = found.times
-    if classifier.kind is ChannelKind.INTERVAL:
-        try:
+    try:
+        if classifier.kind is ChannelKind.INTERVAL:
             check_disjoint(times, classifier.label, 0, times.count)
-        except ReadingsFault as fault:
-            raise field_invalid(delivery.path, f"channel {delivery.channel!r}: {fault}") from None
+        else:
+            check_dial(classifier, found, table, 0, times.count)
+    except ReadingsFault as fault:
+        raise field_invalid(delivery.path, f"channel {delivery.channel!r}: {fault}") from None
     series = SeriesName(delivery.datasource, delivery.channel, partitions[delivery.datasource])
     statuses = configurations.statuses_of(table)
     of_channel = classifier.unit, classifier.decimal_places, classifier.kind, classifier.label
@@ -238,7 +241,7 @@ def _read_columns(
     table: QualityTable,
 ) -> Readings:
     values = integers(chunks, f"{path}.values", writable=False)
-    return forms.of(channel, path, len(values), classifier, table).readings(values, path)
+    return forms.of(channel, path, values, classifier, table).readings(values, path)
 
 
 class _Forms:
@@ -248,14 +251,14 @@ class _Forms:
         self._known: dict[tuple[bytes, int, int, int], columns.Form] = {}
 
     def of(
-        self, channel: Any, path: str, count: int, classifier: ChannelClassifier, table: QualityTable
+        self, channel: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier, table: QualityTable
     ) -> columns.Form:
         """Of a delivery without its values, whose fields are read only where no other delivery was like it."""
-        key = channel.SerializeToString(), count, id(classifier), id(table)
+        key = channel.SerializeToString(), len(values), id(classifier), id(table)
         form = self._known.get(key)
         if form is None:
             check_packed(channel, path)
-            form = self._known[key] = columns.read_form(channel, path, count, classifier, table)
+            form = self._known[key] = columns.read_form(channel, path, values, classifier, table)
         return form
 
 

@@ -130,6 +130,10 @@ def _time_zone(message: Any, metering: Catalog) -> str:
     """The zone that is asked for, or else the datasource's."""
     source = metering.datasources.get(message.datasource)
     name: str = message.time_zone or (source.time_zone if source is not None else None) or ""
+    if not name:
+        # A datasource that is not there has no zone either: that is what is wrong then.
+        configuration_of(metering, message.datasource, "billing_request.datasource")
+        raise field_invalid("billing_request.time_zone", f'is required: datasource "{message.datasource}" has none')
     try:
         zone(name)
     except UnknownZone as error:

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tallybook_engine.decimals import format_decimal
 from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind
+from tallybook_engine.determinants.message import instant_text
 from tallybook_engine.determinants.quality import MAX_STATUSES, QualityTable
 from tallybook_engine.determinants.readings import (
     MAX_DECIMAL_PLACES,
@@ -115,21 +117,37 @@ def read_channel(
     message: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier, table: QualityTable
 ) -> Readings:
     """One channel's columns, whose values are read already. FIELD_INVALID for the first thing that is wrong."""
-    return read_form(message, path, len(values), classifier, table).readings(values, path)
+    return read_form(message, path, values, classifier, table).readings(values, path)
 
 
-def read_form(message: Any, path: str, count: int, classifier: ChannelClassifier, table: QualityTable) -> Form:
-    """Everything but the values, of which there are so many. FIELD_INVALID for the first thing that is wrong."""
+def read_form(
+    message: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier, table: QualityTable
+) -> Form:
+    """Everything but the values, the same for any others of their number. FIELD_INVALID for the first thing that is
+    wrong.
+    """
     if message.unit and message.unit != classifier.unit:
         raise field_invalid(f"{path}.unit", f'"{message.unit}" where the classifier has "{classifier.unit}"')
     if not 0 <= message.decimal_places <= classifier.decimal_places:
-        raise field_invalid(
-            f"{path}.decimal_places",
-            f"is {message.decimal_places}; the channel is kept with {classifier.decimal_places}",
-        )
-    codes = _codes(message, path, count, table)
-    times = _times(message, path, count, classifier)
+        raise field_invalid(f"{path}.decimal_places", _too_fine(message, path, values, classifier))
+    codes = _codes(message, path, len(values), table)
+    times = _times(message, path, len(values), classifier)
     return Form(times, codes, classifier.decimal_places - message.decimal_places)
+
+
+def _too_fine(message: Any, path: str, values: NDArray[np.int64], classifier: ChannelClassifier) -> str:
+    """What is wrong with a channel's decimals, and the first reading that needs them."""
+    said = f"is {message.decimal_places}; the channel is kept with {classifier.decimal_places}"
+    if not 0 <= message.decimal_places <= MAX_DECIMAL_PLACES:
+        return said
+    needs_them = values % np.int64(10 ** (message.decimal_places - classifier.decimal_places)) != 0
+    if not needs_them.any():
+        return f"{said}, and no value needs more: leave their zeros out"
+    row = int(np.argmax(needs_them))
+    times = _times(message, path, len(values), classifier)
+    when = f", of {instant_text(label_of(times, row))}," if row < times.count else ""
+    value = format_decimal(int(values[row]), message.decimal_places)
+    return f"{said}, and row {row}{when} is {value}: round it, or let the classifier keep more"
 
 
 def _codes(message: Any, path: str, count: int, table: QualityTable) -> Codes:

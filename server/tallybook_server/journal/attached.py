@@ -109,6 +109,22 @@ class StoredValue(NamedTuple):
     body: bytes
 
 
+class FiledBlock(NamedTuple):
+    """A block, and what the directory says of it."""
+
+    series: SeriesName
+    bucket: int
+    reading_count: int
+    block: StoredBlock
+
+
+class FiledValue(NamedTuple):
+    """A value of a BILLING channel, and which channel that is."""
+
+    series: SeriesName
+    value: StoredValue
+
+
 class StoredMessage(NamedTuple):
     """A billing message as the journal answers it."""
 

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from tests.support.faulty_journal import FaultyJournal, Outcome
+from tests.support.held_journal import HeldJournal
 from tests.support.metered_book import (
     NOW_US,
     QUARTER_US,
@@ -25,15 +26,16 @@ from tests.support.metered_book import (
     wire,
 )
 from tests.support.segments import block
+from tests.support.watched_files import Disk, watched_files
 
 from tallybook_client import readings_stream
-from tallybook_server import limits
+from tallybook_server import limits, writer
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.journal.attached import DELETIONS_BUCKET, MessageRow, SeriesName
 from tallybook_server.journal.interface import Journal, UnreadableJournal
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
-from tallybook_server.writer import ROW_BYTES, Parcel
+from tallybook_server.writer import ROW_BYTES, Parcel, Stored
 
 START_US = 1_735_689_600_000_000
 """2025-01-01."""
@@ -101,7 +103,17 @@ class Encoded(NamedTuple):
         (delivery("", DAY), "datasource", "1 to 255 bytes"),
         (delivery("m1", DAY, channel="gas"), "deliveries.deliveries[1].readings.channel", 'no channel "gas"'),
         (delivery("m1", DAY, unit="MWh"), "deliveries.deliveries[1].readings.unit", '"kWh"'),
-        (delivery("m1", DAY, decimal_places=4), "deliveries.deliveries[1].readings.decimal_places", "kept with 3"),
+        (
+            delivery("m1", DAY, decimal_places=4),
+            "deliveries.deliveries[1].readings.decimal_places",
+            "kept with 3, and row 1, of 2025-01-01T00:30:00Z, is 0.0101: round it",
+        ),
+        (
+            delivery("m1", [row._replace(value=10) for row in DAY], decimal_places=4),
+            "deliveries.deliveries[1].readings.decimal_places",
+            "no value needs more",
+        ),
+        (delivery("m1", DAY, decimal_places=99), "deliveries.deliveries[1].readings.decimal_places", "is 99"),
         (delivery("m1", [*DAY[:2], DAY[1]]), "deliveries.deliveries[1].readings.listed_times", "stands twice"),
         (delivery("m1", DAY[:2][::-1]), "deliveries.deliveries[1].readings.listed_times", "not sorted"),
         (delivery("m1", [Row(START_US, 1, "guessed")]), "deliveries.deliveries[1].readings.statuses[0]", '"guessed"'),
@@ -149,15 +161,17 @@ def test_deliveries_that_are_nearly_alike_are_each_read_as_sent(book: MeteredBoo
 
     paths = [each.fault.field for each in answer.result.refused_deliveries]
     assert paths == [f"deliveries.deliveries[{index}].readings.unit" for index in (7, 8)]
-    found = {name: listed(book, name) for name in sent}
+    refused = ("wrong", "wrong too")
+    assert all(nothing_is_stored(book, name) for name in refused)
+    found = {name: listed(book, name) for name in sent if name not in refused}
     values = {name: [Decimal(each.value) for each in rows] for name, rows in found.items()}
     assert values["again"] == [Decimal(row.value).scaleb(-3) for row in DAY]
     assert values["same"] == [value + Decimal("0.001") for value in values["again"]]
     assert values["tenths"] == [value * 100 for value in values["again"]]
     assert values["later"] == values["doubtful"] == values["unit"] == values["mega"] == values["again"]
     assert [each.time.ToMicroseconds() for each in found["later"]] == [row.time_us for row in later]
-    assert {name: {each.quality for each in rows} for name, rows in found.items() if rows} == {
-        **{name: {"measured"} for name in sent if not name.startswith("wrong")},
+    assert {name: {each.quality for each in rows} for name, rows in found.items()} == {
+        **{name: {"measured"} for name in found},
         "doubtful": {"questionable"},
     }
     assert {each.unit for each in found["mega"]} == {"MWh"}
@@ -310,6 +324,74 @@ def test_a_failed_commit_stores_nothing_and_its_callers_send_again(
 
     assert book.deliver(delivery("m1", DAY)).sequence == 1
     assert len(listed(book)) == 96
+
+
+def test_a_full_disk_is_said_and_readings_are_stored_once_there_is_room(tmp_path: Path, open_on: Open) -> None:
+    disk = Disk()
+    with watched_files(disk) as layer:
+        book = open_on(SqliteJournal.open(tmp_path / "journal.sqlite", vfs=layer))
+        book.deliver(delivery("m1", DAY[:1]))
+        disk.full = True
+        full = book.ingest(message([delivery("m1", DAY)]), message([delivery("m2", DAY)]))
+        assert [reason_of(each.status) for each in full] == ["DISK_FULL", "DISK_FULL"]
+        assert reason_of(book.calculate(billing(store=True)).status) == "DISK_FULL"
+        with pytest.raises(Fault) as fault:
+            book.delete(datasource="m1", channel="load")
+        assert fault.value.code is ErrorCode.DISK_FULL
+        assert len(listed(book)) == 1
+        assert nothing_is_stored(book, "m2")
+        disk.full = False
+        assert [each.result.sequence for each in book.ingest(message([delivery("m1", DAY)]))] == [2]
+        book.restart(SqliteJournal.open(tmp_path / "journal.sqlite"))
+    assert len(listed(book, include_superseded=True)) == 97
+
+
+def test_parcels_that_are_too_many_are_refused_and_the_others_are_stored(
+    open_on: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "QUEUED_ROWS_MAX", 1)
+    monkeypatch.setattr(writer, "COMMIT_ROWS_MAX", 1)
+    journal = HeldJournal(MemoryJournal())
+    book = open_on(journal)
+    series = SeriesName("m1", "load", book.book.partitions(["m1"])[0])
+
+    async def stored_until_refused() -> list[int]:
+        accepted: list[asyncio.Future[Stored]] = []
+        with journal.held():
+            while True:
+                parcel = Parcel([block(series, len(accepted), b"1")])
+                sent = asyncio.ensure_future(book.book.store(parcel))
+                # One turn of the loop takes it into the queue, or it is refused.
+                await asyncio.sleep(0)
+                if sent.done():
+                    refused = sent.exception()
+                    assert isinstance(refused, Fault)
+                    assert refused.code is ErrorCode.OVERLOADED
+                    break
+                accepted.append(sent)
+        return [each.sequence for each in await asyncio.gather(*accepted)]
+
+    # Given commits that wait for the disk: some on their way, one open and one in the queue
+    sequences = asyncio.run(stored_until_refused())
+    # Then what was accepted is stored, and nothing of what was refused
+    assert 1 <= len(sequences) <= writer.APPENDING_MAX + 2
+    assert sequences == list(range(1, len(sequences) + 1))
+    found = [bucket for bucket, _ in journal.blocks("m1", "load", 0, 99, 99)]
+    assert found == list(range(len(sequences)))
+
+
+def test_each_answer_says_how_far_the_stream_is(book: MeteredBook) -> None:
+    rows = [DAY[0], DAY[1]._replace(status=""), DAY[2]]
+    answers = book.ingest(
+        message([delivery("m1", rows), delivery("m9", DAY)], configuration("m1")),
+        wire.IngestReadingsRequest(arrow=b"no stream"),
+        message([delivery("m1", DAY)]),
+    )
+    progress = [each.progress for each in answers]
+    assert [each.answered_count for each in progress] == [1, 2, 3]
+    assert [each.stored_count for each in progress] == [2, 2, 98]
+    assert [each.ignored_count for each in progress] == [1, 1, 1]
+    assert [each.refused_delivery_count for each in progress] == [1, 1, 1]
 
 
 def test_a_commit_that_was_written_without_being_confirmed_counts(open_on: Open) -> None:

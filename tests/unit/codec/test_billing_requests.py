@@ -73,7 +73,7 @@ def test_the_small_request_is_good():
             "is no instant",
         ),
         (lambda r: setattr(r.billing_request, "time_zone", "Mars/Base"), "billing_request.time_zone", "Mars/Base"),
-        (lambda r: setattr(r.billing_request, "time_zone", ""), "billing_request.time_zone", "no zone"),
+        (lambda r: setattr(r.billing_request, "time_zone", ""), "billing_request.time_zone", "has none"),
         (lambda r: setattr(r.billing_request, "datasource", "m2"), "billing_request.datasource", 'no datasource "m2"'),
         (lambda r: setattr(r.billing_request, "on_invalid", 9), "billing_request.on_invalid", "CANCEL, REPORT"),
         (

@@ -34,7 +34,7 @@ from tallybook_engine.determinants.request import (
     OnInvalid,
     RequestFault,
 )
-from tallybook_engine.determinants.result import Determinant, Result
+from tallybook_engine.determinants.result import Determinant, Reason, Result
 
 QUARTER_US = 15 * MINUTE_US
 HOUR_US = 60 * MINUTE_US
@@ -58,13 +58,13 @@ def readings(values: list[int], interval_us: int, missing: tuple[int, ...] = ())
     return Readings(RegularTimes(START, interval_us, len(values)), np.array(values, dtype=np.int64), quality)
 
 
-def demands(
+def asked_of(
     scheme: DemandScheme,
     channel: str = "energy",
     days: int = 1,
     history: tuple[int | None, ...] = (),
     **columns: Readings,
-) -> list[Determinant]:
+) -> Result:
     asked = BillingRequest(
         "meter",
         START,
@@ -76,7 +76,17 @@ def demands(
     )
     outcome = calculate(asked, columns, CONFIGURATION)
     assert isinstance(outcome, Result)
-    return list(outcome.determinants)
+    return outcome
+
+
+def demands(
+    scheme: DemandScheme,
+    channel: str = "energy",
+    days: int = 1,
+    history: tuple[int | None, ...] = (),
+    **columns: Readings,
+) -> list[Determinant]:
+    return list(asked_of(scheme, channel, days, history, **columns).determinants)
 
 
 # A peak of an hour that begins at the quarter: blocks cut it in two.
@@ -146,8 +156,20 @@ def test_the_night_counts_half_over_midnight():
 
 
 def test_fewer_days_than_peaks_are_the_days_there_are():
-    (demand,) = demands(MeanOfTopPeaks(), days=2, energy=hourly({3: 5, 30: 8}, 2))
+    outcome = asked_of(MeanOfTopPeaks(), days=2, energy=hourly({3: 5, 30: 8}, 2))
+    (demand,) = outcome.determinants
     assert demand.value == 13 * UNIT // 2
+    # And that is told
+    (remark,) = outcome.remarks
+    assert (remark.reason, remark.channel, remark.start_us, remark.end_us) == (
+        Reason.FEWER_PEAKS,
+        "energy",
+        demand.start_us,
+        demand.end_us,
+    )
+    assert remark.detail == "demand scheme: 3 peaks are asked for, and there are 2"
+    assert outcome.is_billable
+    assert asked_of(MeanOfTopPeaks(), days=3, energy=hourly({3: 5, 30: 8}, 3)).remarks == ()
 
 
 @pytest.mark.parametrize(

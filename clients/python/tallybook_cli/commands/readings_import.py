@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -271,9 +271,18 @@ def _send(
     with progress_bar(quiet) as progress, target.connect() as client:
         _check_catalogue(client, channels, configuration)
         task = progress.add_task("readings", total=sum(each.reading_count for each in channels))
-        for answer in client.ingest_readings(batches(channels), configuration=configuration.message):
+        sizes: list[int] = []
+        for answer in client.ingest_readings(_noted(batches(channels), sizes), configuration=configuration.message):
             stored.add(answer)
-            progress.update(task, completed=stored.stored_count + stored.ignored_count)
+            # What was refused is done with too.
+            progress.advance(task, sizes[answer.batch_number])
+
+
+def _noted(sent: Iterable[list[tb.Delivery]], sizes: list[int]) -> Iterator[list[tb.Delivery]]:
+    """The batches, once how many readings each has is noted."""
+    for batch in sent:
+        sizes.append(sum(len(readings.values) for _, readings in batch))
+        yield batch
 
 
 def _check_catalogue(client: tb.Client, channels: Sequence[NamedChannel], configuration: _Configuration) -> None:

@@ -22,9 +22,11 @@ from tallybook_server.verify import VerifyReport, verify
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Only so many lines, spread over all.")
 @json_option
 def command(data: Path, book: str, oracle: bool, sample: int | None, as_json: bool) -> ExitCode:
-    """Compute every charge line afresh from the events that survive, and compare it with the sum of its postings.
+    """Compute every charge line afresh from the events that survive, and compare it with the sum of its postings; read
+    every block of readings and every stored billing value, and hold it against its checksum and its directory.
 
-    Reads the data directory DATA and changes nothing; its server may be running. Exit code 1 where a line differs.
+    Reads the data directory DATA and changes nothing; its server may be running. Exit code 1 where a line differs
+    or anything is damaged.
 
     \b
     Example:
@@ -51,3 +53,8 @@ def print_report(found: VerifyReport) -> None:
         f"equation {verdict}: {found.line_count:,} lines, difference {found.difference_count:,} "
         f"({found.event_count:,} events, {found.posting_count:,} postings)"
     )
+    if found.block_count or found.billing_value_count:
+        console().print(
+            f"sound beside it: {found.reading_count:,} readings in {found.block_count:,} blocks, "
+            f"{found.billing_value_count:,} billing values"
+        )

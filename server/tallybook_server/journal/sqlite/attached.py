@@ -19,6 +19,8 @@ from tallybook_server.journal.attached import (
     Attached,
     AttachedSummary,
     BillingValueRow,
+    FiledBlock,
+    FiledValue,
     SeriesName,
     StoredBlock,
     StoredMessage,
@@ -47,6 +49,24 @@ SELECT bucket FROM buckets WHERE bucket IS NOT NULL
 """Those of many that any channel has blocks in: they are found one by one in the directory."""
 FEW_BUCKETS = 128
 """Eleven years: buckets that are looked for with one query, whether a channel has blocks in them or not."""
+EVERY_BLOCK = """
+SELECT datasource, channel, partition, bucket, reading_count, directory.position, crc32, body
+FROM block_directory directory LEFT JOIN series USING (series_id) LEFT JOIN block_bodies USING (position)
+"""
+EVERY_VALUE = """
+SELECT datasource, channel, partition, end_us, start_us, position, message_id, body, crc32
+FROM billing_values LEFT JOIN series USING (series_id)
+"""
+STORED_COUNTS = """
+SELECT sequence, sum(blocks), sum(entries), sum(billed), sum(messages) FROM (
+    SELECT position >> 24 AS sequence, 1 AS blocks, 0 AS entries, 0 AS billed, 0 AS messages FROM block_bodies
+    UNION ALL SELECT position >> 24, 0, 1, 0, 0 FROM block_directory
+    UNION ALL SELECT position >> 24, 0, 0, 1, 0 FROM billing_values
+    UNION ALL SELECT message_id >> 24, 0, 0, 0, 1 FROM billing_messages
+    UNION ALL SELECT sequence, 0, 0, 0, 0 FROM attached
+) GROUP BY sequence
+"""
+"""How much there is of each commit."""
 ROWS_AT_ONCE = 100
 """Rows that are written, and names that are looked up, with one statement."""
 
@@ -239,10 +259,7 @@ class AttachedReader:
         bounds = (series_id, start_us, end_us, position_of(upto_sequence + 1, 0))
         name = SeriesName(datasource, channel, 0)
         for row in self._connection.execute(query, bounds):
-            found = StoredValue(*row[:-1])
-            if value_crc32(BillingValueRow(name, found.end_us, found.start_us, 0, found.body)) != row[-1]:
-                raise RowDamageError(f"the value that sequence {sequence_of(found.position)} stored fails its checksum")
-            yield found
+            yield _checked_value(name, row)
 
     def messages(self, after_id: int) -> Iterator[StoredMessage]:
         """See `interface.Journal.billing_messages`."""
@@ -257,6 +274,43 @@ class AttachedReader:
                 raise RowDamageError(f"message {message_id:016x} is missing or fails its checksum")
             yield StoredMessage(message_id, datasource, document)
 
+    def everything(self) -> Iterator[FiledBlock | FiledValue]:
+        """See `SqliteJournal.everything`."""
+        if not self._has_tables:
+            return
+        for datasource, channel, partition, bucket, reading_count, position, crc32, body in self._connection.execute(
+            EVERY_BLOCK
+        ):
+            name = self._named(datasource, channel, partition, position)
+            block = _block(series_crc32(datasource, channel), bucket, position, crc32, body)
+            yield FiledBlock(name, bucket, reading_count, block)
+        for datasource, channel, partition, *row in self._connection.execute(EVERY_VALUE):
+            name = self._named(datasource, channel, partition, row[2])
+            yield FiledValue(name, _checked_value(name, row))
+        self._check_messages()
+        for sequence, *counts in self._connection.execute(STORED_COUNTS):
+            summary = self.summary(sequence)
+            if summary is None:
+                raise RowDamageError(f"the row of sequence {sequence} is missing")
+            told = [summary.block_count, summary.block_count, summary.value_count, summary.message_count]
+            if counts != told:
+                raise RowDamageError(
+                    f"sequence {sequence} stored {told} blocks, entries of the directory, billing values and messages, "
+                    f"and {counts} are there"
+                )
+
+    def _named(self, datasource: str | None, channel: str, partition: int, position: int) -> SeriesName:
+        if datasource is None:
+            raise RowDamageError(f"the channel of what sequence {sequence_of(position)} stored is missing")
+        return SeriesName(datasource, channel, partition)
+
+    def _check_messages(self) -> None:
+        for message_id, document, crc32 in self._connection.execute(
+            "SELECT message_id, document, crc32 FROM billing_messages"
+        ):
+            if zlib.crc32(document) != crc32:
+                raise RowDamageError(f"message {message_id:016x} fails its checksum")
+
     def _series_id(self, datasource: str, channel: str) -> int | None:
         if not self._has_tables:
             return None
@@ -265,12 +319,20 @@ class AttachedReader:
 
 
 def _block(crc32_before: int, bucket: int, position: int, crc32: int | None, body: bytes) -> StoredBlock:
-    """A row of `blocks_of_buckets`."""
+    """A block as its row has it, with the checksum that those of its channel begin with."""
     if crc32 is None:
         raise RowDamageError(f"the block that sequence {sequence_of(position)} stored is missing")
     if block_crc32(crc32_before, bucket, body) != crc32:
         raise RowDamageError(f"the block that sequence {sequence_of(position)} stored fails its checksum")
     return StoredBlock(position, body)
+
+
+def _checked_value(name: SeriesName, row: Sequence[Any]) -> StoredValue:
+    """A value of a row that ends with its checksum."""
+    found = StoredValue(*row[:-1])
+    if value_crc32(BillingValueRow(name, found.end_us, found.start_us, 0, found.body)) != row[-1]:
+        raise RowDamageError(f"the value that sequence {sequence_of(found.position)} stored fails its checksum")
+    return found
 
 
 def _row_crc32(row: Sequence[int]) -> int:

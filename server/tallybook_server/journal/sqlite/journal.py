@@ -16,6 +16,8 @@ from tallybook_server.journal.attached import (
     Acknowledged,
     Attached,
     AttachedSummary,
+    FiledBlock,
+    FiledValue,
     StoredBlock,
     StoredMessage,
     StoredValue,
@@ -277,6 +279,14 @@ class SqliteJournal:
     def acknowledge(self, message_ids: Sequence[int]) -> Acknowledged:
         with self._commit() as connection:
             return acknowledge(connection, message_ids)
+
+    def everything(self) -> Iterator[FiledBlock | FiledValue]:
+        """Every block and every value of a BILLING channel, as of one moment, and then that no commit lacks any.
+
+        DamagedJournal for the first that is missing, or not as it was written, or has no entry in the directory.
+        """
+        with self._attached_reader("readings and billing values") as reader:
+            yield from reader.everything()
 
     @contextmanager
     def _attached_reader(self, what: str) -> Iterator[AttachedReader]:
