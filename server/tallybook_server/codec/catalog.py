@@ -539,12 +539,18 @@ class _Reader:
     def _check_parents(self, listed: Sequence[tuple[wire.Contract, str]]) -> None:
         """Names every listed contract whose parents lead back to it."""
         parents = {each.id: each.parent for each, _ in listed}
+        # Those that lead to a contract that is not listed.
+        sound: set[str] = set()
         for each, at in listed:
-            chain = [each.id]
-            while chain[-1] in parents and parents[chain[-1]] not in chain:
-                chain.append(parents[chain[-1]])
-            if parents.get(chain[-1]) == each.id:
+            chain = {each.id: None}
+            above = each.parent
+            while above in parents and above not in chain and above not in sound:
+                chain[above] = None
+                above = parents[above]
+            if above == each.id:
                 self._faults.add(f"{at}.parent", f"a cycle: {' -> '.join([*chain, each.id])}")
+            elif above not in chain:
+                sound.update(chain)
 
     def _contract(
         self, contract: wire.Contract, path: str, parent: Contract | None, overriding: Contract | None
