@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -253,6 +254,33 @@ def test_a_renewed_contract_goes_on(client):
     assert [len(client.preview_invoices(name, START, period_count=30)) for name in ("renewed", "ends")] == [30, 12]
     amounts = [client.preview_invoices(name, date(2025, 2, 1))[0] for name in ("renewed", "ends")]
     assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
+
+
+def test_a_tree_of_a_thousand_levels(client):
+    # Given a thousand levels, each of which takes a cent off by its cap; the lowest has a plan
+    names = [f"deep{level}" for level in range(1_000)]
+    plan = {"id": "deep_plan", "product": "deep0_units", "per_unit": {"unit_price": "1"}}
+    below: list[Objects] = [
+        {"id": name, "parent": above, "cap": str(Decimal(10_000 + level) / 100)}
+        for level, (above, name) in enumerate(itertools.pairwise(names))
+    ]
+    below[-1]["product_contracts"] = [{"id": "deep_sold", "plan": "deep_plan"}]
+    customer(client, names[0], "units", plans=(plan,), sub_contracts=below, cap="99.99")
+    use(client, names[0], "units", "200")
+    # When its invoice is looked at, and it is simulated with a lower cap
+    (invoice,) = client.preview_invoices(names[0], START)
+    row = simulate_pb2.UsageRow(date="2024-03-10", product_id="deep0_units", contract_id="deep_sold", quantity="200")
+    found = client.get_catalog().catalog.contracts
+    (lower,) = [each for each in found if each.id == names[0]]
+    lower.cap = "50"
+    simulation = client.simulate([row], [tb.Scenario(name="lower", put=catalog_pb2.Catalog(contracts=[lower]))])
+    # Then every level has its line, and the catalogue answers the tree as it is
+    assert len(invoice.levels) == 1_000
+    assert len(invoice.lines) == 1_001
+    assert len(invoice.lines[0].contract_path) == 1_001
+    assert str(invoice.amount_including_tax) == "99.99 EUR"
+    assert [str(each.amount_excluding_tax.quantity) for each in simulation.totals] == ["99.99", "50.00"]
+    assert len(lower.sub_contracts) == 999
 
 
 # --- What is stored -----------------------------------------------------------------------------------------------
