@@ -378,6 +378,32 @@ def test_bad_input_is_named(client, contract_id, day, more, reason, message):
     assert error.value.reason == reason
 
 
+def test_a_tax_that_does_not_fit(client):
+    # Given a fee whose tax is 10^18 units, in an invoice and in a simulation
+    client.apply_catalog(
+        ParseDict({"taxes": [{"id": "xh", "country_code": "XH", "rate": "1000"}]}, catalog_pb2.Catalog())
+    )
+    plan = {"id": "huge_plan", "product": "huge_units", "per_unit": {"unit_price": "1"}}
+    customer(
+        client,
+        "huge",
+        "units",
+        plans=(plan,),
+        country_code="XH",
+        product_contracts=[{"id": "huge_sold", "plan": "huge_plan"}],
+        fixed_fees=[{"id": "huge_fee", "amount": "999999999999999"}],
+    )
+    with pytest.raises(tb.FailedPreconditionError, match='contract "huge"') as error:
+        client.preview_invoices("huge", START)
+    assert error.value.reason == "INVOICE_DOES_NOT_FIT"
+    row = simulate_pb2.UsageRow(date="2024-03-10", product_id="huge_units", contract_id="huge_sold", quantity="1")
+    with pytest.raises(tb.FailedPreconditionError, match='baseline: contract "huge"') as error:
+        client.simulate([row])
+    assert error.value.reason == "SIMULATION_DOES_NOT_FIT"
+    # Then the others are not disturbed
+    assert client.preview_invoices("google", START)
+
+
 def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):
     # Given usage under a plan in euro, and then, from the next period on, one in dollars with a fee
     plan = {"id": "moved_plan", "product": "moved_units", "per_unit": {"unit_price": "1"}}
