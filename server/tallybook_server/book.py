@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tallybook_engine.calendar.billing_dates import BillingPeriod
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.compile import CompiledCatalog, Definition
@@ -30,7 +31,8 @@ from tallybook_engine.catalog.metering import billing_configuration, determinant
 from tallybook_engine.catalog.model import Catalog, Customer, DeterminantSource, Meter
 from tallybook_engine.catalog.versions import Versions, apply_change, difference
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
-from tallybook_engine.contract.tree import tree_of
+from tallybook_engine.contract.tree import Tree, tree_of
+from tallybook_engine.decimals import DoesNotFit as TaxDoesNotFit
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Result
@@ -40,7 +42,7 @@ from tallybook_engine.ledger.costs import CostArrays, row_costs
 from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
 from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
-from tallybook_engine.ledger.invoices import PreviewedInvoices, invoices_of, root_periods
+from tallybook_engine.ledger.invoices import PreviewedInvoices, invoices_of, root_periods, stored_lines
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -464,10 +466,11 @@ class Book:
     ) -> PreviewedInvoices:
         """At most so many invoices of a root contract, from the billing period of a day on.
 
-        OBJECT_NOT_FOUND, FIELD_INVALID for a day outside of the contract, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE.
+        OBJECT_NOT_FOUND, FIELD_INVALID for a day outside of the contract, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE,
+        INVOICE_DOES_NOT_FIT.
         """
 
-        def work() -> PreviewedInvoices:
+        def stored() -> tuple[Tree, Sequence[BillingPeriod], PreviewedInvoices]:
             current = self._state.current
             root = current.catalog.contracts.get(contract_id)
             if root is None:
@@ -475,17 +478,21 @@ class Book:
                 raise Fault(ErrorCode.OBJECT_NOT_FOUND, f'there is no root contract "{contract_id}"', metadata)
             tree = tree_of(current.catalog, root)
             periods, next_date = root_periods(tree, first_day, period_count)
-            if not periods or not root.start_date <= first_day < (tree.levels[0].end_date or date.max):
-                until = f"up to {tree.levels[0].end_date}" if tree.levels[0].end_date else "without end"
+            if not periods or not root.start_date <= first_day < (root.ends_on or date.max):
+                until = f"up to {root.ends_on}" if root.ends_on else "without end"
                 raise field_invalid("date", f"{first_day} is no day of the contract, from {root.start_date} {until}")
             view, sequence = self._as_of(root.customer, as_of_sequence)
-            try:
-                invoices, lines = invoices_of(self._state, tree, view, periods)
-            except InvoiceTooLargeError as error:
-                raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
-            return PreviewedInvoices(invoices, lines, next_date, current.version, sequence)
+            lines = stored_lines(self._state, tree, view, periods)
+            return tree, periods, PreviewedInvoices((), lines, next_date, current.version, sequence)
 
-        return await self._alone(work)
+        try:
+            tree, periods, found = await self._alone(stored)
+            # Settling looks at no state of the ledger, which others change meanwhile.
+            return replace(found, invoices=await self._beside(partial(invoices_of, tree, found.lines, periods)))
+        except InvoiceTooLargeError as error:
+            raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
+        except TaxDoesNotFit as error:
+            raise Fault(ErrorCode.INVOICE_DOES_NOT_FIT, f'contract "{contract_id}": {error}') from None
 
     def _as_of(self, customer_id: str, sequence: int | None) -> tuple[reads.AsOf, int]:
         last = self._state.sequence

@@ -189,6 +189,11 @@ class ErrorCode(Enum):
         "A quantity or an amount would leave the limits; metadata name the scenario and the product contract, "
         "or the root contract.",
     )
+    INVOICE_DOES_NOT_FIT = ErrorKind(
+        _PRECONDITION,
+        False,
+        "The tax of a line of an invoice would reach 2^63 minor units; the message names the contract.",
+    )
     DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 
     OVERLOADED = ErrorKind(

@@ -15,7 +15,7 @@ from tallybook.v1 import common_pb2
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
-from tallybook_engine.catalog.model import Catalog, Contract
+from tallybook_engine.catalog.model import Catalog, Contract, with_each_level
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
 from tallybook_engine.contract.invoice import Invoice
@@ -317,15 +317,16 @@ def _with_other_plans(catalog: Catalog, plans: Mapping[str, str]) -> Catalog:
 
 def _replanned(contract: Contract, plans: Mapping[str, str]) -> Contract:
     """A contract with other plans, itself where it has none of them."""
-    subs = tuple(_replanned(each, plans) for each in contract.sub_contracts)
-    own = tuple(
-        replace(each, plan=plans[each.plan]) if each.plan in plans else each for each in contract.product_contracts
-    )
-    if own == contract.product_contracts and all(
-        one is other for one, other in zip(subs, contract.sub_contracts, strict=True)
-    ):
-        return contract
-    return replace(contract, product_contracts=own, sub_contracts=subs)
+
+    def changed(level: Contract) -> Contract:
+        if not any(each.plan in plans for each in level.product_contracts):
+            return level
+        own = tuple(
+            replace(each, plan=plans[each.plan]) if each.plan in plans else each for each in level.product_contracts
+        )
+        return level if own == level.product_contracts else replace(level, product_contracts=own)
+
+    return with_each_level(contract, changed)
 
 
 def _streams(table: pa.Table) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -255,6 +256,33 @@ def test_a_renewed_contract_goes_on(client):
     assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
 
 
+def test_a_tree_of_a_thousand_levels(client):
+    # Given a thousand levels, each of which takes a cent off by its cap; the lowest has a plan
+    names = [f"deep{level}" for level in range(1_000)]
+    plan = {"id": "deep_plan", "product": "deep0_units", "per_unit": {"unit_price": "1"}}
+    below: list[Objects] = [
+        {"id": name, "parent": above, "cap": str(Decimal(10_000 + level) / 100)}
+        for level, (above, name) in enumerate(itertools.pairwise(names))
+    ]
+    below[-1]["product_contracts"] = [{"id": "deep_sold", "plan": "deep_plan"}]
+    customer(client, names[0], "units", plans=(plan,), sub_contracts=below, cap="99.99")
+    use(client, names[0], "units", "200")
+    # When its invoice is looked at, and it is simulated with a lower cap
+    (invoice,) = client.preview_invoices(names[0], START)
+    row = simulate_pb2.UsageRow(date="2024-03-10", product_id="deep0_units", contract_id="deep_sold", quantity="200")
+    found = client.get_catalog().catalog.contracts
+    (lower,) = [each for each in found if each.id == names[0]]
+    lower.cap = "50"
+    simulation = client.simulate([row], [tb.Scenario(name="lower", put=catalog_pb2.Catalog(contracts=[lower]))])
+    # Then every level has its line, and the catalogue answers the tree as it is
+    assert len(invoice.levels) == 1_000
+    assert len(invoice.lines) == 1_001
+    assert len(invoice.lines[0].contract_path) == 1_001
+    assert str(invoice.amount_including_tax) == "99.99 EUR"
+    assert [str(each.amount_excluding_tax.quantity) for each in simulation.totals] == ["99.99", "50.00"]
+    assert len(lower.sub_contracts) == 999
+
+
 # --- What is stored -----------------------------------------------------------------------------------------------
 
 
@@ -348,6 +376,32 @@ def test_bad_input_is_named(client, contract_id, day, more, reason, message):
     with pytest.raises(tb.TallybookError, match=message) as error:
         client.preview_invoices(contract_id, day, **more)
     assert error.value.reason == reason
+
+
+def test_a_tax_that_does_not_fit(client):
+    # Given a fee whose tax is 10^18 units, in an invoice and in a simulation
+    client.apply_catalog(
+        ParseDict({"taxes": [{"id": "xh", "country_code": "XH", "rate": "1000"}]}, catalog_pb2.Catalog())
+    )
+    plan = {"id": "huge_plan", "product": "huge_units", "per_unit": {"unit_price": "1"}}
+    customer(
+        client,
+        "huge",
+        "units",
+        plans=(plan,),
+        country_code="XH",
+        product_contracts=[{"id": "huge_sold", "plan": "huge_plan"}],
+        fixed_fees=[{"id": "huge_fee", "amount": "999999999999999"}],
+    )
+    with pytest.raises(tb.FailedPreconditionError, match='contract "huge"') as error:
+        client.preview_invoices("huge", START)
+    assert error.value.reason == "INVOICE_DOES_NOT_FIT"
+    row = simulate_pb2.UsageRow(date="2024-03-10", product_id="huge_units", contract_id="huge_sold", quantity="1")
+    with pytest.raises(tb.FailedPreconditionError, match='baseline: contract "huge"') as error:
+        client.simulate([row])
+    assert error.value.reason == "SIMULATION_DOES_NOT_FIT"
+    # Then the others are not disturbed
+    assert client.preview_invoices("google", START)
 
 
 def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):

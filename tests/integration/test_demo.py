@@ -107,10 +107,30 @@ def test_the_charges_are_those_of_the_flights(runs, flown):
 def test_the_files_are_written(runs):
     out, (first, *_) = runs
     names = ("cumulative-cost.png", "catalog.json", "charges.parquet")
-    for name in (*names, "london-load.png", "billing-message.json", "meters.yaml"):
+    for name in (
+        *names,
+        "london-load.png",
+        "billing-message.json",
+        "meters.yaml",
+        "proposals.png",
+        "proposals.parquet",
+    ):
         assert (out / name).stat().st_size > 3_000
         assert str(out / name) in first.stdout.replace("\n", "")
     assert (out / "data" / "default.sqlite").exists()
+
+
+def test_the_year_under_proposals_begins_with_what_is_charged(runs):
+    out, (first, charges, second, _) = runs
+    for run in (first, second):
+        assert "under 4 catalogues" in run.stdout
+        assert "the baseline is to the cent what is charged" in run.stdout.replace("\n", " ")
+    simulated = pl.read_parquet(out / "proposals.parquet")
+    totals = dict(simulated.group_by("scenario").agg(pl.col("amount_excluding_tax").sum()).rows())
+    assert set(totals) == {"baseline", "landings one by one", "long routes", "one price for seats"}
+    taxed = charges["amount_including_tax"].sum() - charges["tax_amount"].sum()
+    assert totals["baseline"] == taxed
+    assert len(set(totals.values())) == 4
 
 
 def test_the_server_stopped_in_order(runs):

@@ -41,6 +41,7 @@ class RandomTerms:
             if chance.random() < 0.3:
                 root["auto_renewal"] = True
         due = [(root, 1)]
+        are_listed = chance.random() < 0.3
         while due:
             level, depth = due.pop()
             level["product_contracts"] = [
@@ -57,7 +58,11 @@ class RandomTerms:
                     below["time_zone"] = chance.choice(ZONES)
                 if depth == 1 and chance.random() < 0.2:
                     below["start_date"] = self._day(60, 90)
-                level.setdefault("sub_contracts", []).append(below)
+                if are_listed and chance.random() < 0.7:
+                    root.setdefault("sub_contracts", []).append({**below, "parent": level["id"]})
+                    below = root["sub_contracts"][-1]
+                else:
+                    level.setdefault("sub_contracts", []).append(below)
                 due.append((below, depth + 1))
         return root
 

@@ -1,8 +1,8 @@
 """`make demo`: a year of real flights, then real meters, become exact money, over real gRPC.
 
 Starts a server of its own, applies the catalogue, streams the flights, and shows what they cost; then imports readings,
-stores their determinants, and shows what a meter costs. A second run finds every event stored already, so it stores no
-event and shows the same charges.
+stores their determinants, and shows what a meter costs; and simulates the flights under three proposals. A second run
+finds every event stored already, so it stores no event and shows the same charges.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tallybook.v1 import catalog_pb2
 from tallybook_cli.demo_bill import meter_steps, print_meters
 from tallybook_cli.demo_charges import print_charges
 from tallybook_cli.demo_meters import run_meters, write_meter_files
+from tallybook_cli.demo_proposals import print_proposals, proposal_steps, run_proposals, write_proposals
 from tallybook_cli.errors import CommandError, report
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.output import console
@@ -66,7 +67,7 @@ class Outcome:
 @click.option("--out", default=Path("out/demo"), show_default=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Only every so many flights.")
 def demo(out: Path, every: int) -> None:
-    """A year of flights out of New York, and a home in London, become exact money."""
+    """A year of flights out of New York, and a home in London, become exact money; then the year under proposals."""
     out.mkdir(parents=True, exist_ok=True)
     flights = flown_flights(EXAMPLE / "flights.parquet", every)
     say = console().print
@@ -80,16 +81,25 @@ def demo(out: Path, every: int) -> None:
             say("\n[bold]meters[/bold]: a home in London, and connection points of Australia's market")
             metered = run_meters(client, address)
             print_meters(metered)
+            say(
+                "\n[bold]proposals[/bold]: the airlines' year again, under other contracts; nothing in the book changes"
+            )
+            proposed = run_proposals(client, sorted({charge.customer_id for charge in outcome.charges}))
+            print_proposals(proposed, without_tax(outcome.charges))
             catalog = client.get_catalog().catalog
     # Read back from the disk, after the server has gone.
     verified = verify(out / "data", BOOK, False, None)
     say(f"equation holds: {verified.line_count:,} lines, difference {verified.difference_count:,}")
     for line in verified.differences:
         say(f"  {line}", markup=False)
-    files = [*write_files(out, flights, outcome, catalog), *write_meter_files(out, metered)]
+    files = [
+        *write_files(out, flights, outcome, catalog),
+        *write_meter_files(out, metered),
+        *write_proposals(out, proposed),
+    ]
     say(f"written: {', '.join(map(str, files))}", soft_wrap=True)
     say("\nnext:")
-    for command, why in [*next_steps(flights, outcome.report.costs), *meter_steps(metered)]:
+    for command, why in [*next_steps(flights, outcome.report.costs), *meter_steps(metered), *proposal_steps()]:
         say(f"  {command}\n      {why}", markup=False)
     if verified.difference_count or outcome.report.refused_count:
         raise CommandError("the demo found a failure; see above", ExitCode.FAILURE_FOUND)
@@ -181,6 +191,11 @@ def print_outcome(outcome: Outcome) -> None:
     answered = cost_total(report.costs)
     same = "the same, to the cent" if answered == total else "not the same: the book holds other events too"
     say(f"the costs that the events were answered add up to {answered:,f} USD: {same}")
+
+
+def without_tax(charges: tb.Charges) -> Decimal:
+    """What all charges come to, in the one currency of the demo."""
+    return sum((charge.amount_excluding_tax.quantity for charge in charges), Decimal(0))
 
 
 def cost_total(costs: tb.Costs) -> Decimal:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 import tallybook_client as tb
@@ -22,6 +23,9 @@ _BASELINE = "#A7ADB5"
 _LESS = "#0072B2"
 _MORE = "#D55E00"
 _ROW_INCHES = 0.62
+_HEAD_INCHES = 1.0
+_WORDS_INSIDE = 0.5
+"""A bar is long enough for its words from this part of the longest one on."""
 _SEED = 1
 """Of the dots' places within their row, so that the same simulation is the same picture."""
 _SPREAD_HEIGHT = 0.28
@@ -36,17 +40,17 @@ def draw(simulation: tb.Simulation, file: Path) -> None:
     currencies = list(dict.fromkeys(each.amount_excluding_tax.currency for each in simulation.totals))
     row_count = max(len(simulation.scenarios), 2)
     panel_inches = _ROW_INCHES * row_count + 1.1
-    height = 1.2 + panel_inches * max(len(currencies), 1)
+    height = _HEAD_INCHES + panel_inches * max(len(currencies), 1)
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10.5, "axes.edgecolor": _MUTED}):
         figure = Figure(figsize=(13, height), facecolor="white")
         figure.text(0.02, 1 - 0.42 / height, _title(simulation), fontsize=16, fontweight="bold", color=_INK)
         figure.text(0.02, 1 - 0.72 / height, _subtitle(simulation), fontsize=10.5, color=_MUTED)
         for place, currency in enumerate(currencies):
-            top = height - 1.2 - place * panel_inches
-            bottom, tall = (top - panel_inches + 0.75) / height, (panel_inches - 1.1) / height
+            top = height - _HEAD_INCHES - place * panel_inches
+            bottom, tall = (top - panel_inches + 0.55) / height, (panel_inches - 0.95) / height
             totals = [each for each in simulation.totals if each.amount_excluding_tax.currency == currency]
             _totals(figure.add_axes((0.14, bottom, 0.34, tall)), totals, currency)
-            _changes(figure.add_axes((0.53, bottom, 0.45, tall)), simulation, totals, currency)
+            _changes(figure.add_axes((0.53, bottom, 0.33, tall)), simulation, totals, currency)
         figure.savefig(file, dpi=130)
 
 
@@ -71,10 +75,20 @@ def _totals(axes: Axes, totals: Sequence[tb.ScenarioTotal], currency: str) -> No
         words = f"{each.amount_excluding_tax.quantity:,f}"
         if row and baseline:
             words += f"   {float(each.difference_excluding_tax.quantity / baseline):+.1%}"
+        # In the bar where it is long enough for the words, else behind it.
+        inside = float(amounts[row]) > _WORDS_INSIDE * max(map(float, amounts))
         axes.annotate(
-            words, (0, row), xytext=(6, 0), textcoords="offset points", va="center", color="white", fontweight="bold"
+            words,
+            (0 if inside else max(float(amounts[row]), 0), row),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color="white" if inside else _INK,
+            fontweight="bold",
         )
     axes.set_yticks(rows, [each.scenario for each in totals])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_title(f"What each comes to, {currency}", loc="left", color=_INK, fontweight="bold", fontsize=11.5)
     _frame(axes)
 
@@ -94,16 +108,22 @@ def _changes(axes: Axes, simulation: tb.Simulation, totals: Sequence[tb.Scenario
             axes.scatter(changes, heights, s=22, c=colours, alpha=0.65, linewidths=0, zorder=3)
             median = float(np.median(changes))
             axes.plot([median, median], [row - 0.38, row + 0.38], color=_INK, linewidth=2, zorder=4)
-        words = f"{total.customer_count_less:,} pay less, {total.customer_count_more:,} more"
+        words = f"{total.customer_count_less:,} pay less\n{total.customer_count_more:,} pay more"
         axes.annotate(
-            words, (1, row), xycoords=("axes fraction", "data"), xytext=(0, 17), textcoords="offset points",
-            ha="right", va="center", color=_MUTED, fontsize=9,
-        )  # fmt: skip
+            words,
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(12, 0),
+            textcoords="offset points",
+            va="center",
+            color=_MUTED,
+            annotation_clip=False,
+        )
     axes.set_ylim(-0.5, len(totals) - 0.5)
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f} %" if value else "0")
     axes.set_title(
-        "How the change is spread: a dot a customer, the line is the median",
+        "Change by customer: a dot each, the line is the median",
         loc="left",
         color=_INK,
         fontweight="bold",

@@ -26,6 +26,8 @@ class _Level:
     contract: Contract
     above: tuple[_Level, ...]
     """Its ancestors, from the root."""
+    nesting: int = 1
+    """Levels that are written around it, itself counted."""
 
     def contracts(self) -> tuple[Contract, ...]:
         """Its contracts from the root down to its own."""
@@ -54,12 +56,22 @@ def check_contracts(
     _check_overlaps(catalog, roots, faults)
 
 
-def _levels(path: str, contract: Contract, above: tuple[_Level, ...] = ()) -> Iterator[_Level]:
-    level = _Level(path, contract, above)
-    yield level
-    if len(above) + 1 < limits.CONTRACT_LEVELS_MAX:
-        for index, below in enumerate(contract.sub_contracts):
-            yield from _levels(f"{path}.sub_contracts[{index}]", below, (*above, level))
+def _levels(path: str, root: Contract) -> Iterator[_Level]:
+    """The levels of a tree, as far as it may be deep, each with its path in the file."""
+    due = [_Level(path, root, ())]
+    while due:
+        level = due.pop()
+        yield level
+        above = (*level.above, level)
+        if len(above) == limits.CONTRACT_LEVELS_MAX:
+            continue
+        below = []
+        for index, each in enumerate(level.contract.sub_contracts):
+            if each.listed:
+                below.append(_Level(f'{path}.sub_contracts["{each.id}"]', each, above))
+            elif level.nesting < limits.NESTED_LEVELS_MAX:
+                below.append(_Level(f"{level.path}.sub_contracts[{index}]", each, above, level.nesting + 1))
+        due += reversed(below)
 
 
 def _check_level(catalog: Catalog, level: _Level, faults: Faults) -> None:
@@ -79,6 +91,12 @@ def _check_level(catalog: Catalog, level: _Level, faults: Faults) -> None:
         faults.add(f"{path}.end_date", f"is {contract.end_date}, not after the start {contract.start_date}")
     if contract.sub_contracts and len(level.above) + 1 == limits.CONTRACT_LEVELS_MAX:
         faults.add(f"{path}.sub_contracts", f"lie below level {limits.CONTRACT_LEVELS_MAX}, the last one possible")
+    elif level.nesting == limits.NESTED_LEVELS_MAX and not all(each.listed for each in contract.sub_contracts):
+        faults.add(
+            f"{path}.sub_contracts",
+            f"are more than {limits.NESTED_LEVELS_MAX} levels within each other: list them in the root's "
+            "sub_contracts, each with its parent",
+        )
     for field, count, count_max in (
         ("product_contracts", len(contract.product_contracts), limits.PRODUCT_CONTRACTS_MAX),
         ("sub_contracts", len(contract.sub_contracts), limits.SUB_CONTRACTS_MAX),

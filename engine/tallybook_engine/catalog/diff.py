@@ -265,13 +265,16 @@ def _tiers(tiers: tuple[Tier, ...]) -> Iterator[tuple[str, str]]:
 
 def _contract(contract: Contract) -> Iterator[tuple[str, str]]:
     for path in contract.levels():
-        prefix = "".join(f'sub_contracts["{each.id}"].' for each in path[1:])
-        yield from ((f"{prefix}{name}", text) for name, text in _level(path[-1]))
+        # What is listed is named by its id alone, however deep it lies.
+        first = next((at for at in range(len(path) - 1, 0, -1) if path[at].listed), 1)
+        prefix = "".join(f'sub_contracts["{each.id}"].' for each in path[first:])
+        yield from ((f"{prefix}{name}", text) for name, text in _level(path[-1], path[-2].id if path[1:] else ""))
 
 
-def _level(contract: Contract) -> Iterator[tuple[str, str]]:
+def _level(contract: Contract, parent: str) -> Iterator[tuple[str, str]]:
     """The fields of one contract, without those of the contracts below it."""
     yield from _words(
+        parent=parent if contract.listed else "",
         customer=contract.customer,
         time_zone=contract.time_zone,
         start_date=contract.start_date.isoformat(),

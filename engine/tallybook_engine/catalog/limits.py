@@ -29,8 +29,11 @@ PRODUCT_CONTRACTS_MAX = 1_000
 SUB_CONTRACTS_MAX = 1_000
 """Sub-contracts directly below one contract."""
 
-CONTRACT_LEVELS_MAX = 16
+CONTRACT_LEVELS_MAX = 1_000
 """Levels of a contract tree, the root counted."""
+
+NESTED_LEVELS_MAX = 16
+"""Levels that are written within each other, the outermost counted: messages cannot be nested without end."""
 
 FIXED_FEES_MAX = 1_000
 """Fixed fees of one contract."""

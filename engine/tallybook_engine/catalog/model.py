@@ -6,8 +6,9 @@ was left out is the id, and a sub-contract carries the zone, dates and billing f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from enum import Enum
 from types import MappingProxyType
@@ -298,9 +299,12 @@ class RevenueShare:
     """Ids of product contracts, fixed fees and revenue shares of the same level or below."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contract:
-    """One level of a customer's contract tree."""
+    """One level of a customer's contract tree.
+
+    A tree may be a thousand levels deep, so that whatever walks it does so without recursion, comparing too.
+    """
 
     id: str
     """Unique over the whole catalogue, all levels together."""
@@ -333,6 +337,24 @@ class Contract:
     """Whether it is renewed at its end date, again and again."""
     override_underlying: bool = False
     """Whether its billing frequency and its start are those of all levels below, too."""
+    listed: bool = False
+    """Whether it is written in the root's list with its parent's id, and not within its parent."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Contract):
+            return NotImplemented
+        due = [(self, other)]
+        while due:
+            one, another = due.pop()
+            if one is another:
+                continue
+            if _own(one) != _own(another) or len(one.sub_contracts) != len(another.sub_contracts):
+                return False
+            due += zip(one.sub_contracts, another.sub_contracts, strict=True)
+        return True
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.customer, self.start_date, len(self.sub_contracts)))
 
     @property
     def ends_on(self) -> date | None:
@@ -346,6 +368,26 @@ class Contract:
             path = due.pop()
             yield path
             due.extend((*path, each) for each in reversed(path[-1].sub_contracts))
+
+
+_own = operator.attrgetter(*(each.name for each in fields(Contract) if each.name != "sub_contracts"))
+"""What a contract has itself, without the contracts below it."""
+
+
+def with_each_level(root: Contract, changed: Callable[[Contract], Contract]) -> Contract:
+    """A tree whose every level is changed, those below it first; itself where nothing changes.
+
+    `changed` takes a level that has its changed sub-contracts already; what it does not change, it answers itself.
+    """
+    made: dict[int, Contract] = {}
+    for path in reversed(list(root.levels())):
+        level = path[-1]
+        below = tuple(made[id(each)] for each in level.sub_contracts)
+        if any(one is not other for one, other in zip(below, level.sub_contracts, strict=True)):
+            made[id(level)] = changed(replace(level, sub_contracts=below))
+        else:
+            made[id(level)] = changed(level)
+    return made[id(root)]
 
 
 def billed_as(path: tuple[Contract, ...]) -> Contract:

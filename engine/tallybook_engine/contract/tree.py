@@ -79,7 +79,7 @@ def has_terms(contract: Contract) -> bool:
 
 def tree_has_terms(root: Contract) -> bool:
     """Whether any level of a tree has terms."""
-    return any(has_terms(path[-1]) for path in root.levels())
+    return has_terms(root) or (bool(root.sub_contracts) and any(has_terms(path[-1]) for path in root.levels()))
 
 
 def tree_of(catalog: Catalog, root: Contract) -> Tree:

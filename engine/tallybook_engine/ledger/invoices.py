@@ -46,25 +46,25 @@ def root_periods(tree: Tree, first_day: date, count: int) -> tuple[list[BillingP
     return found, None if following is None else following.start_date
 
 
-def stored_charges(state: State, tree: Tree, view: reads.AsOf, start_us: int, end_us: int) -> list[ChargeLine]:
-    """A tree's charge lines that touch [start, end), those that cost something without events too."""
+def stored_lines(state: State, tree: Tree, view: reads.AsOf, periods: Sequence[BillingPeriod]) -> list[ChargeLine]:
+    """The charge lines that settling periods of a tree's root looks at, those that cost something without events too.
+
+    Raises InvoiceTooLargeError.
+    """
     root = tree.root
+    start_us, end_us = settled_stretch(tree, periods[0].start_us, periods[-1].end_us)
     lines = reads.charge_lines(state, root.customer, view, start_us, end_us, include_unopened=True)
     return [each for each in lines if each.contract_path[0] == root.id]
 
 
-def invoices_of(
-    state: State, tree: Tree, view: reads.AsOf, periods: Sequence[BillingPeriod]
-) -> tuple[list[Invoice], list[ChargeLine]]:
-    """The invoices of billing periods of a tree's root, one behind the other, and the charge lines that they name.
+def invoices_of(tree: Tree, lines: Sequence[ChargeLine], periods: Sequence[BillingPeriod]) -> list[Invoice]:
+    """The invoices of billing periods of a tree's root, one behind the other; their charges are counted in `lines`.
 
     Raises InvoiceTooLargeError, and DoesNotFit where a tax leaves 2^63 minor units.
     """
     first_us, until_us = periods[0].start_us, periods[-1].end_us
-    lines = stored_charges(state, tree, view, *settled_stretch(tree, first_us, until_us))
-    currencies = dict.fromkeys([tree.currency, *(each.currency for each in lines)])
     invoices = []
-    for currency in currencies:
+    for currency in dict.fromkeys([tree.currency, *(each.currency for each in lines)]):
         if not currency:
             continue
         of_currency = tree if currency == tree.currency else tree.without_terms(currency)
@@ -73,7 +73,7 @@ def invoices_of(
             if invoice.lines or currency == tree.currency:
                 invoices.append(invoice.with_charges_at(places))
     # Stable, so that within a period the contract's own currency stands first.
-    return sorted(invoices, key=lambda each: each.start_us), lines
+    return sorted(invoices, key=lambda each: each.start_us)
 
 
 def charge_of(line: ChargeLine) -> Charge:

@@ -1111,6 +1111,7 @@ class Contract(_message.Message):
     PRORATE_FIELD_NUMBER: _builtins.int
     AUTO_RENEWAL_FIELD_NUMBER: _builtins.int
     OVERRIDE_UNDERLYING_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, unique over all levels of all contracts."""
     customer: _builtins.str
@@ -1152,6 +1153,12 @@ class Contract(_message.Message):
     """Whether the billing frequency of this level is also that of all levels below, whatever they have themselves. All
     periods of these, also of accumulation and of fixed fees, are then counted from this level's start.
     """
+    parent: _builtins.str
+    """Of a contract that is listed in the root's `sub_contracts` and lies below another one: the id of that contract, of the
+    same tree. In the order of the list, such contracts stand behind those that are written within their parent. Absent:
+    the contract that it is written in. Refused anywhere else. Faults name a listed contract by its id:
+    "contracts[0].sub_contracts[\\"north\\"].end_date".
+    """
     @_builtins.property
     def billing_frequency(self) -> Global___Frequency:
         """How often charges are billed: a charge line is one billing period long. Required in a root; absent in a
@@ -1164,7 +1171,9 @@ class Contract(_message.Message):
 
     @_builtins.property
     def sub_contracts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contract]:
-        """The levels below; at most 1,000, and at most 16 levels in all."""
+        """The levels below; at most 1,000 directly below one contract, and at most 1,000 levels in all. At most 16 levels are
+        written within each other; deeper ones are listed in the root's `sub_contracts`, each with its `parent`.
+        """
 
     @_builtins.property
     def fixed_fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___FixedFee]:
@@ -1207,10 +1216,11 @@ class Contract(_message.Message):
         prorate: _builtins.bool = ...,
         auto_renewal: _builtins.bool | None = ...,
         override_underlying: _builtins.bool = ...,
+        parent: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "minimum", b"minimum", "payment_term_days", b"payment_term_days", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_parent", b"_parent", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "minimum", b"minimum", "parent", b"parent", "payment_term_days", b"payment_term_days", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "credits", b"credits", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "fixed_fees", b"fixed_fees", "id", b"id", "minimum", b"minimum", "override_underlying", b"override_underlying", "payment_term_days", b"payment_term_days", "product_contracts", b"product_contracts", "prorate", b"prorate", "revenue_shares", b"revenue_shares", "start_date", b"start_date", "sub_contracts", b"sub_contracts", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal", "_cap", b"_cap", "_currency", b"_currency", "_customer", b"_customer", "_end_date", b"_end_date", "_minimum", b"_minimum", "_parent", b"_parent", "_payment_term_days", b"_payment_term_days", "_start_date", b"_start_date", "_time_zone", b"_time_zone", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "cap", b"cap", "credits", b"credits", "currency", b"currency", "customer", b"customer", "discount", b"discount", "end_date", b"end_date", "fixed_fees", b"fixed_fees", "id", b"id", "minimum", b"minimum", "override_underlying", b"override_underlying", "parent", b"parent", "payment_term_days", b"payment_term_days", "product_contracts", b"product_contracts", "prorate", b"prorate", "revenue_shares", b"revenue_shares", "start_date", b"start_date", "sub_contracts", b"sub_contracts", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_renewal: _TypeAlias = _typing.Literal["auto_renewal"]  # noqa: Y015
     _WhichOneofArgType__auto_renewal: _TypeAlias = _typing.Literal["_auto_renewal", b"_auto_renewal"]  # noqa: Y015
@@ -1224,6 +1234,8 @@ class Contract(_message.Message):
     _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
     _WhichOneofReturnType__minimum: _TypeAlias = _typing.Literal["minimum"]  # noqa: Y015
     _WhichOneofArgType__minimum: _TypeAlias = _typing.Literal["_minimum", b"_minimum"]  # noqa: Y015
+    _WhichOneofReturnType__parent: _TypeAlias = _typing.Literal["parent"]  # noqa: Y015
+    _WhichOneofArgType__parent: _TypeAlias = _typing.Literal["_parent", b"_parent"]  # noqa: Y015
     _WhichOneofReturnType__payment_term_days: _TypeAlias = _typing.Literal["payment_term_days"]  # noqa: Y015
     _WhichOneofArgType__payment_term_days: _TypeAlias = _typing.Literal["_payment_term_days", b"_payment_term_days"]  # noqa: Y015
     _WhichOneofReturnType__start_date: _TypeAlias = _typing.Literal["start_date"]  # noqa: Y015
@@ -1242,6 +1254,8 @@ class Contract(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_date) -> _WhichOneofReturnType__end_date | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent) -> _WhichOneofReturnType__parent | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_term_days) -> _WhichOneofReturnType__payment_term_days | None: ...
     @_typing.overload

@@ -144,7 +144,7 @@ def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
         plans=tuple(reader.plan(each, f"plans[{index}]") for index, each in enumerate(catalog.plans)),
         customers=tuple(_customer(each) for each in catalog.customers),
         contracts=tuple(
-            reader.contract(each, f"contracts[{index}]", None) for index, each in enumerate(catalog.contracts)
+            reader.contract_tree(each, f"contracts[{index}]") for index, each in enumerate(catalog.contracts)
         ),
         **read_metering_objects(catalog, faults),
     )
@@ -262,7 +262,18 @@ def write_plan(plan: Plan) -> wire.Plan:
 
 
 def write_contract(contract: Contract) -> wire.Contract:
-    """A contract with all that lies below it."""
+    """A root contract with all that lies below it."""
+    written = _write_nested(contract)
+    for path in contract.levels():
+        if path[-1].listed:
+            below = written.sub_contracts.add()
+            below.CopyFrom(_write_nested(path[-1]))
+            below.parent = path[-2].id
+    return written
+
+
+def _write_nested(contract: Contract) -> wire.Contract:
+    """A contract with what is written within it."""
     return wire.Contract(
         id=contract.id,
         customer=contract.customer,
@@ -271,7 +282,7 @@ def write_contract(contract: Contract) -> wire.Contract:
         end_date=contract.end_date.isoformat() if contract.end_date else None,
         billing_frequency=_write_frequency(contract.billing_frequency),
         product_contracts=[_write_product_contract(each) for each in contract.product_contracts],
-        sub_contracts=[write_contract(each) for each in contract.sub_contracts],
+        sub_contracts=[_write_nested(each) for each in contract.sub_contracts if not each.listed],
         currency=contract.currency,
         payment_term_days=contract.payment_term_days or None,
         fixed_fees=[_write_fixed_fee(each) for each in contract.fixed_fees],
@@ -477,10 +488,83 @@ class _Reader:
             rounding=self._word(_LINE_ROUNDINGS, plan.rounding, f"{path}.rounding", Rounding.HALF_AWAY_FROM_ZERO),
         )
 
-    def contract(
-        self, contract: wire.Contract, path: str, parent: Contract | None, overriding: Contract | None = None
+    def contract_tree(self, root: wire.Contract, path: str) -> Contract:
+        """A root contract and all below it, whether written within it or listed in it."""
+        read: list[tuple[Contract, list[int]]] = []
+        """Each contract without those below it, and the places of these."""
+        below = self._below(root, path)
+        due: list[tuple[wire.Contract, str, int, int]] = [(root, path, -1, -1)]
+        while due:
+            message, here, above, overriding = due.pop()
+            place = len(read)
+            parent, overrides = (None if at < 0 else read[at][0] for at in (above, overriding))
+            contract = self._contract(message, here, parent, overrides)
+            read.append((contract, []))
+            if above >= 0:
+                read[above][1].append(place)
+            if overriding < 0 and contract.override_underlying:
+                overriding = place
+            due += [(each, at, place, overriding) for each, at in reversed(below.get(id(message), []))]
+        made: list[Contract] = [contract for contract, _ in read]
+        for place in reversed(range(len(read))):
+            if read[place][1]:
+                sub_contracts = tuple(made[at] for at in read[place][1])
+                made[place] = replace(made[place], sub_contracts=sub_contracts)
+        return made[0]
+
+    def _below(self, root: wire.Contract, path: str) -> dict[int, list[tuple[wire.Contract, str]]]:
+        """Identity of each contract of a tree -> the contracts directly below it, each with its path.
+
+        Whatever has no parent in the tree, or is below itself, is noted, and is in no list that leads to the root.
+        """
+        below: dict[int, list[tuple[wire.Contract, str]]] = {}
+        names: dict[str, wire.Contract] = {root.id: root}
+        listed: list[tuple[wire.Contract, str]] = []
+        due = [(root, path)]
+        while due:
+            message, here = due.pop()
+            within = below.setdefault(id(message), [])
+            for index, each in enumerate(message.sub_contracts):
+                at = f"{here}.sub_contracts[{index}]"
+                if each.HasField("parent") and message is root:
+                    at = f'{path}.sub_contracts["{each.id}"]'
+                    listed.append((each, at))
+                else:
+                    if each.HasField("parent"):
+                        self._faults.add(f"{at}.parent", "stands only in the sub_contracts of the root contract")
+                    within.append((each, at))
+                names.setdefault(each.id, each)
+                due.append((each, at))
+        if root.HasField("parent"):
+            self._faults.add(f"{path}.parent", "is of no root contract: list it in the root's sub_contracts")
+        for each, at in listed:
+            if each.parent in names:
+                below[id(names[each.parent])].append((each, at))
+            else:
+                self._faults.add(f"{at}.parent", f'no contract "{each.parent}" in the tree')
+        self._check_parents(listed)
+        return below
+
+    def _check_parents(self, listed: Sequence[tuple[wire.Contract, str]]) -> None:
+        """Names every listed contract whose parents lead back to it."""
+        parents = {each.id: each.parent for each, _ in listed}
+        # Those that lead to a contract that is not listed.
+        sound: set[str] = set()
+        for each, at in listed:
+            chain = {each.id: None}
+            above = each.parent
+            while above in parents and above not in chain and above not in sound:
+                chain[above] = None
+                above = parents[above]
+            if above == each.id:
+                self._faults.add(f"{at}.parent", f"a cycle: {' -> '.join([*chain, each.id])}")
+            elif above not in chain:
+                sound.update(chain)
+
+    def _contract(
+        self, contract: wire.Contract, path: str, parent: Contract | None, overriding: Contract | None
     ) -> Contract:
-        """A contract and all below it; `parent` fills in what is left out, `overriding` replaces frequencies."""
+        """A contract by itself; `parent` fills in what is left out, `overriding` replaces frequencies."""
         customer, time_zone = contract.customer, contract.time_zone
         start, end = self._date(contract, "start_date", path), self._date(contract, "end_date", path)
         auto_renewal = contract.auto_renewal
@@ -512,6 +596,7 @@ class _Reader:
             prorate=contract.prorate,
             auto_renewal=auto_renewal,
             override_underlying=contract.override_underlying,
+            listed=contract.HasField("parent"),
         )
         if overriding is None and read.override_underlying:
             overriding = read
@@ -521,7 +606,6 @@ class _Reader:
                     self._faults.add(f"{path}.{field}", "is the whole tree's: give it in the root contract")
         basis = (overriding or read).billing_frequency.basis
         product_contracts = enumerate(contract.product_contracts)
-        sub_contracts = enumerate(contract.sub_contracts)
         return replace(
             read,
             product_contracts=tuple(
@@ -540,9 +624,6 @@ class _Reader:
             ),
             credits=tuple(
                 self._credit(each, f"{path}.credits[{index}]") for index, each in enumerate(contract.credits)
-            ),
-            sub_contracts=tuple(
-                self.contract(each, f"{path}.sub_contracts[{index}]", read, overriding) for index, each in sub_contracts
             ),
         )
 

@@ -117,34 +117,47 @@ def meanings(catalogue: Catalogue) -> dict[str, Meaning]:
     """What every product contract of a catalogue means, by its id."""
     found = {}
     for root in catalogue["contracts"].values():
-        for meaning in _tree(catalogue, root, {}, ()):
+        for meaning in _tree(catalogue, root):
             found[meaning.product_contract] = meaning
     return found
 
 
+def below(contract: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The contracts directly below one: written within it, then listed in the root with its id."""
+    within = [each for each in contract.get("sub_contracts", ()) if "parent" not in each]
+    return within + [each for each in root.get("sub_contracts", ()) if each.get("parent") == contract["id"]]
+
+
 def spelled_out(catalogue: Catalogue) -> dict[str, Any]:
     """A catalogue in which each accumulation period says its basis: left out, it is that of the billing frequency."""
-    contracts = {name: _spelled_out(root, {}) for name, root in catalogue["contracts"].items()}
+    contracts = {name: _spelled_out(root, _bases(root)) for name, root in catalogue["contracts"].items()}
     return {**catalogue, "contracts": contracts}
 
 
-def _spelled_out(
-    contract: Mapping[str, Any], billing: Mapping[str, Any], *, overridden: bool = False
-) -> dict[str, Any]:
-    billing = billing if overridden else contract.get("billing_frequency", billing)
-    overridden = overridden or bool(contract.get("override_underlying"))
+def _bases(root: Mapping[str, Any]) -> dict[int, str]:
+    """Basis of the billing frequency that counts for each contract of a tree, by its identity."""
+    found = {}
+    due: list[tuple[Mapping[str, Any], Mapping[str, Any], bool]] = [(root, {}, False)]
+    while due:
+        contract, billing, overridden = due.pop()
+        billing = billing if overridden else contract.get("billing_frequency", billing)
+        found[id(contract)] = billing["basis"]
+        overridden = overridden or bool(contract.get("override_underlying"))
+        due += [(each, billing, overridden) for each in below(contract, root)]
+    return found
+
+
+def _spelled_out(contract: Mapping[str, Any], bases: Mapping[int, str]) -> dict[str, Any]:
     made = dict(contract)
     if "product_contracts" in contract:
         made["product_contracts"] = [
-            {**each, "accumulation_period": {"basis": billing["basis"], **each["accumulation_period"]}}
+            {**each, "accumulation_period": {"basis": bases[id(contract)], **each["accumulation_period"]}}
             if "accumulation_period" in each
             else each
             for each in contract["product_contracts"]
         ]
     if "sub_contracts" in contract:
-        made["sub_contracts"] = [
-            _spelled_out(below, billing, overridden=overridden) for below in contract["sub_contracts"]
-        ]
+        made["sub_contracts"] = [_spelled_out(each, bases) for each in contract["sub_contracts"]]
     return made
 
 
@@ -177,15 +190,15 @@ def tax_of(catalogue: Catalogue, customer: str) -> OracleTax | None:
     return _tax(taxes[0]) if taxes else None
 
 
-def _tree(
-    catalogue: Catalogue, contract: Mapping[str, Any], parent: Mapping[str, Any], above: tuple[str, ...]
-) -> Iterator[Meaning]:
-    here = with_inherited(contract, parent)
-    path = (*above, contract["id"])
-    for each in contract.get("product_contracts", ()):
-        yield _meaning(catalogue, here, {"id": f"{contract['id']}/{each['plan']}", **each}, path)
-    for below in contract.get("sub_contracts", ()):
-        yield from _tree(catalogue, below, here, path)
+def _tree(catalogue: Catalogue, root: Mapping[str, Any]) -> Iterator[Meaning]:
+    due: list[tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, ...]]] = [(root, {}, ())]
+    while due:
+        contract, parent, above = due.pop()
+        here = with_inherited(contract, parent)
+        path = (*above, contract["id"])
+        for each in contract.get("product_contracts", ()):
+            yield _meaning(catalogue, here, {"id": f"{contract['id']}/{each['plan']}", **each}, path)
+        due += [(each, here, path) for each in reversed(below(contract, root))]
 
 
 def _meaning(

@@ -14,7 +14,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 from tallybook_oracle.calendar import anchor, boundary_date, first_instant
-from tallybook_oracle.catalog import MINOR_DIGITS, Catalogue, OracleTax, tax_of, with_inherited
+from tallybook_oracle.catalog import MINOR_DIGITS, Catalogue, OracleTax, below, tax_of, with_inherited
 from tallybook_oracle.numbers import number, rounded
 from tallybook_oracle.tax import tax_minor_units
 
@@ -87,7 +87,7 @@ def invoices(
 ) -> list[OracleInvoice]:
     """Every invoice of a root contract whose period begins before an instant; each line has its due date."""
     root = catalogue["contracts"][root_id]
-    settling = _Settling(catalogue, list(charges), MINOR_DIGITS.get(currency, 2))
+    settling = _Settling(catalogue, root, list(charges), MINOR_DIGITS.get(currency, 2))
     found = settling.level(with_inherited(root, {}), (root_id,), until_us)
     terms = timedelta(days=int(root.get("payment_term_days", 0)))
     for invoice in found:
@@ -96,8 +96,9 @@ def invoices(
 
 
 class _Settling:
-    def __init__(self, catalogue: Catalogue, charges: list[OracleCharge], digits: int) -> None:
+    def __init__(self, catalogue: Catalogue, root: Mapping[str, Any], charges: list[OracleCharge], digits: int) -> None:
         self._catalogue = catalogue
+        self._root = root
         self._charges = charges
         self._digits = digits
 
@@ -118,9 +119,9 @@ class _Settling:
                     return each
             return periods[-1] if ends else None
 
-        for below in contract.get("sub_contracts", ()):
-            inherited = with_inherited(below, contract)
-            for settled in self.level(inherited, (*path, below["id"]), horizon_us + (2**40 if ends else 0)):
+        for sub in below(contract, self._root):
+            inherited = with_inherited(sub, contract)
+            for settled in self.level(inherited, (*path, sub["id"]), horizon_us + (2**40 if ends else 0)):
                 at = holding(settled.days.end_us - 1)
                 if at is not None:
                     at.lines += settled.lines

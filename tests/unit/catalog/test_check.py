@@ -6,8 +6,10 @@ import pytest
 from tests.support.catalog_files import CARDS, EVERYTHING, catalog, faults
 
 from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds, CatalogObjects
-from tallybook_engine.catalog.faults import CatalogInvalidError
+from tallybook_engine.catalog.diff import catalog_differences
+from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.versions import apply_change
+from tallybook_server.codec.catalog import read_objects, write_objects
 
 PRICE = "per_unit: {unit_price: 0.07}"
 PRODUCT_CONTRACTS = "product_contracts: [{plan: cards_2023}]"
@@ -425,6 +427,15 @@ class TestContractTrees:
             ),
             ("[{id: a}, {id: a}]", '[1].id: "a" is an id in contracts[0].sub_contracts[0] too'),
             ("[{}]", "[0].id: is required"),
+            ("[{id: a, parent: b}]", '["a"].parent: no contract "b" in the tree'),
+            (
+                "[{id: a, parent: bank_2023}, {id: b, parent: a, end_date: 2022-01-01}]",
+                '["b"].end_date: is 2022-01-01, not after the start 2023-01-01',
+            ),
+            (
+                "[{id: a, sub_contracts: [{id: b, parent: a}]}]",
+                "[0].sub_contracts[0].parent: stands only in the sub_contracts of the root contract",
+            ),
             ("[{id: a, customer: other}]", '[0].customer: is not "bank": a contract tree has one customer'),
             ("[{id: a, time_zone: X}]", '[0].time_zone: no IANA time zone "X"'),
             (
@@ -439,6 +450,41 @@ class TestContractTrees:
     )
     def test_faults(self, sub_contracts, fault):
         assert messages(self.tree(sub_contracts)) == [f"contracts[0].sub_contracts{fault}"]
+
+    def test_parents_in_a_circle_are_named(self):
+        circle = "[{id: a, parent: c}, {id: b, parent: a}, {id: c, parent: b}, {id: d, parent: c}]"
+        assert messages(self.tree(circle)) == [
+            'contracts[0].sub_contracts["a"].parent: a cycle: a -> c -> b -> a',
+            'contracts[0].sub_contracts["b"].parent: a cycle: b -> a -> c -> b',
+            'contracts[0].sub_contracts["c"].parent: a cycle: c -> b -> a -> c',
+        ]
+
+    def test_a_root_has_no_parent(self):
+        found = messages(cards("start_date: 2023-01-01,", "start_date: 2023-01-01, parent: other,"))
+        assert found == ["contracts[0].parent: is of no root contract: list it in the root's sub_contracts"]
+
+    def test_listed_contracts_have_what_their_parents_have(self):
+        # Given levels that are listed in any order, one below one that is written within another
+        listed = (
+            "[{id: c, parent: b}, {id: a, time_zone: UTC, sub_contracts: [{id: b, end_date: 2024-01-01}]}, "
+            "{id: e, parent: c}, {id: d, parent: c, sub_contracts: [{id: f}]}]"
+        )
+        base = catalog(self.tree(listed))
+        root = base.contracts["bank_2023"]
+        # Then each lies below its parent, and has of it what it leaves out
+        paths = ["/".join(each.id for each in path[1:]) for path in root.levels()]
+        assert paths == ["", "a", "a/b", "a/b/c", "a/b/c/e", "a/b/c/d", "a/b/c/d/f"]
+        deepest = list(root.levels())[-1][-1]
+        assert (deepest.time_zone, str(deepest.end_date)) == ("UTC", "2024-01-01")
+        # And it is written so that it reads as it was
+        written = write_objects(CatalogObjects(contracts=(root,)))
+        assert [each.id for each in written.contracts[0].sub_contracts] == ["a", "c", "e", "d"]
+        assert read_objects(written, Faults()).contracts == (root,)
+        assert catalog(self.tree(listed), base) is base
+        # And a change of one of them is named by its id
+        other = catalog(self.tree(listed.replace("{id: e,", "{id: e, prorate: true,")), base)
+        (difference,) = catalog_differences(base, other)
+        assert [each.path for each in difference.fields] == ['sub_contracts["e"].prorate']
 
     def test_a_sub_contract_ends_with_its_parent_at_the_latest(self):
         ending = self.tree("[{id: a, end_date: 2024-01-02}]").replace(

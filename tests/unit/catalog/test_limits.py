@@ -44,6 +44,11 @@ def levels(count: int) -> str:
     return below or "{}"
 
 
+def listed_levels(count: int) -> str:
+    parents = ["bank_2023", *(f"l{level}" for level in range(2, count))]
+    return f"sub_contracts: [{', '.join(f'{{id: l{n + 2}, parent: {name}}}' for n, name in enumerate(parents))}]"
+
+
 def product_contracts(count: int) -> str:
     return f"product_contracts: [{', '.join(f'{{id: p{i}, plan: cards_2023, shared: true}}' for i in range(count))}]"
 
@@ -69,7 +74,8 @@ EDGES = {
     "rules": (lambda n: cards(PRICE, rules(n)), limits.MATRIX_RULES_MAX),
     "product contracts": (lambda n: cards(SOLD, product_contracts(n)), limits.PRODUCT_CONTRACTS_MAX),
     "sub-contracts": (lambda n: cards(SOLD, sub_contracts(n)), limits.SUB_CONTRACTS_MAX),
-    "levels": (lambda n: cards(SOLD, levels(n)), limits.CONTRACT_LEVELS_MAX),
+    "levels within each other": (lambda n: cards(SOLD, levels(n)), limits.NESTED_LEVELS_MAX),
+    "levels": (lambda n: cards(SOLD, listed_levels(n)), limits.CONTRACT_LEVELS_MAX),
     "fixed fees": (
         lambda n: cards(SOLD, f"{SOLD}, fixed_fees: [{many('{{id: f{}, amount: 1}}', n)}]"),
         limits.FIXED_FEES_MAX,
@@ -134,7 +140,8 @@ def test_so_many_objects_of_a_kind(monkeypatch):
         f"Ascending; 1 to {limits.TIERS_MAX:,}.",
         f"1 to {limits.MATRIX_RULES_MAX:,}, in the order in which they are tried",
         f"The plans of this level; at most {limits.PRODUCT_CONTRACTS_MAX:,}.",
-        f"The levels below; at most {limits.SUB_CONTRACTS_MAX:,}, and at most {limits.CONTRACT_LEVELS_MAX} levels in",
+        f"The levels below; at most {limits.SUB_CONTRACTS_MAX:,} directly below one contract, and at most "
+        f"{limits.CONTRACT_LEVELS_MAX:,} levels in all. At most {limits.NESTED_LEVELS_MAX} levels are written within",
         f"due without usage; at most {limits.FIXED_FEES_MAX:,}.",
         f"Percentages of other charges; at most {limits.REVENUE_SHARES_MAX:,}.",
         f"of the same level or below; 1 to {limits.SHARED_CHARGES_MAX:,}, each once",

@@ -11,7 +11,6 @@ import polars as pl
 
 import tallybook_client as tb
 from tallybook.v1 import simulate_pb2
-from tallybook_cli import simulation_picture
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import Instant, json_option, server_options
@@ -102,7 +101,10 @@ def command(
     else:
         raise CommandError("--catalog has nothing recorded: give a file of usage")
     if picture is not None:
-        simulation_picture.draw(simulation, picture)
+        # Only here, for it takes its time to load.
+        from tallybook_cli.simulation_picture import draw
+
+        draw(simulation, picture)
     if output is not None:
         simulation.to_polars().write_parquet(output)
     if as_json:
