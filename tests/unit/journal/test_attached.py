@@ -69,16 +69,25 @@ def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(t
 
 
 def test_who_reads_no_further_holds_nothing_back(tmp_path: Path) -> None:
-    with closing(SqliteJournal.open(tmp_path / "journal.sqlite", partition_count=PARTITION_COUNT)) as journal:
+    """The connection of a read that ended early, or failed, is used again, and sees what was stored meanwhile."""
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as journal:
         journal.claim()
         append(journal, 1, attached(1))
         left = journal.blocks("meter 1", "load", -1, 1, 1)
         next(left)
-        append(journal, 2, attached(2))
         left.close()
-        # The connection that was left is the one that is used again: it sees what was stored meanwhile.
+        append(journal, 2, attached(2))
         assert journal.last_sequence == 2
-        assert len(list(journal.blocks("meter 1", "load", -1, 1, 2))) >= 1
+
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM block_bodies")
+            connection.commit()
+        # Whoever keeps the error keeps all that was being read when it was raised.
+        with pytest.raises(DamagedJournal) as damage:
+            list(journal.blocks("meter 1", "load", -1, 1, 2))
+        append(journal, 3, attached(3))
+        assert journal.last_sequence == 3, damage
 
 
 def test_a_commit_is_counted_and_its_receipt_is_known(journal: Journal) -> None:
