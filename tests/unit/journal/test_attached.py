@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.segments import PARTITION_COUNT, attached, segment
@@ -74,7 +75,7 @@ def test_who_reads_no_further_holds_nothing_back(tmp_path: Path) -> None:
     with closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as journal:
         journal.claim()
         append(journal, 1, attached(1))
-        left = journal.blocks("meter 1", "load", -1, 1, 1)
+        left: Any = journal.blocks("meter 1", "load", -1, 1, 1)
         next(left)
         left.close()
         append(journal, 2, attached(2))
