@@ -55,6 +55,7 @@ from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_server import limits
 from tallybook_server.book import Book
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.memory import keep_freed_memory
 from tallybook_server.services.readings import ReadingsStream
 from tallybook_server.services.streaming import AnswersInOrder
 from tallybook_server.services.unanswered import UnansweredBytes
@@ -347,6 +348,8 @@ def read_matrix(journal: SqliteJournal, names: Sequence[str], columns: Columns) 
 
 def main(arguments: list[str] | None = None) -> list[Figures]:
     """The command line."""
+    # As a server does when it starts.
+    keep_freed_memory()
     return run_command("readings", __doc__, {"rpc": over_rpc, "journal": large_journal, "rule": whole_rule}, arguments)
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.segments import PARTITION_COUNT, attached, segment
@@ -14,6 +15,7 @@ from tallybook_server.journal.attached import Attached, StoredBlock, position_of
 from tallybook_server.journal.interface import DamagedJournal, Fenced, Journal, SequenceConflict
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
+from tallybook_server.journal.sqlite import attached as attached_rows
 from tallybook_server.journal.sqlite import file as journal_file
 
 
@@ -32,9 +34,12 @@ def append(journal: Journal, sequence: int, beside: Attached | None) -> None:
     journal.append(sequence - 1, segment(sequence), beside)
 
 
-@pytest.mark.parametrize("bounds", [(-1, 1), (-1_000, 1)])
-def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(journal: Journal, bounds: tuple[int, int]) -> None:
-    """Whether few buckets are looked into or many are looked for."""
+@pytest.mark.parametrize(("bounds", "few_buckets"), [((-1, 1), 128), ((-1_000, 1), 128), ((-1_000, 1), 1)])
+def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(
+    journal: Journal, bounds: tuple[int, int], few_buckets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether few buckets are looked into or many are looked for, with one query or several."""
+    monkeypatch.setattr(attached_rows, "FEW_BUCKETS", few_buckets)
     journal.claim()
     stored = {sequence: attached(sequence) for sequence in (1, 2, 4)}
     for sequence in range(1, 5):
@@ -51,6 +56,39 @@ def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(journal: Journa
         assert [(bucket, each) for bucket, blocks in found for each in blocks] == expected
     assert list(journal.blocks("meter 9", "load", -999, 999, 4)) == []
     assert list(journal.blocks("meter 1", "other", -999, 999, 4)) == []
+
+
+def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(tmp_path: Path) -> None:
+    """A month of one meter among many is found in milliseconds, and rows are answered as they are read."""
+    path = tmp_path / "journal.sqlite"
+    SqliteJournal.open(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        query = f"EXPLAIN QUERY PLAN {attached_rows.blocks_of_buckets(3)}"
+        plan = [row[3] for row in connection.execute(query, ("meter 1", "load", 1, 2, 3, 9))]
+    assert len(plan) == 3
+    assert all(step.startswith("SEARCH") for step in plan), plan
+
+
+def test_who_reads_no_further_holds_nothing_back(tmp_path: Path) -> None:
+    """The connection of a read that ended early, or failed, is used again, and sees what was stored meanwhile."""
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as journal:
+        journal.claim()
+        append(journal, 1, attached(1))
+        left: Any = journal.blocks("meter 1", "load", -1, 1, 1)
+        next(left)
+        left.close()
+        append(journal, 2, attached(2))
+        assert journal.last_sequence == 2
+
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM block_bodies")
+            connection.commit()
+        # Whoever keeps the error keeps all that was being read when it was raised.
+        with pytest.raises(DamagedJournal) as damage:
+            list(journal.blocks("meter 1", "load", -1, 1, 2))
+        append(journal, 3, attached(3))
+        assert journal.last_sequence == 3, damage
 
 
 def test_a_commit_is_counted_and_its_receipt_is_known(journal: Journal) -> None:
