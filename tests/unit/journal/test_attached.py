@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -69,26 +69,40 @@ def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(t
     assert all(step.startswith("SEARCH") for step in plan), plan
 
 
-def test_who_reads_no_further_holds_nothing_back(tmp_path: Path) -> None:
-    """The connection of a read that ended early, or failed, is used again, and sees what was stored meanwhile."""
+Listed = Callable[[SqliteJournal], Iterator[Any]]
+LISTS: tuple[tuple[str, Listed], ...] = (
+    ("DELETE FROM block_bodies", lambda journal: journal.blocks("meter 1", "load", -1, 1, 9)),
+    (
+        "UPDATE billing_values SET body = x'00'",
+        lambda journal: journal.billing_values("meter 0", "BILLING", 0, 10_000, 9),
+    ),
+    ("UPDATE billing_messages SET document = x'00'", lambda journal: journal.billing_messages(0)),
+)
+
+
+@pytest.mark.parametrize(("damage", "listed"), LISTS)
+def test_who_reads_no_further_holds_nothing_back(tmp_path: Path, damage: str, listed: Listed) -> None:
+    """A list that is left, or that fails, holds its snapshot for nobody who reads after it."""
     path = tmp_path / "journal.sqlite"
     with closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as journal:
         journal.claim()
-        append(journal, 1, attached(1))
-        left: Any = journal.blocks("meter 1", "load", -1, 1, 1)
+        for sequence in (1, 2):
+            append(journal, sequence, attached(1))
+        left: Any = listed(journal)
         next(left)
         left.close()
-        append(journal, 2, attached(2))
-        assert journal.last_sequence == 2
-
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("DELETE FROM block_bodies")
-            connection.commit()
+        append(journal, 3, attached(1))
+        assert journal.last_sequence == 3
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    with closing(SqliteJournal.open(path)) as journal:
+        journal.claim()
         # Whoever keeps the error keeps all that was being read when it was raised.
-        with pytest.raises(DamagedJournal) as damage:
-            list(journal.blocks("meter 1", "load", -1, 1, 2))
-        append(journal, 3, attached(3))
-        assert journal.last_sequence == 3, damage
+        with pytest.raises(DamagedJournal) as kept:
+            list(listed(journal))
+        append(journal, 4, attached(1))
+        assert journal.last_sequence == 4, kept
 
 
 def test_a_commit_is_counted_and_its_receipt_is_known(journal: Journal) -> None:
