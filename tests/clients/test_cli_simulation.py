@@ -43,18 +43,23 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def simulate(files, capsys):
-    """Run `tallybook simulate` on the files; (exit code, standard output)."""
+def address(files, capsys):
+    """A server whose book has the catalogue."""
     with live_server() as address:
         assert run(["apply", str(files / "catalog.yaml"), "--server", address]) is ExitCode.OK
         capsys.readouterr()
+        yield address
 
-        def call(*arguments):
-            texts = [str(files / each) if "." in each and not each.startswith("-") else each for each in arguments]
-            return run(["simulate", *texts, "--server", address]), capsys.readouterr().out
 
-        call.address = address
-        yield call
+@pytest.fixture
+def simulate(files, address, capsys):
+    """Run `tallybook simulate` on the files; (exit code, standard output)."""
+
+    def call(*arguments):
+        texts = [str(files / each) if "." in each and not each.startswith("-") else each for each in arguments]
+        return run(["simulate", *texts, "--server", address]), capsys.readouterr().out
+
+    return call
 
 
 def test_scenarios_of_files_are_compared(simulate, files):
@@ -116,7 +121,7 @@ def test_what_is_wrong_with_the_files_is_named(files, capsys):
 RECORDED = ("--recorded", "--from", "2024-01-01", "--to", "2025-01-01")
 
 
-def test_what_is_recorded_is_usage(files, simulate, capsys):
+def test_what_is_recorded_is_usage(files, address, simulate, capsys):
     # Given the usage as events
     rows = [line.split(",") for line in USAGE.splitlines()[1:]]
     events = [
@@ -126,7 +131,6 @@ def test_what_is_recorded_is_usage(files, simulate, capsys):
     ]  # fmt: skip
     (files / "events.ndjson").write_text("\n".join(map(json.dumps, events)))
     code, sent = simulate("usage.csv", "flat.yaml", "--json")
-    address = simulate.address
     assert run(["ingest", str(files / "events.ndjson"), "--server", address]) is ExitCode.OK
     capsys.readouterr()
     # Then they simulate alike
