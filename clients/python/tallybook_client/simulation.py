@@ -377,12 +377,13 @@ class Simulation:
                 found.append(LevelTotal(path[depth - 1], Decimal(amount)))
         return tuple(found)
 
-    def to_pandas(self, scenario: str = BASELINE) -> pd.DataFrame:
+    def to_pandas(self, scenario: str = BASELINE, *, as_float: bool = False) -> pd.DataFrame:
         """The charges of one scenario, wide: a row a start of a billing period, columns by contract, down to any depth.
 
         Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, and `[contract] ...
         [total]` what a contract comes to with all below it; shorter ones are filled up with empty text. Amounts are
-        without tax, `Decimal`; what is not there is None. Of lines that share a column and a start, quantities and
+        without tax, `Decimal`, and what is not there is None; with `as_float` they are floats, which are not exact, and
+        what is not there is NaN. Of lines that share a column and a start, quantities and
         amounts are added. Needs pandas, which is imported here only.
         """
         import pandas as pd
@@ -410,7 +411,8 @@ class Simulation:
         starts = sorted({start for column in cells.values() for start in column})
         columns = pd.MultiIndex.from_tuples(order, names=[*("contract",) * depth, "plan", "measure"])
         data = [[cells[column].get(start) for column in order] for start in starts]
-        return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=object)
+        kind = "float64" if as_float else object
+        return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=kind)
 
 
 def _filled(column: Sequence[str], depth: int) -> tuple[str, ...]:
