@@ -1,12 +1,15 @@
 """`tallybook simulate` against a real server, and `tallybook dates` without one."""
 
 import json
+import re
 from decimal import Decimal
+from unittest.mock import patch
 
 import polars as pl
 import pytest
 from tests.support.live_server import live_server
 
+from tallybook_cli.commands import simulate as simulate_command
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
 
@@ -101,6 +104,27 @@ def test_a_catalogue_file_needs_no_server(files, simulate, capsys):
     assert capsys.readouterr().out == online
     assert pl.read_parquet(files / "offline.parquet").equals(pl.read_parquet(files / "online.parquet"))
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_charges_are_listed_afterwards(files, address, capsys):
+    # Given a file with more rows than are sent with a request
+    with patch.object(simulate_command, "SENT_ROWS_MAX", 2):
+        code = run(
+            ["simulate", *(str(files / each) for each in ("usage.csv", "flat.yaml")), "--keep", "--server", address]
+        )
+    assert code is ExitCode.OK
+    simulation_id = re.findall(r"tallybook simulated (sim_\w+)", capsys.readouterr().err)[0]
+    # When its charges are asked for
+    asked = ["simulated", simulation_id, "--server", address]
+    assert run([*asked, "--scenario", "flat", "--customer-id", "acme", "--json"]) is ExitCode.OK
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    # Then they are there, and in a table
+    assert (line["plan_id"], line["quantity"]) == ("flat", "135.5")
+    assert line["amount_excluding_tax"] == {"quantity": "3.79", "currency": "EUR"}
+    assert run([*asked, "--limit", "3"]) is ExitCode.OK
+    assert "the first 3; --limit shows more" in capsys.readouterr().out
+    assert run(["simulated", "sim_0", "--server", address]) is ExitCode.FAILURE_FOUND
+    assert "SIMULATION_EXPIRED" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_the_files_is_named(files, capsys):

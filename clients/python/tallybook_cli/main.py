@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "quote": "Price a quantity by a plan file, without a server.",
     "dates": "Show a contract's billing periods, without a server.",
     "simulate": "Run contracts over usage, under today's catalogue and under scenarios.",
+    "simulated": "List the charges of a simulation that is over.",
     "sandbox": "Make, list and end sandboxes: books to try things in.",
     "readings": "Store meter readings of files, and list them.",
     "determinants": "Compute billing determinants of a meter's readings.",
