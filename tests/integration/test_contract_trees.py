@@ -541,6 +541,15 @@ def test_usage_is_settled_from_wherever_it_comes(address, client):
     kept = stored.to_polars().select("contract_path", "line_kind", "line_id", "amount_excluding_tax").rows()
     assert listed == kept
     assert {kind for _, kind, *_ in listed} == {each.value for each in InvoiceLineKind} - {"REVENUE_SHARE"}
+    # And of two months' charge lines each is explained, with what its levels come to, and the other lines are not
+    for row in stored.to_polars().iter_rows(named=True):
+        if row["line_kind"] == "CHARGE":
+            levels = [each.amount_excluding_tax for each in stored.explain(row).levels]
+            month = next(each for each in invoices if each.start_date == row["period_start_time"].date())
+            assert levels == [row["amount_excluding_tax"], month.amount_excluding_tax.quantity]
+        else:
+            with pytest.raises(ValueError, match=f"this is a {row['line_kind']}"):
+                stored.explain(row)
     # And a sandbox that begins with these events bills them alike
     made = client.create_sandbox(recorded_usage=stretch, customer_ids=["sourced"])
     with tb.Client(address, made.access_token) as sandbox:
