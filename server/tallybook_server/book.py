@@ -172,13 +172,17 @@ class Book:
         future_limit_us = self._writer.future_limit_us
         return Book(name, journal, self._executor, self._clock_us, future_limit_us, begun), journal, sequence
 
-    async def close(self, refusal: Fault | None = None) -> None:
-        """Finishes all that waits, refuses what comes later, and lets go of the journal."""
-        await self._beside(lambda: self._close(refusal))
+    def refuse(self, refusal: Fault) -> None:
+        """Stores nothing that comes from now on; what waits is finished. To be closed then."""
+        self._writer.refuse(refusal)
 
-    def _close(self, refusal: Fault | None) -> None:
+    async def close(self) -> None:
+        """Finishes all that waits, refuses what comes later, and lets go of the journal."""
+        await self._beside(self._close)
+
+    def _close(self) -> None:
         self._maintenance.close()
-        self._writer.close(refusal)
+        self._writer.close()
         self._journal.close()
 
     # --- Events -----------------------------------------------------------------------------------------------------

@@ -142,6 +142,7 @@ class ErrorCode(Enum):
     USAGE_FRAME_NOT_FOUND = ErrorKind(
         _NOT_FOUND, False, "The book has no such uploaded usage, or has it no more: upload it again."
     )
+    CHARGE_NOT_FOUND = ErrorKind(_NOT_FOUND, False, "The simulation has no such charge line.")
     SIMULATION_EXPIRED = ErrorKind(
         _NOT_FOUND, False, "The charges of the simulation are not kept, or not any more: run it again."
     )

@@ -196,7 +196,9 @@ class Sandboxes:
         self._close(sandbox.book)
 
     def _close(self, book: Book) -> None:
-        closing = asyncio.ensure_future(book.close(_expired()))
+        # Whoever is told that a sandbox has ended stores nothing in it any more, though it closes beside.
+        book.refuse(_expired())
+        closing = asyncio.ensure_future(book.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 

@@ -201,10 +201,11 @@ def prepare(
     book: UsageBook | None = None,
     uploaded: UsageFrame | None = None,
     go_on: Callable[[], None] = lambda: None,
+    narrowed: Callable[[UsageFrame], UsageFrame] = lambda usage: usage,
 ) -> Simulation:
     """Reads and checks a request against a book's catalogue; `table` is that of its contracts. `uploaded` is
     usage that came before; without a book and without that, the request brings it. `go_on` is asked before
-    each scenario, and raises where nobody waits. Raises Fault.
+    each scenario, and raises where nobody waits; `narrowed` takes some of the usage. Raises Fault.
     """
     _check_names(request.scenarios)
     try:
@@ -213,7 +214,7 @@ def prepare(
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
     table = contract_table(baseline.contracts, table)
     usage, usage_sequence = _usage(request, baseline, table, book) if uploaded is None else (uploaded, 0)
-    planner = _planner(usage, baseline, table, request.customer_ids)
+    planner = _planner(narrowed(usage), baseline, table, request.customer_ids)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         go_on()

@@ -196,10 +196,15 @@ class Writer:
             self._enqueue(_Alone(work, answer, changes))
         return answer
 
-    def close(self, refusal: Fault | None = None) -> None:
+    def refuse(self, refusal: Fault) -> None:
+        """Refuses what comes from now on; what waits is finished."""
+        with self._changed:
+            self._refusal, self._closing = refusal, True
+            self._changed.notify_all()
+
+    def close(self) -> None:
         """Finishes all that waits, and stops; what comes later is refused. Safe to call twice."""
         with self._changed:
-            self._refusal = refusal or self._refusal
             self._closing = True
             self._changed.notify_all()
         for thread in self._threads:

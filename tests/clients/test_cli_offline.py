@@ -51,7 +51,12 @@ def test_every_command_has_help_with_an_example(command, capsys):
     assert f"  tallybook {command} " in out
 
 
-GROUPS = {"keys": [], "readings": ["list", "import"], "billing": ["messages", "acknowledge", "readings"]}
+GROUPS = {
+    "keys": [],
+    "readings": ["list", "import"],
+    "billing": ["messages", "acknowledge", "readings"],
+    "sandbox": ["create", "list", "show", "delete"],
+}
 """Commands of commands, with those that are asked for `--json` here."""
 
 

@@ -1,12 +1,15 @@
 """`tallybook simulate` against a real server, and `tallybook dates` without one."""
 
 import json
+import re
 from decimal import Decimal
+from unittest.mock import patch
 
 import polars as pl
 import pytest
 from tests.support.live_server import live_server
 
+from tallybook_cli.commands import simulate as simulate_command
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
 
@@ -31,6 +34,12 @@ USAGE = """date,contract_id,product_id,quantity
 2024-01-06,acme_2024/tiered,calls,75.5
 2024-02-06,globe_2024/tiered,calls,1000
 """
+CAPPED = """
+put:
+  contracts:
+    - {id: globe_2024, customer: globe, time_zone: UTC, start_date: 2024-01-01, product_contracts: [{plan: tiered}],
+       billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}, cap: 10}
+"""
 
 
 @pytest.fixture
@@ -38,12 +47,14 @@ def files(tmp_path):
     (tmp_path / "catalog.yaml").write_text(CATALOG)
     (tmp_path / "usage.csv").write_text(USAGE)
     (tmp_path / "flat.yaml").write_text("replace_plans: {tiered: flat}")
+    (tmp_path / "capped.yaml").write_text(CAPPED)
     (tmp_path / "wrong.yaml").write_text("{name: wrong, replace_plans: {tiered: nothing}}")
     return tmp_path
 
 
 @pytest.fixture
 def address(files, capsys):
+    """A server whose book has the catalogue."""
     with live_server() as address:
         assert run(["apply", str(files / "catalog.yaml"), "--server", address]) is ExitCode.OK
         capsys.readouterr()
@@ -89,10 +100,7 @@ def test_a_wrong_scenario_is_left_out_if_asked(simulate):
 
 
 def test_a_catalogue_file_needs_no_server(files, simulate, capsys):
-    # Given the same files, with a server and without, and a scenario in which a contract has terms
-    terms = "put: {contracts: [{id: globe_2024, customer: globe, time_zone: UTC, start_date: 2024-01-01, cap: 10, "
-    terms += "billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}, product_contracts: [{plan: tiered}]}]}"
-    (files / "capped.yaml").write_text(terms)
+    # Given the same files, with a server and without
     names = ("usage.csv", "flat.yaml", "capped.yaml", "--json", "--output")
     code, online = simulate(*names, "online.parquet")
     arguments = [str(files / each) if "." in each else each for each in (*names, "offline.parquet")]
@@ -105,6 +113,35 @@ def test_a_catalogue_file_needs_no_server(files, simulate, capsys):
     assert charges.equals(pl.read_parquet(files / "online.parquet"))
     assert charges.filter(line_kind="CAP")["scenario"].to_list() == ["capped"]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_charges_are_listed_afterwards(files, address, capsys):
+    # Given a file with more rows than are sent with a request
+    with patch.object(simulate_command, "SENT_ROWS_MAX", 2):
+        code = run(
+            ["simulate", *(str(files / each) for each in ("usage.csv", "flat.yaml", "capped.yaml")), "--keep",
+             "--server", address]
+        )  # fmt: skip
+    assert code is ExitCode.OK
+    simulation_id = re.findall(r"tallybook simulated (sim_\w+)", capsys.readouterr().err)[0]
+    # When its charges are asked for
+    asked = ["simulated", simulation_id, "--server", address]
+    assert run([*asked, "--scenario", "flat", "--customer-id", "acme", "--json"]) is ExitCode.OK
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    # Then they are there, and in a table
+    assert (line["plan_id"], line["quantity"]) == ("flat", "135.5")
+    assert line["amount_excluding_tax"] == {"quantity": "3.79", "currency": "EUR"}
+    assert run([*asked, "--limit", "3"]) is ExitCode.OK
+    assert "the first 3; --limit shows more" in capsys.readouterr().out
+    # And what a contract has beside its charge lines
+    assert run([*asked, "--scenario", "capped", "--customer-id", "globe", "--json"]) is ExitCode.OK
+    charge, cap = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (charge["kind"], cap["kind"], cap["contract_path"]) == ("CHARGE", "CAP", ["globe_2024"])
+    assert cap["amount_excluding_tax"] == {"quantity": "-11.00", "currency": "EUR"}
+    assert run([*asked, "--scenario", "capped"]) is ExitCode.OK
+    assert "CAP" in capsys.readouterr().out
+    assert run(["simulated", "sim_0", "--server", address]) is ExitCode.FAILURE_FOUND
+    assert "SIMULATION_EXPIRED" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_the_files_is_named(files, capsys):

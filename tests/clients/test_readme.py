@@ -53,7 +53,24 @@ def test_the_commands_of_the_readme_work(folder, address, monkeypatch, capsys):
     for command in commands():
         assert run(command) is ExitCode.OK, (command, capsys.readouterr().err)
         shown[command[0]] = capsys.readouterr().out
-    assert list(shown) == ["quote", "determinants", "apply", "predict", "ingest", "charges", "explain", "readings"]
+    assert list(shown) == [
+        *(
+            "quote",
+            "determinants",
+            "apply",
+            "predict",
+            "ingest",
+            "charges",
+            "explain",
+            "simulate",
+            "sandbox",
+            "readings",
+        ),
+    ]
+    # Two of four cards are two cents cheaper each
+    assert "-0.04" in shown["simulate"]
+    assert Path("change.png").stat().st_size > 3_000
+    assert "tbs_" in shown["sandbox"]
     assert "-19,955.50 USD" in shown["quote"]
     assert "three_highest_days" in shown["determinants"]
     assert "stored at sequence" in shown["determinants"]

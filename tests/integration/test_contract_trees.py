@@ -404,6 +404,20 @@ def test_a_tax_that_does_not_fit(client):
     assert client.preview_invoices("google", START)
 
 
+def test_lines_outside_of_a_contract_that_was_changed_are_of_its_first_and_last_period(client):
+    # Given usage in March, April and May, and then a contract that only has April
+    plan = {"id": "changed_plan", "product": "changed_units", "per_unit": {"unit_price": "1"}}
+    sold = [{"id": "changed_sold", "plan": "changed_plan"}]
+    customer(client, "changed", "units", plans=(plan,), product_contracts=sold)
+    for month, quantity in ((3, "3"), (4, "4"), (5, "5")):
+        use(client, "changed", "units", quantity, datetime(2024, month, 10, tzinfo=UTC))
+    april = {"start_date": "2024-04-10", "end_date": "2024-04-20"}
+    customer(client, "changed", "units", plans=(plan,), product_contracts=sold, **april)
+    # Then nothing that was used is lost
+    (invoice,) = client.preview_invoices("changed", date(2024, 4, 15), period_count=3)
+    assert [str(each.amount_excluding_tax.quantity) for each in invoice.lines] == ["3.00", "4.00", "5.00"]
+
+
 def test_lines_of_an_earlier_currency_are_an_invoice_of_their_own(client):
     # Given usage under a plan in euro, and then, from the next period on, one in dollars with a fee
     plan = {"id": "moved_plan", "product": "moved_units", "per_unit": {"unit_price": "1"}}
@@ -527,6 +541,15 @@ def test_usage_is_settled_from_wherever_it_comes(address, client):
     kept = stored.to_polars().select("contract_path", "line_kind", "line_id", "amount_excluding_tax").rows()
     assert listed == kept
     assert {kind for _, kind, *_ in listed} == {each.value for each in InvoiceLineKind} - {"REVENUE_SHARE"}
+    # And of two months' charge lines each is explained, with what its levels come to, and the other lines are not
+    for row in stored.to_polars().iter_rows(named=True):
+        if row["line_kind"] == "CHARGE":
+            levels = [each.amount_excluding_tax for each in stored.explain(row).levels]
+            month = next(each for each in invoices if each.start_date == row["period_start_time"].date())
+            assert levels == [row["amount_excluding_tax"], month.amount_excluding_tax.quantity]
+        else:
+            with pytest.raises(ValueError, match=f"this is a {row['line_kind']}"):
+                stored.explain(row)
     # And a sandbox that begins with these events bills them alike
     made = client.create_sandbox(recorded_usage=stretch, customer_ids=["sourced"])
     with tb.Client(address, made.access_token) as sandbox:

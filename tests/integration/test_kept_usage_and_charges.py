@@ -120,6 +120,15 @@ def test_uploaded_usage_is_simulated_as_if_it_were_sent(book):
         assert [each.message for each in found.totals] == [each.message for each in sent.totals]
 
 
+def test_a_charge_of_uploaded_usage_is_explained(book):
+    found = book.simulate(book.upload_usage(usage()), [FLAT])
+    for row in found.to_polars().filter(pl.col("customer_id") == "c3").iter_rows(named=True):
+        explained = found.explain(row)
+        assert explained.amount == row["amount_excluding_tax"]
+        assert sum(line.amount for part in explained.parts for line in part.lines) == Decimal(row["exact_amount"])
+        assert [each.contract_id for each in explained.levels] == ["contract3"]
+
+
 def test_texts_of_properties_are_joined(address, book):
     matrix = {"rules": [{"match": {"kind": kind}, "per_unit": {"unit_price": price}} for kind, price in ("a1", "b2")]}
     plan = {"id": "tiered", "product": "calls", "currency": "EUR", "matrix": matrix}

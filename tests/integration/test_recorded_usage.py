@@ -174,6 +174,55 @@ def test_a_limit_of_recorded_events(book, monkeypatch, most, fits):
         assert book.list_sandboxes() == []
 
 
+# --- Explained ----------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_explained_down_to_the_tier(book):
+    # Given Ann's calls of February, which cross the yearly tier at 50 in January's wake
+    found = book.simulate(recorded(), [tb.Scenario(name="flat", replace_plans={"yearly": "flat"})])
+    (row,) = (
+        row
+        for row in found.to_polars().iter_rows(named=True)
+        if (row["scenario"], row["contract_path"][-1], row["period_start_time"]) == ("baseline", "ann_calls", FEBRUARY)
+    )
+    # When it is explained, after more was recorded
+    book.ingest([event("ANN", 77, 2, calls=1000)])
+    explained = found.explain(row)
+    # Then quantities, tiers and levels are those of then
+    (part,) = explained.parts
+    assert part.accumulation_start_time == JANUARY
+    assert (part.quantity_before, part.quantity_after) == (60, 160)
+    assert [(line.tier, line.quantity, line.unit_amount, line.amount) for line in part.lines] == [(2, 100, 1, 100)]
+    assert (explained.amount, explained.exact_amount, explained.tax_amount) == (100, 100, 0)
+    # Calls, one special call and four seats
+    assert [(each.contract_id, each.amount_excluding_tax) for each in explained.levels] == [
+        ("ann_contract", 100 + 5 + 40)
+    ]
+    # And a line of another scenario, as the list of charges has it, by another plan
+    (other,) = (
+        each
+        for each in book.simulated_charges(found.simulation_id, "flat", ["ann"])
+        if each.contract_path[-1] == "ann_calls" and each.period_start_time == FEBRUARY
+    )
+    assert found.explain(other).plan_id == "flat"
+    assert found.explain(other).amount == other.amount_excluding_tax.quantity == 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"contract_path": ("nobody",)}, "FIELD_INVALID"),
+        ({"scenario": "gone"}, "FIELD_INVALID"),
+        ({"period_start_time": JANUARY + timedelta(days=1)}, "CHARGE_NOT_FOUND"),
+        ({"cell_id": "red"}, "CHARGE_NOT_FOUND"),
+    ],
+)
+def test_a_line_that_is_not_there(book, changes, reason):
+    found = book.simulate(recorded())
+    row = {**found.to_polars().row(0, named=True), **changes}
+    assert reason_of(lambda: found.explain(row)) == reason
+
+
 # --- In a sandbox -------------------------------------------------------------------------------------------------
 
 

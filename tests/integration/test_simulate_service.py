@@ -20,6 +20,7 @@ from tests.support.small_catalogue import MONTHLY
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
 from tallybook_engine.catalog.model import Catalog
+from tallybook_engine.simulation.charges import CHARGES_SCHEMA
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.evaluation import price_slots
 from tallybook_server import simulations
@@ -345,6 +346,51 @@ def test_the_wide_frame_goes_down_the_contract_tree(book):
     assert january["root1", "total", "", ""] == division + seats
     assert (january["root1", "seats", "", "unit_amount"], january["root1", "seats", "", "quantity"]) == (10, 9)
     assert isinstance(division, Decimal)
+
+
+def test_the_wide_frame_has_floats_where_they_are_asked(book):
+    found = book.simulate(usage())
+    exact, floats = found.to_pandas(), found.to_pandas(as_float=True)
+    assert set(floats.dtypes.astype(str)) == {"float64"}
+    assert floats.columns.equals(exact.columns)
+    assert floats["root1", "total", "", ""].tolist() == [float(each) for each in exact["root1", "total", "", ""]]
+
+
+def test_the_wide_frame_goes_to_any_depth():
+    # Given a line below a hundred contracts, and one beside the last of them
+    path = [f"level{number}" for number in range(100)]
+    charges = pa.Table.from_pylist(
+        [
+            {
+                **dict.fromkeys(("customer_id", "product_id", "cell_id"), ""),
+                **dict.fromkeys(("period_start_time", "period_end_time"), datetime(2024, 1, 1, tzinfo=UTC)),
+                "contract_path": [*contracts, plan],
+                "plan_id": plan,
+                "quantity": Decimal(2),
+                "unit_amount": None,
+                "exact_amount": Decimal(amount),
+                "currency": "EUR",
+                "amount_excluding_tax": Decimal(amount),
+                "tax_amount": Decimal(0),
+                "amount_including_tax": Decimal(amount),
+                "line_kind": "CHARGE",
+            }
+            for contracts, plan, amount in ((path, "deep", 5), (path[:99], "beside", 7))
+        ],
+        schema=CHARGES_SCHEMA,
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, charges.schema) as writer:
+        writer.write_table(charges)
+    stream = simulate_pb2.SimulationCharges(scenario="baseline", arrow=sink.getvalue().to_pybytes())
+    wide = tb.Simulation([simulate_pb2.RunSimulationResponse(charges=stream)]).to_pandas()
+    # Then each level has its total, and each plan its columns below its contract
+    assert wide.columns.nlevels == 102
+    row = wide.iloc[0]
+    assert row[(*path, "deep", "total_amount")] == row[(*path, "total", "")] == 5
+    assert row[(*path[:99], "beside", "", "total_amount")] == 7
+    for depth in range(1, 100):
+        assert row[(*path[:depth], "total", *[""] * (101 - depth))] == 12
 
 
 def test_rows_are_what_a_frame_is(book):

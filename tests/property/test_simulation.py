@@ -16,6 +16,8 @@ from tallybook_engine.decimals import format_decimal, parse_decimal
 from tallybook_engine.kernels.wide import from_limbs, limb_array
 from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.explain import explain_line
+from tallybook_engine.simulation.grouping import MAX
 from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.recorded import recorded_usage
 from tallybook_engine.simulation.run import run_piece
@@ -230,6 +232,33 @@ def test_recorded_usage_is_what_the_ledger_holds(seed):
         assert found[1] == ledgers(put, [each for each in events if each not in gone])
     finally:
         live.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_line_is_explained_to_its_exact_amount(seed):
+    # Given the lines of a catalogue and of another one
+    chance = random.Random(seed)
+    made = RandomCatalogue(chance)
+    put = made.first()
+    catalog, scenario = (
+        read_catalog(ParseDict(each, catalog_pb2.Catalog())) for each in (put, changed(chance, made, put))
+    )
+    planner = Planner(Rows(chance, catalog).frame(), catalog, ContractTable(catalog.contracts), ())
+    planner.add(scenario)
+    plan = planner.finish()
+    for piece in plan.pieces:
+        for terms, each in zip(plan.terms, run_piece(plan, piece), strict=True):
+            for at, (subject, cell) in enumerate(zip(each.subject.tolist(), each.cell.tolist(), strict=True)):
+                price = plan.registry.prices[int(terms.pricing.price[terms.pricing.cell_start[subject] + cell])]
+                start_us = int(plan.calendars.billing_start_us[each.billing[at]])
+                # When one is explained
+                parts = explain_line(plan, terms, piece, subject, cell, price, start_us)
+                # Then its tier lines are the exact amount, and sums of events its quantity
+                assert parts
+                assert sum(line.amount for part in parts for line in part.lines) == from_limbs(*each.lines.exact[at])
+                if terms.layout.aggregation[subject] != MAX:
+                    moved = sum(part.quantity_after - part.quantity_before for part in parts)
+                    assert moved == from_limbs(*each.lines.quantity[at])
 
 
 def test_pieces_change_nothing(monkeypatch):

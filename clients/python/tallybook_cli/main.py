@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "dates": "Show a contract's billing periods, without a server.",
     "invoice": "Preview what a contract tree comes to in a billing period.",
     "simulate": "Run contracts over usage, under today's catalogue and under scenarios.",
+    "simulated": "List the charges of a simulation that is over.",
     "sandbox": "Make, list and end sandboxes: books to try things in.",
     "readings": "Store meter readings of files, and list them.",
     "determinants": "Compute billing determinants of a meter's readings.",

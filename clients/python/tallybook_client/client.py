@@ -479,7 +479,7 @@ class Client:
             except grpc.RpcError as failure:
                 raise from_call(failure) from failure
 
-        return Simulation(messages())
+        return Simulation(messages(), request, lambda line: self._call(self._simulate.ExplainSimulatedCharge, line))
 
     def upload_usage(self, usage: Frame | Iterable[Frame]) -> UploadedUsage:
         """Keep usage on the server for an hour, at most 10,000,000 rows, to simulate it as often as wanted: frames with

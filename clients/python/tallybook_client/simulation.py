@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ import pyarrow as pa
 from tallybook.v1 import catalog_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError
 from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
-from tallybook_client.results import Money
+from tallybook_client.results import AmountLine, Money
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # its types are another package
@@ -218,11 +218,61 @@ class SimulatedCharge:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainedPart:
+    """What an accumulation period adds to a charge line."""
+
+    accumulation_start_time: datetime
+    quantity_before: Decimal
+    quantity_after: Decimal
+    lines: tuple[AmountLine, ...]
+    """Tier by tier, after minus before."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelTotal:
+    """What the lines of a contract, and of all below it, come to whose period begins as the line's; without tax."""
+
+    contract_id: str
+    amount_excluding_tax: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCharge:
+    """A charge line: its tiers, and the levels above it."""
+
+    scenario: str
+    contract_path: tuple[str, ...]
+    plan_id: str
+    cell_id: str
+    currency: str
+    exact_amount: Decimal
+    """The sum of the lines of all parts."""
+    amount: Decimal
+    """Rounded, as priced."""
+    tax_amount: Decimal
+    parts: tuple[ExplainedPart, ...]
+    levels: tuple[LevelTotal, ...]
+    """From the contract of the line up to the root; empty where the charges were omitted."""
+    message: simulate_pb2.ExplainSimulatedChargeResponse = field(repr=False, compare=False)
+
+
+Explain = Callable[[simulate_pb2.ExplainSimulatedChargeRequest], simulate_pb2.ExplainSimulatedChargeResponse]
+"""Asks for a line of a simulation."""
+
+
 class Simulation:
     """What a simulation answered. Amounts are decimals throughout."""
 
-    def __init__(self, messages: Iterable[simulate_pb2.RunSimulationResponse]) -> None:
-        """Reads the messages to the last one."""
+    def __init__(
+        self,
+        messages: Iterable[simulate_pb2.RunSimulationResponse],
+        request: simulate_pb2.RunSimulationRequest | None = None,
+        explain: Explain | None = None,
+    ) -> None:
+        """Reads the messages to the last one. `request` is what they answer, and `explain` asks for a line of it."""
+        self._request = request
+        self._explain = explain
         self.simulation_id = ""
         self.catalog_version = 0
         self.row_count = 0
@@ -285,14 +335,74 @@ class Simulation:
         """What each customer pays under each scenario, as SIMULATION_CUSTOMERS_SCHEMA."""
         return pl.concat(self._customers) if self._customers else pl.DataFrame(schema=SIMULATION_CUSTOMERS_SCHEMA)
 
-    def to_pandas(self, scenario: str = BASELINE) -> pd.DataFrame:
+    def explain(self, row: Mapping[str, Any] | SimulatedCharge) -> ExplainedCharge:
+        """A charge line down to the tier, and the totals of the levels above it: a row of `to_polars()` as a dict
+        (`frame.row(0, named=True)`), or a `SimulatedCharge`. Asks the server, which runs the product contract again.
+        """
+        if self._explain is None or self._request is None:
+            raise ValueError("only a simulation that a server ran can be explained")
+        kind = row.line_kind if isinstance(row, SimulatedCharge) else row["line_kind"]
+        if kind != CHARGE:
+            raise ValueError(f"only lines of kind {CHARGE} are explained, and this is a {kind}")
+        if isinstance(row, SimulatedCharge):
+            scenario, path, cell_id, start = row.scenario, row.contract_path, row.cell_id, row.period_start_time
+        else:
+            scenario, path = row["scenario"], tuple(row["contract_path"])
+            cell_id, start = row["cell_id"], row["period_start_time"]
+        request = simulate_pb2.ExplainSimulatedChargeRequest(
+            simulation=self._request,
+            scenario=scenario,
+            product_contract_id=path[-1],
+            cell_id=cell_id,
+            period_start_time=to_timestamp(start),
+        )
+        # What was read then is read again.
+        if request.simulation.HasField("recorded"):
+            request.simulation.recorded.as_of_sequence = self.usage_sequence
+        elif request.simulation.HasField("determinants"):
+            request.simulation.determinants.as_of_sequence = self.usage_sequence
+        answer = self._explain(request)
+        return ExplainedCharge(
+            scenario,
+            path,
+            answer.plan_id,
+            answer.cell_id,
+            answer.currency,
+            Decimal(answer.exact_amount),
+            Decimal(answer.amount),
+            Decimal(answer.tax_amount),
+            tuple(
+                ExplainedPart(
+                    to_datetime(each.accumulation_start_time),
+                    Decimal(each.quantity_before),
+                    Decimal(each.quantity_after),
+                    tuple(map(AmountLine.read, each.lines)),
+                )
+                for each in answer.parts
+            ),
+            self._level_totals(scenario, path, start),
+            answer,
+        )
+
+    def _level_totals(self, scenario: str, path: Sequence[str], start: datetime) -> tuple[LevelTotal, ...]:
+        """The contracts above a line, from below, with what their lines come to that begin at an instant."""
+        lines = self.to_polars().filter((pl.col("scenario") == scenario) & (pl.col("period_start_time") == start))
+        found = []
+        for depth in range(len(path) - 1, 0, -1):
+            below = pl.col("contract_path").list.head(depth) == list(path[:depth])
+            amount = lines.filter(below)["amount_excluding_tax"].sum()
+            if lines.height:
+                found.append(LevelTotal(path[depth - 1], Decimal(amount)))
+        return tuple(found)
+
+    def to_pandas(self, scenario: str = BASELINE, *, as_float: bool = False) -> pd.DataFrame:
         """The charges of one scenario, wide: a row a start of a billing period, columns by contract, down to any depth.
 
         Columns are `[contract][sub-contract] ... [plan][unit_amount | quantity | total_amount]`, with kind and id in
         place of a plan where a line is no charge line, and `[contract] ... [total]` what a contract comes to with all
-        below it; shorter ones are filled up with empty text. Amounts are without tax, `Decimal`; what is not there is
-        None. Of lines that share a column and a start, quantities and amounts are added. Needs pandas, which is
-        imported here only.
+        below it; shorter ones are filled up with empty text. Amounts are without tax, `Decimal`, and what is not there
+        is None; with `as_float` they are floats, which are not exact, and what is not there is NaN. Of lines that share
+        a column and a start, quantities and amounts are added. Needs pandas, which is imported here only.
         """
         import pandas as pd
 
@@ -320,7 +430,8 @@ class Simulation:
         starts = sorted({start for column in cells.values() for start in column})
         columns = pd.MultiIndex.from_tuples(order, names=[*("contract",) * depth, "plan", "measure"])
         data = [[cells[column].get(start) for column in order] for start in starts]
-        return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=object)
+        kind = "float64" if as_float else object
+        return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=kind)
 
 
 def _levels(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from tallybook_engine.catalog.compile import FOREVER_US
 from tallybook_engine.catalog.model import Tax
 from tallybook_engine.contract.calendars import LevelPeriods, level_periods
 from tallybook_engine.contract.cap import overage
@@ -30,12 +31,17 @@ from tallybook_engine.rating.tax import tax_amount
 
 
 def settled_stretch(tree: Tree, first_us: int, until_us: int) -> tuple[int, int]:
-    """[start, end): the billing periods whose charge lines `settle` looks at. Empty where it looks at none."""
+    """[start, end): the billing periods whose charge lines `settle` looks at. Empty where it looks at none.
+
+    Where these are the contract's first or last, so is everything before or behind: lines may be of a version under
+    which it began earlier or ended later.
+    """
     calendars = level_periods(tree, _history(tree, first_us), until_us)
     periods = [each for calendar in calendars for each in calendar.periods]
     if not periods:
         return first_us, first_us
-    return min(each.start_us for each in periods), max(each.end_us for each in periods)
+    start_us = -FOREVER_US if calendars[0].is_from_start else min(each.start_us for each in periods)
+    return start_us, FOREVER_US if calendars[0].is_to_end else max(each.end_us for each in periods)
 
 
 def settle(tree: Tree, charges: Sequence[Charge], first_us: int, until_us: int) -> list[Invoice]:

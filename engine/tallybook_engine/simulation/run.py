@@ -53,21 +53,7 @@ def run_piece(plan: SimulationPlan, piece: Piece, go_on: Callable[[], None] = la
         go_on()
         layout = terms.layout
         if before is None or not _same_slots(before, terms, piece):
-            slot_count = int(layout.slot_start[piece.end] - layout.slot_start[piece.first])
-            quantity, seen = np.empty((slot_count, 2), dtype=np.uint64), np.empty(slot_count, dtype=np.bool_)
-            unfit = accumulate(
-                piece.first,
-                piece.end,
-                plan.grouped.start,
-                layout,
-                plan.calendars.parts,
-                plan.cells,
-                terms.times_us,
-                plan.quantities,
-                plan.properties,
-                quantity,
-                seen,
-            )
+            quantity, seen, unfit = slots_of(plan, terms, piece)
         before = terms
         line_start = terms.pricing.line_start
         lines = empty_lines(int(line_start[piece.end] - line_start[piece.first]))
@@ -87,6 +73,28 @@ def run_piece(plan: SimulationPlan, piece: Piece, go_on: Callable[[], None] = la
             raise DoesNotFitError(number, plan.subjects[unpriced])
         found.append(_opened(plan, terms, piece, lines, unfit))
     return found
+
+
+def slots_of(plan: SimulationPlan, terms: Terms, piece: Piece) -> tuple[NDArray[np.uint64], NDArray[np.bool_], int]:
+    """([slots, 2] what each slot of a piece comes to, scale 12; [slots] whether any row falls into it; rows that no
+    rule of their matrix fits)."""
+    layout = terms.layout
+    slot_count = int(layout.slot_start[piece.end] - layout.slot_start[piece.first])
+    quantity, seen = np.empty((slot_count, 2), dtype=np.uint64), np.empty(slot_count, dtype=np.bool_)
+    unfit = accumulate(
+        piece.first,
+        piece.end,
+        plan.grouped.start,
+        layout,
+        plan.calendars.parts,
+        plan.cells,
+        terms.times_us,
+        plan.quantities,
+        plan.properties,
+        quantity,
+        seen,
+    )
+    return quantity, seen, unfit
 
 
 def _same_slots(one: Terms, other: Terms, piece: Piece) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,19 @@ class UsageFrame:
         """Bytes of the columns."""
         columns = (self.contract_codes, self.product_codes, self.days, self.times_us, self.time_given, self.quantities)
         return sum(each.nbytes for each in columns) + sum(each.codes.nbytes for each in self.properties)
+
+    def taken(self, rows: NDArray[np.int64]) -> UsageFrame:
+        """Some of the rows."""
+        return replace(
+            self,
+            contract_codes=self.contract_codes[rows],
+            product_codes=self.product_codes[rows],
+            days=self.days[rows],
+            times_us=self.times_us[rows],
+            time_given=self.time_given[rows],
+            quantities=self.quantities[rows],
+            properties=tuple(replace(each, codes=each.codes[rows]) for each in self.properties),
+        )
 
 
 def joined(frames: Sequence[UsageFrame]) -> UsageFrame:

@@ -1782,3 +1782,131 @@ class SimulatedCharge(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SimulatedCharge: _TypeAlias = SimulatedCharge  # noqa: Y015
+
+@_typing.final
+class ExplainSimulatedChargeRequest(_message.Message):
+    """Which charge line. At most 16 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMULATION_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    PRODUCT_CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_START_TIME_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """Under which scenario; empty or "baseline": under the baseline."""
+    product_contract_id: _builtins.str
+    """The last id of its contract path. Required."""
+    cell_id: _builtins.str
+    """Id of the matrix rule; empty where the plan has no matrix."""
+    @_builtins.property
+    def simulation(self) -> Global___RunSimulationRequest:
+        """The simulation, as it was run."""
+
+    @_builtins.property
+    def period_start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of its billing period. Required."""
+
+    def __init__(
+        self,
+        *,
+        simulation: Global___RunSimulationRequest | None = ...,
+        scenario: _builtins.str = ...,
+        product_contract_id: _builtins.str = ...,
+        cell_id: _builtins.str = ...,
+        period_start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period_start_time", b"period_start_time", "simulation", b"simulation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell_id", b"cell_id", "period_start_time", b"period_start_time", "product_contract_id", b"product_contract_id", "scenario", b"scenario", "simulation", b"simulation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSimulatedChargeRequest: _TypeAlias = ExplainSimulatedChargeRequest  # noqa: Y015
+
+@_typing.final
+class ExplainSimulatedChargeResponse(_message.Message):
+    """A charge line, explained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    CELL_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXACT_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """The plan that it is priced by."""
+    cell_id: _builtins.str
+    """Id of the matrix rule; empty where the plan has no matrix."""
+    currency: _builtins.str
+    """ISO 4217 code."""
+    exact_amount: _builtins.str
+    """The line before it is rounded: the sum of all lines of all parts."""
+    amount: _builtins.str
+    """Rounded, as priced: with its tax in it where prices contain the tax."""
+    tax_amount: _builtins.str
+    """Its tax."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedPart]:
+        """By accumulation period, in order of time."""
+
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        cell_id: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        exact_amount: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        tax_amount: _builtins.str = ...,
+        parts: _abc.Iterable[Global___ExplainedPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cell_id", b"cell_id", "currency", b"currency", "exact_amount", b"exact_amount", "parts", b"parts", "plan_id", b"plan_id", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSimulatedChargeResponse: _TypeAlias = ExplainSimulatedChargeResponse  # noqa: Y015
+
+@_typing.final
+class ExplainedPart(_message.Message):
+    """What an accumulation period adds to a charge line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCUMULATION_START_TIME_FIELD_NUMBER: _builtins.int
+    QUANTITY_BEFORE_FIELD_NUMBER: _builtins.int
+    QUANTITY_AFTER_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    quantity_before: _builtins.str
+    """Accumulated in it before the billing period."""
+    quantity_after: _builtins.str
+    """Accumulated in it up to the end of the billing period."""
+    @_builtins.property
+    def accumulation_start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the accumulation period."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.AmountLine]:
+        """Tier lines, after minus before. With `quantity_before` 0 also what is due at quantity 0."""
+
+    def __init__(
+        self,
+        *,
+        accumulation_start_time: _timestamp_pb2.Timestamp | None = ...,
+        quantity_before: _builtins.str = ...,
+        quantity_after: _builtins.str = ...,
+        lines: _abc.Iterable[_common_pb2.AmountLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accumulation_start_time", b"accumulation_start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_start_time", b"accumulation_start_time", "lines", b"lines", "quantity_after", b"quantity_after", "quantity_before", b"quantity_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedPart: _TypeAlias = ExplainedPart  # noqa: Y015

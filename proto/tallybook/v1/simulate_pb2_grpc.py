@@ -70,6 +70,11 @@ class SimulateServiceStub:
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.SerializeToString,
                 response_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.FromString,
                 _registered_method=True)
+        self.ExplainSimulatedCharge = channel.unary_unary(
+                '/tallybook.v1.SimulateService/ExplainSimulatedCharge',
+                request_serializer=tallybook_dot_v1_dot_simulate__pb2.ExplainSimulatedChargeRequest.SerializeToString,
+                response_deserializer=tallybook_dot_v1_dot_simulate__pb2.ExplainSimulatedChargeResponse.FromString,
+                _registered_method=True)
         self.CreateSandbox = channel.unary_unary(
                 '/tallybook.v1.SimulateService/CreateSandbox',
                 request_serializer=tallybook_dot_v1_dot_simulate__pb2.CreateSandboxRequest.SerializeToString,
@@ -184,6 +189,17 @@ class SimulateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainSimulatedCharge(self, request, context):
+        """What a charge line of a simulation is made of: of each accumulation period that is billed in it, the quantity before
+        and after and the tier lines. The simulation is run again, over the usage of that product contract alone, so usage,
+        baseline and scenarios are those of RunSimulation; what the book has stored is read as it is now unless
+        `as_of_sequence` says otherwise. Safe to retry. CHARGE_NOT_FOUND where there is no such line; the rest as
+        RunSimulation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateSandbox(self, request, context):
         """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
         everything else that is configured, at the version that is current now. Every service works in it with the access
@@ -256,6 +272,11 @@ def add_SimulateServiceServicer_to_server(servicer, server):
                     servicer.ListSimulationCharges,
                     request_deserializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.FromString,
                     response_serializer=tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.SerializeToString,
+            ),
+            'ExplainSimulatedCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSimulatedCharge,
+                    request_deserializer=tallybook_dot_v1_dot_simulate__pb2.ExplainSimulatedChargeRequest.FromString,
+                    response_serializer=tallybook_dot_v1_dot_simulate__pb2.ExplainSimulatedChargeResponse.SerializeToString,
             ),
             'CreateSandbox': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSandbox,
@@ -446,6 +467,33 @@ class SimulateService:
             '/tallybook.v1.SimulateService/ListSimulationCharges',
             tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesRequest.SerializeToString,
             tallybook_dot_v1_dot_simulate__pb2.ListSimulationChargesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSimulatedCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallybook.v1.SimulateService/ExplainSimulatedCharge',
+            tallybook_dot_v1_dot_simulate__pb2.ExplainSimulatedChargeRequest.SerializeToString,
+            tallybook_dot_v1_dot_simulate__pb2.ExplainSimulatedChargeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -97,6 +97,13 @@ class SimulateServiceStub:
     67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
     the oldest go. They are also gone when the server stops.
     """
+    ExplainSimulatedCharge: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ExplainSimulatedChargeRequest, _simulate_pb2.ExplainSimulatedChargeResponse]
+    """What a charge line of a simulation is made of: of each accumulation period that is billed in it, the quantity before
+    and after and the tier lines. The simulation is run again, over the usage of that product contract alone, so usage,
+    baseline and scenarios are those of RunSimulation; what the book has stored is read as it is now unless
+    `as_of_sequence` says otherwise. Safe to retry. CHARGE_NOT_FOUND where there is no such line; the rest as
+    RunSimulation.
+    """
     CreateSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]
     """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
     everything else that is configured, at the version that is current now. Every service works in it with the access
@@ -188,6 +195,13 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
     67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
     the oldest go. They are also gone when the server stops.
+    """
+    ExplainSimulatedCharge: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ExplainSimulatedChargeRequest, _simulate_pb2.ExplainSimulatedChargeResponse]  # type: ignore[assignment]
+    """What a charge line of a simulation is made of: of each accumulation period that is billed in it, the quantity before
+    and after and the tier lines. The simulation is run again, over the usage of that product contract alone, so usage,
+    baseline and scenarios are those of RunSimulation; what the book has stored is read as it is now unless
+    `as_of_sequence` says otherwise. Safe to retry. CHARGE_NOT_FOUND where there is no such line; the rest as
+    RunSimulation.
     """
     CreateSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.CreateSandboxRequest, _simulate_pb2.CreateSandboxResponse]  # type: ignore[assignment]
     """A book of its own that begins as the book of the credential: its customers, products, plans, contracts and
@@ -313,6 +327,19 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         SIMULATION_EXPIRED (NOT_FOUND) afterwards, and where they are not kept: those of a simulation with more than
         67,108,864 bytes of charges messages are not, and where all that a server keeps would be more than 268,435,456 bytes
         the oldest go. They are also gone when the server stops.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainSimulatedCharge(
+        self,
+        request: _simulate_pb2.ExplainSimulatedChargeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulate_pb2.ExplainSimulatedChargeResponse, _abc.Awaitable[_simulate_pb2.ExplainSimulatedChargeResponse]]:
+        """What a charge line of a simulation is made of: of each accumulation period that is billed in it, the quantity before
+        and after and the tier lines. The simulation is run again, over the usage of that product contract alone, so usage,
+        baseline and scenarios are those of RunSimulation; what the book has stored is read as it is now unless
+        `as_of_sequence` says otherwise. Safe to retry. CHARGE_NOT_FOUND where there is no such line; the rest as
+        RunSimulation.
         """
 
     @_abc_1.abstractmethod

@@ -16,6 +16,7 @@ from grpc.aio import ServicerContext
 
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
+from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
 from tallybook_engine.simulation.settlement import Settlement
@@ -25,6 +26,7 @@ from tallybook_server.book import Book
 from tallybook_server.codec import sandboxes as codec
 from tallybook_server.codec.results import timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.explained_charges import explain, only, read_wanted
 from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.simulated_charges import Charges, SimulatedCharges, charges_page
 from tallybook_server.simulations import Simulation, prepare
@@ -127,9 +129,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     async def _messages(
         self, request: wire.RunSimulationRequest, book: Book, ended: threading.Event
     ) -> AsyncIterator[wire.RunSimulationResponse]:
-        uploaded = None
-        if request.WhichOneof("usage") == "usage_frame_id":
-            uploaded = self._frames.get(book.name, request.usage_frame_id)
+        uploaded = self._uploaded(request, book)
         simulation = await self._beside(self._prepared, request, book, uploaded, partial(_go_on, ended))
         yield simulation.started()
         charges = Charges(simulation.names)
@@ -188,6 +188,35 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         book = self._book_of(context).name
         return await self._beside(charges_page, book, request, self._charges.get(book, request.simulation_id))
 
+    async def ExplainSimulatedCharge(
+        self, request: wire.ExplainSimulatedChargeRequest, context: Context
+    ) -> wire.ExplainSimulatedChargeResponse:
+        """One line, by running its product contract again."""
+        book = self._book_of(context)
+        uploaded = self._uploaded(request.simulation, book)
+        return await self._beside(self._explained, request, book, uploaded)
+
+    def _explained(
+        self, request: wire.ExplainSimulatedChargeRequest, book: Book, uploaded: UsageFrame | None
+    ) -> wire.ExplainSimulatedChargeResponse:
+        catalog = book.catalog()
+        wanted = read_wanted(request, catalog)
+        narrowed = partial(only, product_contract_id=wanted.product_contract_id)
+        simulation = prepare(wanted.simulation, catalog, self._table(book, catalog), book, uploaded, narrowed=narrowed)
+        return explain(simulation, wanted)
+
+    def _uploaded(self, request: wire.RunSimulationRequest, book: Book) -> UsageFrame | None:
+        """The uploaded usage that a request names; None where it names none."""
+        if request.WhichOneof("usage") != "usage_frame_id":
+            return None
+        return self._frames.get(book.name, request.usage_frame_id)
+
+    def _table(self, book: Book, catalog: Catalog) -> ContractTable:
+        """The contracts of a book's catalogue, made of those of the version before."""
+        table = contract_table(catalog.contracts, self._tables.get(book))
+        self._tables[book] = table
+        return table
+
     def _prepared(
         self,
         request: wire.RunSimulationRequest,
@@ -196,9 +225,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         go_on: Callable[[], None],
     ) -> Simulation:
         catalog = book.catalog()
-        table = contract_table(catalog.contracts, self._tables.get(book))
-        self._tables[book] = table
-        return prepare(request, catalog, table, book, uploaded, go_on)
+        return prepare(request, catalog, self._table(book, catalog), book, uploaded, go_on)
 
     async def _pieces(self, simulation: Simulation, go_on: Callable[[], None]) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""

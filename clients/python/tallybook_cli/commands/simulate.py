@@ -19,6 +19,8 @@ from tallybook_cli.target import Target
 from tallybook_server import offline_simulation
 from tallybook_server.catalog_file import read_message_file
 
+SENT_ROWS_MAX = 1_000_000
+"""Rows of a file that are sent with the request; more are uploaded first, request by request."""
 CUSTOMERS_SHOWN = 20
 """Customers whose bills change most that are shown."""
 
@@ -40,6 +42,9 @@ CUSTOMERS_SHOWN = 20
     metavar="FILE.parquet",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the charges, a row a charge line and scenario.",
+)
+@click.option(
+    "--keep", is_flag=True, help="Have the server keep the charges for `tallybook simulated`, as --output does."
 )
 @click.option(
     "--picture",
@@ -66,6 +71,7 @@ def command(
     customer_ids: tuple[str, ...],
     skip_invalid: bool,
     output: Path | None,
+    keep: bool,
     picture: Path | None,
     catalog_file: Path | None,
     as_json: bool,
@@ -85,21 +91,31 @@ def command(
     stored = _stored(recorded, determinants, start_time, end_time)
     if stored is None and not files:
         raise CommandError("a file of usage is missing; --recorded takes the book's own events")
-    usage = _usage(files[0]) if stored is None else stored
-    try:
-        request = tb.simulation_request(
-            usage, customer_ids=customer_ids, skip_invalid_scenarios=skip_invalid, omit_charges=output is None
+    if stored is not None and catalog_file is not None:
+        raise CommandError("--catalog has nothing recorded: give a file of usage")
+    usage: tb.AnyUsage = _usage(files[0]) if stored is None else stored
+    scenarios = [_scenario(file) for file in (files[1:] if stored is None else files)]
+
+    def request(of: tb.AnyUsage) -> simulate_pb2.RunSimulationRequest:
+        made = tb.simulation_request(
+            of,
+            customer_ids=customer_ids,
+            skip_invalid_scenarios=skip_invalid,
+            omit_charges=output is None and not keep,
         )
+        made.scenarios.extend(scenarios)
+        return made
+
+    try:
+        if catalog_file is not None:
+            simulation = _offline(request(usage), catalog_file)
+        else:
+            with target.connect() as client:
+                if isinstance(usage, pl.DataFrame) and usage.height > SENT_ROWS_MAX:
+                    usage = client.upload_usage(usage)
+                simulation = client.run_simulation(request(usage))
     except tb.FrameError as error:
         raise CommandError(f"{files[0]}: {error}") from None
-    request.scenarios.extend(_scenario(file) for file in (files[1:] if stored is None else files))
-    if catalog_file is None:
-        with target.connect() as client:
-            simulation = client.run_simulation(request)
-    elif stored is None:
-        simulation = _offline(request, catalog_file)
-    else:
-        raise CommandError("--catalog has nothing recorded: give a file of usage")
     if picture is not None:
         # Only here, for it takes its time to load.
         from tallybook_cli.simulation_picture import draw
@@ -112,6 +128,9 @@ def command(
             print_json(total.message)
     else:
         _print(simulation)
+    if simulation.charges_expire_time is not None:
+        until = f"{simulation.charges_expire_time:%H:%M:%S} UTC"
+        click.echo(f"until {until}: tallybook simulated {simulation.simulation_id}", err=True)
     for skipped in simulation.skipped:
         click.echo(f"{skipped.name} was left out:\n  " + "\n  ".join(skipped.faults), err=True)
     return ExitCode.FAILURE_FOUND if simulation.skipped else ExitCode.OK
