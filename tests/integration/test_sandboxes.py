@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, ingest_pb2, ingest_pb2_grpc, simulate_pb2, simulate_pb2_grpc
 from tallybook_server import limits
 from tallybook_server.keys import ApiKeys
+from tallybook_server.maintenance import Maintenance
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PLAIN = catalogue({"per_unit": {"unit_price": "2"}})
@@ -231,7 +233,15 @@ def test_whatever_holds_a_token_of_a_sandbox_never_reaches_production(address, p
     assert failed_with(error.value) in ("SANDBOX_EXPIRED", "CREDENTIAL_INVALID")
 
 
-def test_a_stream_at_work_ends_with_its_sandbox(address, production):
+def test_a_stream_at_work_ends_with_its_sandbox(address, production, monkeypatch):
+    # Given a book whose closing takes its time
+    close, ended = Maintenance.close, threading.Event()
+
+    def slow(self: Maintenance) -> None:
+        ended.wait(60)
+        close(self)
+
+    monkeypatch.setattr(Maintenance, "close", slow)
     made = production.create_sandbox()
     requests: SimpleQueue[ingest_pb2.StreamingIngestEventsRequest | None] = SimpleQueue()
 
@@ -247,7 +257,9 @@ def test_a_stream_at_work_ends_with_its_sandbox(address, production):
         assert next(answers).result.stored_count == 1
         production.delete_sandbox(made.sandbox.sandbox_id)
         send(1, "b")
+        # Then what comes after the answer to its end is refused all the same
         assert reason_of_status(next(answers).status) == "SANDBOX_EXPIRED"
+        ended.set()
         requests.put(None)
         assert list(answers) == []
 
