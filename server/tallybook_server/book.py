@@ -380,7 +380,7 @@ class Book:
         named: Mapping[str, DeterminantSource] = {}
         if source is not None and source.customer is not None:
             named = compiled.determinants_of(source.customer, self._state.pools.definitions)
-        usage = usage_of(result, source, named, self._earlier_customers(result.datasource))
+        usage = usage_of(result, source, named, self._earlier_customers(result.datasource), compiled.determinants)
 
         def with_deletes(deletes: DeletePiece) -> AlsoStaged:
             commit.add(deletes)

@@ -200,6 +200,55 @@ def test_a_datasource_of_another_customer_is_billed_to_that_one_alone(
     assert lawful(tmp_path)
 
 
+def test_a_channel_of_another_classifier_is_billed_as_that_one_alone(tmp_path: Path) -> None:
+    export = {**contract([{"plan": "export_plan"}], "UTC"), "id": "c2"}
+    both = {
+        **SMALL,
+        "channel_classifiers": [
+            *SMALL["channel_classifiers"],
+            {"id": "EXPORT", "unit": "kWh", "decimal_places": 3, "interval": "900s"},
+        ],
+        "products": [
+            *SMALL["products"],
+            {"id": "export", "aggregation": "SUM", "determinant": {"classifier": "EXPORT", "kind": "INTERVAL"}},
+        ],
+        "plans": [
+            *SMALL["plans"],
+            {"id": "export_plan", "product": "export", "currency": "EUR", "per_unit": {"unit_price": "5"}},
+        ],
+        "contracts": [*SMALL["contracts"], export],
+    }
+    (source,) = SMALL["datasources"]
+    first, *others = source["channels"]
+    exporting = {**source, "channels": [{**first, "classifier": "EXPORT"}, *others]}
+    with served(tmp_path) as services:
+        services.apply(both)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        # When the channel measures something else, and the same hour is calculated again
+        services.apply({**both, "datasources": [exporting]})
+        services.determinants.CalculateDeterminants(request())
+        # Then nothing is billed of what it measured before
+        assert amounts(services) == {**NOTHING, "export": ("1.005", "5.03")}
+        # And the other way round
+        services.apply(both)
+        services.determinants.CalculateDeterminants(request())
+        assert amounts(services) == {**before, "export": ("0", "0.00")}
+    assert lawful(tmp_path)
+
+
+def test_what_an_earlier_customer_paid_for_is_taken_back_though_less_is_asked_for(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(of_two_customers(CUSTOMER))
+        services.determinants.CalculateDeterminants(request())
+        services.apply(of_two_customers("second"))
+        fewer = request()
+        del fewer.billing_request.channels[1:]
+        services.determinants.CalculateDeterminants(fewer)
+        assert amounts(services) == NOTHING
+    assert lawful(tmp_path)
+
+
 def test_what_was_billed_to_an_earlier_customer_is_not_half_taken_back(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply(of_two_customers(CUSTOMER))

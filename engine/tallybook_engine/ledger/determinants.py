@@ -52,7 +52,7 @@ class Usage:
     end_us: int
     """The period that was asked for."""
     meter_ids: tuple[str, ...]
-    """Meters of all determinants that count, with a value or without."""
+    """Meters of all determinants that count, with a value or without, and of those that the datasource has no more."""
     columns: EventColumns
     """One row for each determinant that some product of the customer is made of, and that has a value."""
     withdrawn: tuple[str, ...]
@@ -60,7 +60,7 @@ class Usage:
     earlier_customers: tuple[str, ...]
     """Ids of customers whom the datasource belonged to before: what was billed to them of the period is taken back."""
     every_meter_id: tuple[str, ...]
-    """Meters of all determinants of the result, with whatever plans."""
+    """Meters of all determinants of the result, and of all that products are made of, with whatever plans."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,22 @@ def usage_of(
     source: Datasource | None,
     named: Mapping[str, DeterminantSource],
     earlier_customers: tuple[str, ...] = (),
+    known: Mapping[str, DeterminantSource] | None = None,
 ) -> Usage | None:
     """The events of a result, by what the products of the datasource's customer are made of (meter id -> determinant).
+
+    `known` is what any product is made of. A datasource none of whose channels has a determinant's classifier (any
+    more) has no such determinant: what was billed of it is taken back, as from customers before.
 
     None where nothing of it is or was anybody's usage. Of a determinant that was answered by month, the months count;
     otherwise the whole period does. What was only reported, and would have been cancelled, counts as no value.
     """
     customer_id = None if source is None else source.customer
     counted = [] if customer_id is None else list(_counted(result, named))
-    if not counted and not earlier_customers:
+    known = {} if known is None else known
+    classifiers = set() if source is None else {each.classifier for each in source.channels}
+    gone = [name for name, each in known.items() if customer_id is not None and each.classifier not in classifiers]
+    if not counted and not earlier_customers and not gone:
         return None
     present = [(name, each) for name, each in counted if each.value is not None and result.is_billable]
     return Usage(
@@ -97,7 +104,7 @@ def usage_of(
         result.datasource,
         result.start_us,
         result.end_us,
-        tuple(dict.fromkeys(name for name, _ in counted)),
+        tuple(dict.fromkeys([*(name for name, _ in counted), *gone])),
         _columns(result.datasource, customer_id, None if source is None else source.contract_id, present),
         tuple(
             determinant_reference(result.datasource, name, each.start_us, each.end_us)
@@ -105,7 +112,7 @@ def usage_of(
             if each.value is None or not result.is_billable
         ),
         earlier_customers,
-        tuple(dict.fromkeys(_source_of(each).meter().id for each in result.determinants)),
+        tuple(dict.fromkeys([*(_source_of(each).meter().id for each in result.determinants), *known])),
     )
 
 

@@ -53,8 +53,8 @@ def stored_lines(state: State, tree: Tree, view: reads.AsOf, periods: Sequence[B
     """
     root = tree.root
     start_us, end_us = settled_stretch(tree, periods[0].start_us, periods[-1].end_us)
-    lines = reads.charge_lines(state, root.customer, view, start_us, end_us, include_unopened=True)
-    return [each for each in lines if each.contract_path[0] == root.id]
+    # Of this tree alone: its lines end where it ends, and those of the customer's other contracts need not.
+    return reads.charge_lines(state, root.customer, view, start_us, end_us, include_unopened=True, root_id=root.id)
 
 
 def invoices_of(tree: Tree, lines: Sequence[ChargeLine], periods: Sequence[BillingPeriod]) -> list[Invoice]:

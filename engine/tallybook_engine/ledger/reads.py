@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tallybook_engine.calendar.periods import period_at
+from tallybook_engine.calendar.periods import LAST_DATE, period_at
+from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.delete import Found, find_event, history
 from tallybook_engine.ledger.explain import charge_line, explain_postings, shown, unopened_line, usage_total
@@ -224,13 +225,25 @@ def _roll_back(state: State, view: AsOf, decoded: Decoded, sequence: int) -> Non
 
 
 def charge_lines(
-    state: State, customer_id: str, view: AsOf, start_us: int | None, end_us: int | None, *, include_unopened: bool
+    state: State,
+    customer_id: str,
+    view: AsOf,
+    start_us: int | None,
+    end_us: int | None,
+    *,
+    include_unopened: bool,
+    root_id: str | None = None,
 ) -> list[ChargeLine]:
-    """A customer's lines whose billing period touches [start, end), by period, contract path and cell."""
+    """A customer's lines whose billing period touches [start, end), by period, contract path and cell.
+
+    Of one root contract alone where that is named.
+    """
     found = []
     for line in state.lines_of_customer.get(customer_id, []):
         origin = state.line_origins[line]
         if not _touches(origin.period_start_us, origin.period_end_us, start_us, end_us):
+            continue
+        if root_id is not None and state.definition_of_part(state.parts_of_line[line][0]).contract_path[0] != root_id:
             continue
         parts = sorted(
             (part for part in state.parts_of_line[line] if part in view.quantity),
@@ -245,7 +258,7 @@ def charge_lines(
         ]
         found.append(charge_line(state, line, view.exact[line], view.amount[line], view.tax[line], quantities))
     if include_unopened and start_us is not None and end_us is not None:
-        found += _unopened(state, customer_id, found, start_us, end_us)
+        found += _unopened(state, customer_id, root_id, found, start_us, end_us)
     return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id, each.line_number))
 
 
@@ -285,7 +298,9 @@ def _touches(start_us: int, end_us: int, wanted_start_us: int | None, wanted_end
     return (wanted_start_us is None or end_us > wanted_start_us) and (wanted_end_us is None or start_us < wanted_end_us)
 
 
-def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us: int, end_us: int) -> list[ChargeLine]:
+def _unopened(
+    state: State, customer_id: str, root_id: str | None, opened: list[ChargeLine], start_us: int, end_us: int
+) -> list[ChargeLine]:
     """The lines of the current catalogue that no event has opened and that are worth something all the same.
 
     Only the first billing period of an accumulation period has a value without events.
@@ -297,10 +312,11 @@ def _unopened(state: State, customer_id: str, opened: list[ChargeLine], start_us
     found = []
     for index in state.current.current_definitions.values():
         definition = state.pools.definitions[index]
-        if definition.customer_id != customer_id:
+        if definition.customer_id != customer_id or root_id not in (None, definition.contract_path[0]):
             continue
         at = max(start_us, definition.start_us)
-        while at < min(end_us, definition.end_us):
+        until_us = min(end_us, definition.end_us, midnight(definition.time_zone, LAST_DATE))
+        while at < until_us:
             period = period_at(
                 definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
             )

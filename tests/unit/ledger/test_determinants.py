@@ -7,7 +7,7 @@ from tests.support.energy.cases import instant_us
 
 from tallybook_engine.catalog.model import DeterminantSource
 from tallybook_engine.decimals import UNIT
-from tallybook_engine.determinants.configuration import Datasource
+from tallybook_engine.determinants.configuration import Channel, Datasource
 from tallybook_engine.determinants.kinds import Kind
 from tallybook_engine.determinants.result import Determinant, Result
 from tallybook_engine.kernels.wide import from_limbs
@@ -77,6 +77,14 @@ def test_what_no_product_names_and_what_nobody_pays_for_is_no_usage():
     assert usage_of(result(unnamed), SOURCE, NAMED) is None
     assert usage_of(result(WHOLE), replace(SOURCE, customer=None), NAMED) is None
     assert usage_of(result(WHOLE), SOURCE, {}) is None
+
+
+def test_what_a_datasource_has_no_channel_for_any_more_is_named():
+    unnamed = determinant(DeterminantSource("other", Kind.INTERVAL), UNIT, START, END, is_month=False)
+    found = usage_of(result(unnamed), SOURCE, NAMED, known=NAMED)
+    assert found is not None
+    assert found.meter_ids == tuple(NAMED)
+    assert usage_of(result(unnamed), replace(SOURCE, channels=(Channel("load", "active"),)), NAMED, known=NAMED) is None
 
 
 def test_an_event_says_whose_it_is():
