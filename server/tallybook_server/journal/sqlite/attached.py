@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import cache
 from itertools import chain, count, groupby
 from operator import itemgetter
@@ -231,9 +232,11 @@ class AttachedReader:
         for start in range(0, len(every), FEW_BUCKETS):
             some = every[start : start + FEW_BUCKETS]
             cursor = self._connection.execute(blocks_of_buckets(len(some)), (datasource, channel, *some, end))
-            rows: Any = cursor
-            for bucket, of_bucket in groupby(rows, key=itemgetter(0)):
-                yield bucket, [_block(crc32_before, *row) for row in of_bucket]
+            # Whoever reads no further leaves rows behind, and nothing must be open when the transaction ends.
+            with closing(cursor):
+                rows: Any = cursor
+                for bucket, of_bucket in groupby(rows, key=itemgetter(0)):
+                    yield bucket, [_block(crc32_before, *row) for row in of_bucket]
 
     def _buckets(self, first: int, last: int) -> Sequence[int]:
         """Those between two that a channel may have blocks in."""

@@ -28,11 +28,8 @@ class ReadConnections:
         try:
             connection.execute("BEGIN")
             yield connection
-        except BaseException:
-            # Whoever did not read to the end leaves a query open, which would hold its snapshot for the next reader.
-            connection.close()
-            raise
-        self._give_back(connection)
+        finally:
+            self._give_back(connection)
 
     def close(self) -> None:
         """Close those at rest; one that is lent is closed when it comes back."""
