@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,9 @@ from tallybook_server.codec.pagination import page_size, read_token, write_token
 from tallybook_server.codec.results import timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.kept import Kept
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass
@@ -133,7 +137,7 @@ def _charge(scenario: str, line: dict[str, Any]) -> wire.SimulatedCharge:
 
 
 def _timestamp(instant: Any) -> Any:
-    return timestamp(round(instant.timestamp()) * 1_000_000 + instant.microsecond)
+    return timestamp((instant - _EPOCH) // _MICROSECOND)
 
 
 def _text(number: Decimal | None) -> str:

@@ -13,8 +13,9 @@ import grpc
 import polars as pl
 import pytest
 from google.protobuf.json_format import ParseDict
-from tests.support.call_errors import failed_with
+from tests.support.call_errors import failed_with, reason_raised_by
 from tests.support.live_server import SETTINGS, live_server
+from tests.support.moved_clock import MovedClock
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
@@ -60,28 +61,9 @@ def usage(months: int = 12) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_us = int(START.timestamp()) * 1_000_000
-
-    def __call__(self) -> int:
-        return self.now_us
-
-    def move(self, seconds: float) -> None:
-        self.now_us += int(seconds * 1_000_000)
-
-
-def reason_of(call) -> str:
-    with pytest.raises(tb.TallybookError) as error:
-        call()
-    return error.value.reason
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return MovedClock(START)
 
 
 @pytest.fixture
@@ -145,7 +127,7 @@ def test_texts_of_properties_are_joined(address, book):
 
 def test_uploaded_usage_is_judged_when_it_is_run(book):
     uploaded = book.upload_usage(usage(1).with_columns(contract_id=pl.lit("nobody's")))
-    assert reason_of(lambda: book.simulate(uploaded)) == "USAGE_INVALID"
+    assert reason_raised_by(lambda: book.simulate(uploaded)) == "USAGE_INVALID"
 
 
 def test_uploaded_usage_expires(book, clock):
@@ -153,7 +135,7 @@ def test_uploaded_usage_expires(book, clock):
     clock.move(limits.USAGE_FRAME_SECONDS - 0.000001)
     assert book.simulate(uploaded).row_count == CUSTOMERS
     clock.move(0.000001)
-    assert reason_of(lambda: book.simulate(uploaded)) == "USAGE_FRAME_NOT_FOUND"
+    assert reason_raised_by(lambda: book.simulate(uploaded)) == "USAGE_FRAME_NOT_FOUND"
 
 
 def test_a_request_that_is_wrong_is_named_and_nothing_is_kept(address, book):
@@ -186,20 +168,20 @@ def test_limits_of_an_upload(book, monkeypatch, limit, value):
     monkeypatch.setattr(limits, limit, value)
     assert book.upload_usage(parts).row_count == 80
     monkeypatch.setattr(limits, limit, value - 1)
-    assert reason_of(lambda: book.upload_usage(parts)) == "SIMULATION_TOO_LARGE"
+    assert reason_raised_by(lambda: book.upload_usage(parts)) == "SIMULATION_TOO_LARGE"
 
 
 def test_limits_of_what_is_kept(book, clock, monkeypatch):
     monkeypatch.setattr(limits, "UPLOADED_BYTES_OF_SERVER_MAX", 4 * 37 * CUSTOMERS)
     frames = [book.upload_usage(usage(1)) for _ in range(limits.USAGE_FRAMES_MAX)]
-    assert reason_of(lambda: book.upload_usage(usage(1))) == "TOO_MANY_USAGE_FRAMES"
+    assert reason_raised_by(lambda: book.upload_usage(usage(1))) == "TOO_MANY_USAGE_FRAMES"
     assert {book.simulate(each).row_count for each in frames} == {CUSTOMERS}
     clock.move(limits.USAGE_FRAME_SECONDS)
     # One request of a byte too many for the server, though the book has few frames
     monkeypatch.setattr(limits, "UPLOADED_BYTES_OF_SERVER_MAX", 4 * 37 * CUSTOMERS - 1)
     for _ in range(3):
         book.upload_usage(usage(1))
-    assert reason_of(lambda: book.upload_usage(usage(1))) == "TOO_MANY_USAGE_FRAMES"
+    assert reason_raised_by(lambda: book.upload_usage(usage(1))) == "TOO_MANY_USAGE_FRAMES"
 
 
 # --- Charges that are kept ----------------------------------------------------------------------------------------
@@ -233,7 +215,7 @@ def test_charges_of_a_simulation_are_listed_afterwards(book, clock):
     clock.move(limits.KEPT_CHARGES_SECONDS - 0.000001)
     assert next(book.simulated_charges(run.simulation_id))
     clock.move(0.000001)
-    assert reason_of(lambda: next(book.simulated_charges(run.simulation_id))) == "SIMULATION_EXPIRED"
+    assert reason_raised_by(lambda: next(book.simulated_charges(run.simulation_id))) == "SIMULATION_EXPIRED"
 
 
 @pytest.mark.parametrize(("asked", "shown"), [(0, 960), (7, 7), (999, 960), (1_001, 960)])
@@ -266,7 +248,7 @@ def test_pages_neither_skip_nor_repeat(address, book, monkeypatch, asked, shown)
 def test_what_cannot_be_listed_is_named(book):
     run = book.simulate(usage(1), omit_charges=True)
     assert run.charges_expire_time is None
-    assert reason_of(lambda: list(book.simulated_charges(run.simulation_id))) == "SIMULATION_EXPIRED"
+    assert reason_raised_by(lambda: list(book.simulated_charges(run.simulation_id))) == "SIMULATION_EXPIRED"
     kept = book.simulate(usage(1))
     with pytest.raises(tb.InvalidArgumentError, match="'gone' was not run; there are 'baseline'"):
         list(book.simulated_charges(kept.simulation_id, "gone"))
@@ -291,7 +273,7 @@ def test_limits_of_kept_charges(book, monkeypatch):
     assert list(book.simulated_charges(first.simulation_id))
     # When another one comes, the oldest goes
     third = book.simulate(usage(1))
-    assert reason_of(lambda: list(book.simulated_charges(first.simulation_id))) == "SIMULATION_EXPIRED"
+    assert reason_raised_by(lambda: list(book.simulated_charges(first.simulation_id))) == "SIMULATION_EXPIRED"
     assert list(book.simulated_charges(second.simulation_id))
     assert list(book.simulated_charges(third.simulation_id))
     # And one that is larger is not kept at all
@@ -313,8 +295,8 @@ def test_to_another_book_nothing_is_there(tmp_path: Path):
         made = airline.create_sandbox()
         for other_key in (bakery_key, made.access_token):
             with tb.Client(address, other_key) as other:
-                assert reason_of(lambda other=other: other.simulate(uploaded)) == "USAGE_FRAME_NOT_FOUND"
+                assert reason_raised_by(lambda other=other: other.simulate(uploaded)) == "USAGE_FRAME_NOT_FOUND"
                 assert (
-                    reason_of(lambda other=other: next(other.simulated_charges(run.simulation_id)))
+                    reason_raised_by(lambda other=other: next(other.simulated_charges(run.simulation_id)))
                     == "SIMULATION_EXPIRED"
                 )

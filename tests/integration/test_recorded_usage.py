@@ -9,7 +9,7 @@ from decimal import Decimal
 import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
-from tests.support.call_errors import failed_with
+from tests.support.call_errors import failed_with, reason_raised_by
 from tests.support.live_server import live_server
 
 import tallybook_client as tb
@@ -82,12 +82,6 @@ def total(client: tb.Client, *customers: str) -> Decimal:
     return sum((line.amount_excluding_tax.quantity for line in lines), Decimal(0))
 
 
-def reason_of(call) -> str:
-    with pytest.raises(tb.TallybookError) as error:
-        call()
-    return error.value.reason
-
-
 @pytest.fixture
 def address() -> Iterator[str]:
     with live_server() as address:
@@ -138,7 +132,7 @@ def test_usage_as_it_stood_at_a_sequence(book):
     before = book.simulate(recorded(sequence=1))
     assert before.usage_sequence == 1
     assert before.totals[0].amount_excluding_tax.quantity == total(book) + 7
-    assert reason_of(lambda: book.simulate(recorded(sequence=9))) == "SEQUENCE_NOT_COMMITTED"
+    assert reason_raised_by(lambda: book.simulate(recorded(sequence=9))) == "SEQUENCE_NOT_COMMITTED"
 
 
 def test_customers_that_the_baseline_adds_have_their_events(book):
@@ -151,8 +145,8 @@ def test_customers_that_the_baseline_adds_have_their_events(book):
 
 
 def test_what_is_wrong_with_recorded_usage_is_named(address, book):
-    assert reason_of(lambda: book.simulate(recorded(), customer_ids=["nobody", "ann"])) == "USAGE_INVALID"
-    assert reason_of(lambda: book.simulate(recorded(FEBRUARY, JANUARY))) == "FIELD_INVALID"
+    assert reason_raised_by(lambda: book.simulate(recorded(), customer_ids=["nobody", "ann"])) == "USAGE_INVALID"
+    assert reason_raised_by(lambda: book.simulate(recorded(FEBRUARY, JANUARY))) == "FIELD_INVALID"
     request = simulate_pb2.RunSimulationRequest(recorded=simulate_pb2.RecordedUsage())
     with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as error:
         list(simulate_pb2_grpc.SimulateServiceStub(channel).RunSimulation(request))
@@ -168,8 +162,8 @@ def test_a_limit_of_recorded_events(book, monkeypatch, most, fits):
         assert book.simulate(recorded()).totals
         assert book.create_sandbox(recorded_usage=YEAR).sandbox.recorded_usage.event_count == 6
     else:
-        assert reason_of(lambda: book.simulate(recorded())) == "RECORDED_USAGE_TOO_LARGE"
-        assert reason_of(lambda: book.create_sandbox(recorded_usage=YEAR)) == "RECORDED_USAGE_TOO_LARGE"
+        assert reason_raised_by(lambda: book.simulate(recorded())) == "RECORDED_USAGE_TOO_LARGE"
+        assert reason_raised_by(lambda: book.create_sandbox(recorded_usage=YEAR)) == "RECORDED_USAGE_TOO_LARGE"
         # And no sandbox was left behind
         assert book.list_sandboxes() == []
 
@@ -220,7 +214,7 @@ def test_a_line_is_explained_down_to_the_tier(book):
 def test_a_line_that_is_not_there(book, changes, reason):
     found = book.simulate(recorded())
     row = {**found.to_polars().row(0, named=True), **changes}
-    assert reason_of(lambda: found.explain(row)) == reason
+    assert reason_raised_by(lambda: found.explain(row)) == reason
 
 
 # --- In a sandbox -------------------------------------------------------------------------------------------------
@@ -272,10 +266,10 @@ def test_copied_events_are_rated_by_the_catalogue_of_now(address, book):
 def test_what_is_wrong_with_usage_to_copy_is_named(book):
     with pytest.raises(tb.InvalidArgumentError, match="no customer 'nobody', 'no one'"):
         book.create_sandbox(recorded_usage=YEAR, customer_ids=["nobody", "ann", "no one"])
-    assert reason_of(lambda: book.create_sandbox(recorded_usage=YEAR[::-1])) == "FIELD_INVALID"
+    assert reason_raised_by(lambda: book.create_sandbox(recorded_usage=YEAR[::-1])) == "FIELD_INVALID"
 
 
 def test_a_sandbox_that_cannot_hold_the_usage_is_not_made(book, monkeypatch):
     monkeypatch.setattr(limits, "SANDBOX_BYTES_MAX", 100)
-    assert reason_of(lambda: book.create_sandbox(recorded_usage=YEAR)) == "SANDBOX_FULL"
+    assert reason_raised_by(lambda: book.create_sandbox(recorded_usage=YEAR)) == "SANDBOX_FULL"
     assert book.list_sandboxes() == []

@@ -17,9 +17,10 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
-from tests.support.call_errors import failed_with
+from tests.support.call_errors import failed_with, reason_raised_by
 from tests.support.call_errors import reason_of as reason_of_status
 from tests.support.live_server import SETTINGS, live_server
+from tests.support.moved_clock import MovedClock
 from tests.support.small_catalogue import catalogue, tiers
 
 import tallybook_client as tb
@@ -31,19 +32,6 @@ from tallybook_server.maintenance import Maintenance
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PLAIN = catalogue({"per_unit": {"unit_price": "2"}})
 DEARER = catalogue({"per_unit": {"unit_price": "3"}})
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_us = int(START.timestamp()) * 1_000_000
-
-    def __call__(self) -> int:
-        return self.now_us
-
-    def move(self, seconds: float) -> None:
-        self.now_us += int(seconds * 1_000_000)
 
 
 def catalog_of(content: dict[str, Any]) -> catalog_pb2.Catalog:
@@ -64,15 +52,9 @@ def charged(client: tb.Client) -> list[Decimal]:
     return [line.amount_excluding_tax.quantity for line in client.charges(tb.Span(customer_id="ann"))]
 
 
-def reason_of(call) -> str:
-    with pytest.raises(tb.TallybookError) as error:
-        call()
-    return error.value.reason
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return MovedClock(START)
 
 
 @pytest.fixture
@@ -183,9 +165,9 @@ def test_a_sandbox_is_described_listed_and_deleted(address, production, clock):
         # When it is deleted
         production.delete_sandbox(made.sandbox.sandbox_id)
         # Then its token opens nothing, and nobody finds it
-        assert reason_of(lambda: charged(sandbox)) == "SANDBOX_EXPIRED"
-    assert reason_of(lambda: production.get_sandbox(made.sandbox.sandbox_id)) == "SANDBOX_NOT_FOUND"
-    assert reason_of(lambda: production.delete_sandbox(made.sandbox.sandbox_id)) == "SANDBOX_NOT_FOUND"
+        assert reason_raised_by(lambda: charged(sandbox)) == "SANDBOX_EXPIRED"
+    assert reason_raised_by(lambda: production.get_sandbox(made.sandbox.sandbox_id)) == "SANDBOX_NOT_FOUND"
+    assert reason_raised_by(lambda: production.delete_sandbox(made.sandbox.sandbox_id)) == "SANDBOX_NOT_FOUND"
     assert [each.sandbox_id for each in production.list_sandboxes()] == [other.sandbox.sandbox_id]
 
 
@@ -207,7 +189,7 @@ def test_an_expired_token_never_reaches_production(address, production, clock):
             lambda: list(sandbox.billing_messages()),
             lambda: sandbox.quote_price(catalog_pb2.Plan(currency="EUR"), 1),
         ]
-        assert {reason_of(call) for call in refused} == {"SANDBOX_EXPIRED"}
+        assert {reason_raised_by(call) for call in refused} == {"SANDBOX_EXPIRED"}
     assert production.list_sandboxes() == []
     assert [each.event.reference for each in production.list_events()] == ["first"]
 
@@ -283,12 +265,12 @@ def test_the_sandboxes_of_another_organisation_do_not_exist(directory):
         with tb.Client(address, bakery_key) as bakery, tb.Client(address, made.access_token) as sandbox:
             name = made.sandbox.sandbox_id
             assert bakery.list_sandboxes() == []
-            assert reason_of(lambda: bakery.get_sandbox(name)) == "SANDBOX_NOT_FOUND"
-            assert reason_of(lambda: bakery.delete_sandbox(name)) == "SANDBOX_NOT_FOUND"
+            assert reason_raised_by(lambda: bakery.get_sandbox(name)) == "SANDBOX_NOT_FOUND"
+            assert reason_raised_by(lambda: bakery.delete_sandbox(name)) == "SANDBOX_NOT_FOUND"
             # Neither does its own exist inside of it, and it makes none
             assert sandbox.list_sandboxes() == []
-            assert reason_of(lambda: sandbox.get_sandbox(name)) == "SANDBOX_NOT_FOUND"
-            assert reason_of(sandbox.create_sandbox) == "SANDBOX_OF_SANDBOX"
+            assert reason_raised_by(lambda: sandbox.get_sandbox(name)) == "SANDBOX_NOT_FOUND"
+            assert reason_raised_by(sandbox.create_sandbox) == "SANDBOX_OF_SANDBOX"
             assert [each.id for each in sandbox.list_customers()] == ["ann"]
             assert list(bakery.list_customers()) == []
 
@@ -311,7 +293,7 @@ def test_a_restart_leaves_no_sandbox(directory, keyed):
     # When the server is started anew, then its token opens nothing, least of all production
     with live_server(settings) as address, tb.Client(address, key) as client:
         with tb.Client(address, made.access_token) as sandbox:
-            assert reason_of(lambda: sandbox.ingest([event("a")])) == "SANDBOX_EXPIRED"
+            assert reason_raised_by(lambda: sandbox.ingest([event("a")])) == "SANDBOX_EXPIRED"
         assert client.list_sandboxes() == []
         assert list(client.list_events()) == []
     # And there is no file of it, and no token in any file
@@ -361,7 +343,7 @@ def test_a_limit_of_the_name(production, length, fits):
     if fits:
         assert production.create_sandbox("n" * length).sandbox.display_name == "n" * length
     else:
-        assert reason_of(lambda: production.create_sandbox("n" * length)) == "FIELD_INVALID"
+        assert reason_raised_by(lambda: production.create_sandbox("n" * length)) == "FIELD_INVALID"
 
 
 def test_limits_of_sandboxes_of_a_book_and_of_a_server(directory, clock, monkeypatch):
@@ -375,14 +357,14 @@ def test_limits_of_sandboxes_of_a_book_and_of_a_server(directory, clock, monkeyp
     with live_server(settings, now_us=clock) as address, ExitStack() as clients:
         airline, bakery = (clients.enter_context(tb.Client(address, token)) for token in tokens)
         made = [airline.create_sandbox(time_to_live=timedelta(hours=1)) for _ in range(limits.SANDBOXES_MAX)]
-        assert reason_of(airline.create_sandbox) == "TOO_MANY_SANDBOXES"
+        assert reason_raised_by(airline.create_sandbox) == "TOO_MANY_SANDBOXES"
         # One more fits on the server, and none after it
         bakery.create_sandbox()
-        assert reason_of(bakery.create_sandbox) == "TOO_MANY_SANDBOXES"
+        assert reason_raised_by(bakery.create_sandbox) == "TOO_MANY_SANDBOXES"
         # One that is gone makes room
         airline.delete_sandbox(made[0].sandbox.sandbox_id)
         airline.create_sandbox()
-        assert reason_of(airline.create_sandbox) == "TOO_MANY_SANDBOXES"
+        assert reason_raised_by(airline.create_sandbox) == "TOO_MANY_SANDBOXES"
         clock.move(3600)
         assert airline.list_sandboxes() == []
         bakery.create_sandbox()
@@ -393,10 +375,10 @@ def test_a_full_sandbox_takes_nothing_more_and_goes_on(address, production, monk
     with inside(address, production) as sandbox:
         sandbox.ingest([event("a")])
         many = [event(f"e{number}") for number in range(2_000)]
-        assert reason_of(lambda: sandbox.ingest(many)) == "SANDBOX_FULL"
+        assert reason_raised_by(lambda: sandbox.ingest(many)) == "SANDBOX_FULL"
         plans = {f"plan{number}": {"per_unit": {"unit_price": "2"}} for number in range(400)}
         large = catalogue(*plans.values(), tiers("volume", (None, "1", "0")))
-        assert reason_of(lambda: sandbox.apply_catalog(catalog_of(large))) == "SANDBOX_FULL"
+        assert reason_raised_by(lambda: sandbox.apply_catalog(catalog_of(large))) == "SANDBOX_FULL"
         # What was there is there, and what is small still fits
         assert charged(sandbox) == [20]
         assert sandbox.get_catalog().version == 1

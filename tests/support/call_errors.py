@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
+import tallybook_client as tb
 from tallybook_server.errors import DOMAIN, STATUS_TRAILER
 
 
@@ -36,3 +39,10 @@ def fields_of(status: Status) -> list[str]:
     """The fields that a status names."""
     requests = [BadRequest.FromString(each.value) for each in status.details if each.Is(BadRequest.DESCRIPTOR)]
     return [violation.field for request in requests for violation in request.field_violations]
+
+
+def reason_raised_by(call: Callable[[], object]) -> str:
+    """The reason of the error that the client raises for a call."""
+    with pytest.raises(tb.TallybookError) as error:
+        call()
+    return error.value.reason

@@ -445,7 +445,7 @@ class Client:
         omit_charges: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Simulation:
-        """Run the book's contracts over usage, under its catalogue and under scenarios; nothing of it is kept.
+        """Run the book's contracts over usage, under its catalogue and under scenarios; nothing in the book changes.
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
         and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the

@@ -13,12 +13,12 @@ from datetime import date, timedelta
 from functools import cached_property
 
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
+from tallybook_engine.calendar.local_time import date_of
 from tallybook_engine.contract.tree import Level, Tree
 
 LEVEL_PERIODS_MAX = 262_144
 """Billing periods of all levels of a tree that are settled together."""
 
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _DAY_US = 86_400_000_000
 
 
@@ -103,7 +103,7 @@ def _from_date(above: LevelPeriods | None, first_us: int | None) -> date | None:
     """A date at which to begin looking; zones differ by less than two days."""
     if above is not None:
         return None if above.is_from_start else above.periods[0].start_date - timedelta(days=2)
-    return None if first_us is None else date.fromordinal(_EPOCH_ORDINAL + first_us // _DAY_US - 1)
+    return None if first_us is None else date_of(first_us // _DAY_US - 1)
 
 
 def _periods(level: Level, from_date: date | None) -> Iterator[BillingPeriod]:

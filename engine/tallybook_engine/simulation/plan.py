@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.calendar.local_time import date_of
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, cells_of
 from tallybook_engine.catalog.model import Catalog, Matrix, Meter, Plan, Product, TaxMode
@@ -48,8 +48,6 @@ PIECE_SLOTS = 1 << 20
 """A piece of the work has about so many slots under any catalogue; a single product contract may have more."""
 PIECE_ROWS = 1 << 18
 """And about so many rows."""
-
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
 class PlanTerms(NamedTuple):
@@ -397,7 +395,7 @@ class Planner:
         table = np.zeros((len(names), last - first + 1), dtype=np.int64)
         for number in np.unique(zone).tolist():
             for day in occurs.tolist():
-                table[number, day] = midnight(names[number], date.fromordinal(_EPOCH_ORDINAL + first + day))
+                table[number, day] = midnight(names[number], date_of(first + day))
         offsets = np.where(dated, usage.days - first, 0)
         midnights = table[zone[self._subject_of_row], offsets]
         return np.take(np.where(usage.time_given, usage.times_us, midnights), self._grouped.order)
