@@ -10,8 +10,7 @@ a month of 500 meters, as columns of the contract, and every answer comes after 
 - `one channel-month`: from a journal of as many meters as the line says, one month of one of them: found, checked,
   unpacked and laid over one another. Each read is of another meter.
 - `whole rule from the journal`: a year of each meter is read from the journal into a matrix, and five slices, total,
-  maximum, quality and months are computed of it, 20 meters at a time, on two threads; their matrices are used over
-  and over.
+  maximum, quality and months are computed of it, 40 meters at a time, on two threads.
 - `one meter's month over rpc`: CalculateDeterminants of stored readings, interval, timeslices and maximum, one call
   after the other.
 
@@ -35,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import numpy as np
@@ -50,7 +49,7 @@ from tallybook_client import Client, channel_readings
 from tallybook_engine.determinants.configuration import Label
 from tallybook_engine.determinants.deliveries import Wanted
 from tallybook_engine.determinants.interval import period_frame
-from tallybook_engine.determinants.matrix import MeterMatrix, matrix_totals, whole_period
+from tallybook_engine.determinants.matrix import matrix_totals, whole_period
 from tallybook_engine.determinants.quality import DEFAULT_QUALITY
 from tallybook_server import limits
 from tallybook_server.book import Book
@@ -59,7 +58,7 @@ from tallybook_server.memory import keep_freed_memory
 from tallybook_server.services.readings import ReadingsStream
 from tallybook_server.services.streaming import AnswersInOrder
 from tallybook_server.services.unanswered import UnansweredBytes
-from tallybook_server.stored_readings import load_channel
+from tallybook_server.stored_readings import load_channel, load_meters
 
 SEED = 20250101
 MONTH_START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -72,7 +71,7 @@ READS = {Size.SMOKE: 5, Size.FULL: 1_000}
 RUNS = {Size.SMOKE: 1, Size.FULL: 3}
 WINDOW = 15
 THREADS = 2
-MATRIX_METERS = 20
+MATRIX_METERS = 40
 """Meters that a thread reads and then computes."""
 wire: Any = determinants_pb2
 
@@ -291,7 +290,7 @@ def whole_rule(size: Size) -> list[Figures]:
         journal = SqliteJournal.open(folder / "default.sqlite", read_only=True)
         for run in range(RUNS[size] + 1):
             begun = time.perf_counter()
-            answers = list(read_and_computed(journal, names, interval_count, executor))
+            answers = list(read_and_computed(journal, names, executor))
             seconds = time.perf_counter() - begun
             if run:  # The first one compiles, or loads what was compiled.
                 count = meter_count * interval_count
@@ -307,43 +306,19 @@ def whole_rule(size: Size) -> list[Figures]:
 
 
 def read_and_computed(
-    journal: SqliteJournal, names: Sequence[str], interval_count: int, executor: ThreadPoolExecutor
+    journal: SqliteJournal, names: Sequence[str], executor: ThreadPoolExecutor
 ) -> Iterator[list[NDArray[Any]]]:
     """Totals of some meters after the other: each thread reads some into a matrix of its own, and computes them."""
     laid_out = period_frame(ZONE, START_US, END_US, GROUP, HOLIDAYS)
-    spare: SimpleQueue[Columns] = SimpleQueue()
-    for _ in range(THREADS):
-        shape = MATRIX_METERS, interval_count
-        spare.put(Columns(np.empty(shape, np.int64), np.empty(shape, np.uint8)))
+    wanted = Wanted("load", START_US + QUARTER_US, END_US)
+    sequence = journal.last_sequence
 
     def answered(start: int) -> list[NDArray[Any]]:
-        columns = spare.get()
-        matrix = read_matrix(journal, names[start : start + MATRIX_METERS], columns)
-        totals = matrix_totals(laid_out, matrix, Label.END, DEFAULT_QUALITY)
-        spare.put(columns)
+        (meters,) = load_meters(journal, names[start : start + MATRIX_METERS], wanted, CONFIGURATION, sequence)
+        totals = matrix_totals(laid_out, meters.matrix, Label.END, DEFAULT_QUALITY)
         return [*totals, *whole_period(totals)]
 
     return executor.map(answered, range(0, len(names), MATRIX_METERS))
-
-
-class Columns(NamedTuple):
-    """Memory of a matrix, which is used over and over."""
-
-    values: NDArray[np.int64]
-    quality: NDArray[np.uint8]
-
-
-def read_matrix(journal: SqliteJournal, names: Sequence[str], columns: Columns) -> MeterMatrix:
-    """A year of each meter as a row of `columns`, which have as many or more."""
-    values, quality = columns.values[: len(names)], columns.quality[: len(names)]
-    wanted = Wanted("load", START_US + QUARTER_US, END_US)
-    sequence = journal.last_sequence
-    times = None
-    for row, name in enumerate(names):
-        found, _ = load_channel(journal, name, wanted, CONFIGURATION, sequence)
-        values[row], quality[row], times = found.values, found.quality, found.times
-    assert times is not None
-    return MeterMatrix(times, values, quality)
 
 
 def main(arguments: list[str] | None = None) -> list[Figures]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from tallybook_engine.determinants.deliveries import (
     overlaid,
     wanted_readings,
 )
+from tallybook_engine.determinants.grids import grid_rows
+from tallybook_engine.determinants.matrix import MeterMatrix
 from tallybook_engine.determinants.readings import FIRST_LABEL_US, LAST_LABEL_US, Readings, labels_between, rows_between
 from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest
 from tallybook_server import limits
@@ -82,9 +85,17 @@ def load_channel(
     """(the current readings of one channel as of a sequence, how many deliveries of readings it took). Raises Fault."""
     fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
+    found = _buckets(journal, datasource, wanted.channel, *buckets, sequence)
+    return _laid_over(found, datasource, wanted, fitting, raw_max)
+
+
+def _laid_over(
+    buckets: Iterable[BucketBlocks], datasource: str, wanted: Wanted, fitting: Fitting, raw_max: int
+) -> tuple[Readings, int]:
+    """As `load_channel`, of the buckets of one channel in order."""
     blocks = []
     raw_count = 0
-    for of_bucket, deletions in _buckets(journal, datasource, wanted.channel, *buckets, sequence):
+    for of_bucket, deletions in buckets:
         for stored in of_bucket:
             block = block_of(datasource, wanted.channel, stored)
             raw_count += block.times.count
@@ -99,6 +110,44 @@ def load_channel(
         raise does_not_fit(datasource, wanted.channel, str(fault)) from None
 
 
+@dataclass(frozen=True)
+class Meters:
+    """Datasources whose readings of one channel have the same timestamps."""
+
+    datasources: tuple[str, ...]
+    matrix: MeterMatrix
+    """Row i is `datasources[i]`."""
+
+
+def load_meters(
+    journal: Journal, datasources: Sequence[str], wanted: Wanted, configuration: BillingConfiguration, sequence: int
+) -> list[Meters]:
+    """The current readings of one channel of many datasources of one configuration, as of a sequence: of each what
+    `load_channel` answers, and of one without readings nothing. Raises Fault.
+
+    All that is stored of them in that time is in memory at once.
+    """
+    fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
+    stored: list[list[tuple[int, StoredBlock]]] = [[] for _ in datasources]
+    channels = [(each, wanted.channel) for each in datasources]
+    buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
+    for number, bucket, block in journal.blocks_of_channels(channels, *buckets, sequence):
+        stored[number].append((bucket, block))
+    # A deletion is no block: where a meter has one, it is looked at by itself.
+    bodies = [[block.body for _, block in blocks] for blocks in stored]
+    answered = grid_rows(bodies, wanted, fitting)
+    found = [Meters(tuple(datasources[each] for each in rows.meters), rows.matrix) for rows in answered]
+    for number in set(range(len(datasources))).difference(*(rows.meters for rows in answered)):
+        name, blocks = datasources[number], sorted(stored[number])
+        of_buckets = [(each, [block for _, block in some]) for each, some in groupby(blocks, key=itemgetter(0))]
+        of_channel = _with_deletions(of_buckets, name, wanted.channel)
+        readings, _ = _laid_over(of_channel, name, wanted, fitting, limits.SUPERSEDED_READINGS_MAX)
+        if readings.times.count:
+            matrix = MeterMatrix(readings.times, readings.values[np.newaxis], readings.quality[np.newaxis])
+            found.append(Meters((name,), matrix))
+    return found
+
+
 def count_left(journal: Journal, datasource: str, channel: str, wanted: Deletion, sequence: int) -> int:
     """How many readings a deletion takes back that no earlier one did, as of a sequence."""
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
@@ -110,12 +159,23 @@ def count_left(journal: Journal, datasource: str, channel: str, wanted: Deletion
     return count
 
 
+BucketBlocks = tuple[Sequence[StoredBlock], Sequence[Deletion]]
+"""The blocks of a bucket by position, and what is taken back of their channel."""
+
+
 def _buckets(
     journal: Journal, datasource: str, channel: str, first_bucket: int, last_bucket: int, sequence: int
-) -> Iterator[tuple[list[StoredBlock], list[Deletion]]]:
-    """(blocks by position, what is taken back of the channel) of each bucket, in order."""
+) -> Iterator[BucketBlocks]:
+    """Each bucket of a channel that has blocks, in order."""
+    found = journal.blocks(datasource, channel, first_bucket, last_bucket, sequence)
+    return _with_deletions(found, datasource, channel)
+
+
+def _with_deletions(
+    buckets: Iterable[tuple[int, list[StoredBlock]]], datasource: str, channel: str
+) -> Iterator[BucketBlocks]:
     deletions: list[Deletion] = []
-    for bucket, blocks in journal.blocks(datasource, channel, first_bucket, last_bucket, sequence):
+    for bucket, blocks in buckets:
         if bucket == DELETIONS_BUCKET:
             deletions = [deletion_of(datasource, channel, block) for block in blocks]
         else:

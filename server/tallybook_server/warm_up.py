@@ -51,8 +51,10 @@ from tallybook_engine.determinants.configuration import (
     TimesliceGroup,
     TimesliceInterval,
 )
+from tallybook_engine.determinants.deliveries import Fitting, Wanted
+from tallybook_engine.determinants.grids import grid_rows
 from tallybook_engine.determinants.kinds import Kind
-from tallybook_engine.determinants.readings import ListedTimes, Readings
+from tallybook_engine.determinants.readings import FIRST_LABEL_US, LAST_LABEL_US, ListedTimes, Readings
 from tallybook_engine.determinants.request import (
     BillingConfiguration,
     BillingRequest,
@@ -114,6 +116,8 @@ def _warm_up_determinants() -> None:
     [blocks] = encode_blocks([Delivered(readings, statuses, "kWh", 3, ChannelKind.INTERVAL, Label.END)])
     for block in blocks:
         decode_block(block.body)
+    fitting = Fitting(classifiers["energy"], configuration.quality)
+    grid_rows([[block.body for block in blocks]], Wanted("energy", FIRST_LABEL_US, LAST_LABEL_US), fitting)
 
 
 async def _warm_up() -> None:

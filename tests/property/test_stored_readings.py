@@ -26,11 +26,11 @@ from tallybook_engine.determinants.blocks import (
 from tallybook_engine.determinants.configuration import ChannelClassifier, ChannelKind, Label
 from tallybook_engine.determinants.deliveries import Fitting, Wanted, overlaid
 from tallybook_engine.determinants.quality import QualityStatus, QualityTable
-from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes, labels_between
+from tallybook_engine.determinants.readings import ListedTimes, Readings, RegularTimes, labels_between, no_readings
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
-from tallybook_server.stored_readings import load_channel
+from tallybook_server.stored_readings import load_channel, load_meters
 
 START_US = 63 * BUCKET_US
 """Timestamps lie around the edges of buckets."""
@@ -39,6 +39,8 @@ STATUSES = ("measured", "estimated", "questionable")
 QUALITY = QualityTable(tuple(QualityStatus(name) for name in STATUSES))
 TURNED = QualityTable(QUALITY.statuses[::-1])
 """The same statuses under other codes."""
+IN_MESSAGES = QualityTable(tuple(QualityStatus(name) for name in sorted(STATUSES)))
+"""As a delivery of all of them has them."""
 
 
 @st.composite
@@ -153,6 +155,56 @@ def test_the_last_delivery_that_is_not_taken_back_counts_and_every_one_is_kept(
         assert [(label, str(value)) for label, value in zip(labels, readings.values.tolist(), strict=True)] == [
             (time_us, str(round(float(value) * 1000))) for time_us, value, *_ in current
         ]
+        book.close()
+
+
+@st.composite
+def grid(draw: st.DrawFn) -> list[Row]:
+    """Quarter hours without a hole, around the edge of a bucket; of one or of several statuses."""
+    first = draw(st.sampled_from([0, 3_060, 3_072, 3_082]))
+    statuses = draw(st.sampled_from([STATUSES[:1], STATUSES[:2], STATUSES]))
+    return [
+        Row(START_US + (first + place) * QUARTER_US, draw(st.integers(-300, 70_000)), draw(st.sampled_from(statuses)))
+        for place in range(draw(st.sampled_from([1, 10, 12, 22])))
+    ]
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_many_meters_at_once_are_what_each_is_alone(data: st.DataObject) -> None:
+    """Grids that follow one another, that overlap, that leave holes; other rows; readings that are taken back."""
+    names = [f"m{number}" for number in range(6)]
+    with TemporaryDirectory() as folder:
+        in_memory = data.draw(st.booleans())
+        book = MeteredBook(MemoryJournal() if in_memory else SqliteJournal.open(Path(folder) / "journal.sqlite"))
+        for _ in range(data.draw(st.integers(1, 4))):
+            same = data.draw(grid())
+            # Most meters deliver alike.
+            rows = {name: data.draw(st.just(same) | st.just(same) | grid() | deliveries()) for name in names[:5]}
+            book.deliver(*(delivery(name, rows[name]) for name in data.draw(st.permutations(sorted(rows)))))
+        if data.draw(st.booleans()):
+            bounds = (instant(START_US + place * QUARTER_US) for place in (3_060, 3_062))
+            book.delete(datasource="m1", channel="load", **dict(zip(("start_time", "end_time"), bounds, strict=True)))
+        places = st.sampled_from(
+            [(-2_000, 9_000), (-2_000, 9_000), (3_060, 3_081), (3_065, 3_090), (3_085, 3_085), (9, 8)]
+        )
+        first_us, last_us = (START_US + place * QUARTER_US for place in data.draw(places))
+        wanted = Wanted("load", first_us, last_us)
+        sequence = data.draw(st.integers(1, book.book.committed_sequence()))
+        more_decimals = data.draw(st.sampled_from([False, False, False, True]))
+        table = data.draw(st.sampled_from([QUALITY, IN_MESSAGES, IN_MESSAGES, TURNED]))
+        classifier = ChannelClassifier("ACTIVE", "kWh", 3 + more_decimals)
+        configuration = BillingConfiguration({"load": classifier}, quality=table)
+
+        found: dict[str, Readings] = {}
+        for meters in load_meters(book.journal, names, wanted, configuration, sequence):
+            for index, name in enumerate(meters.datasources):
+                assert name not in found
+                found[name] = meters.matrix.meter(index)
+        for name in names:
+            alone, _ = load_channel(book.journal, name, wanted, configuration, sequence)
+            assert columns(found.pop(name, no_readings())) == columns(alone)
+        assert not found
         book.close()
 
 

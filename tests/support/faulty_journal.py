@@ -11,6 +11,7 @@ from tallybook_server.journal.attached import (
     Acknowledged,
     Attached,
     AttachedSummary,
+    ChannelBlock,
     StoredBlock,
     StoredMessage,
     StoredValue,
@@ -159,6 +160,11 @@ class FaultyJournal:
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
         return self.journal.blocks(datasource, channel, first_bucket, last_bucket, upto_sequence)
+
+    def blocks_of_channels(
+        self, channels: Sequence[tuple[str, str]], first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[ChannelBlock]:
+        return self.journal.blocks_of_channels(channels, first_bucket, last_bucket, upto_sequence)
 
     def billing_values(
         self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int

@@ -26,6 +26,7 @@ from tallybook_engine.determinants.packing import (
     STATUS_EACH,
     STATUS_RUNS,
     Narrowed,
+    PackedColumns,
     are_of_one_status,
     narrowed,
     unpack,
@@ -45,9 +46,22 @@ BUCKET_US = 32 * DAY_US
 """Blocks are cut where timestamps pass a multiple of this since the epoch."""
 
 _HEADER = struct.Struct("<BBBBBBBBHIIqqqq")
+_HEADER_COLUMNS = np.dtype(
+    [
+        *((name, "<u1") for name in ("version", "kind", "label", "decimal_places")),
+        *((name, "<u1") for name in ("value_width", "label_width", "length_width", "code_kind")),
+        ("unit_bytes", "<u2"),
+        *((name, "<u4") for name in ("names_bytes", "count")),
+        *((name, "<i8") for name in ("value_base", "first_label", "label_base", "length_base")),
+    ]
+)
+"""The same, of many blocks at once."""
 _KINDS = (ChannelKind.INTERVAL, ChannelKind.REGISTER)
 _LABELS = (Label.BEGIN, Label.END)
 """By the numbers that stand for them in a block, for ever."""
+_WORDS_BYTES = struct.Struct("<HI")
+_WORDS_BYTES_AT = 8
+"""Where a header says how long unit and statuses are."""
 _LENGTH = struct.Struct("<H")
 _RUN_BYTES = RUN_END_BYTES + 1
 """Of a run of one status: where it ends, and which."""
@@ -84,17 +98,16 @@ class PackedBlock(NamedTuple):
     kind: ChannelKind
     label: Label
     data: NDArray[np.uint8]
-    columns: tuple[int, int, int, int, int]
-    """Where the values lie, their width and smallest, where the codes lie, and of which kind they are."""
+    columns: PackedColumns
 
-    def unpack(self, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
-        """Fills columns of its length; codes index `statuses`."""
-        unpack(self.data, *self.columns, values, codes)
+    def unpack(self, first: int, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        """Fills columns with its rows from `first` on; codes index `statuses`."""
+        unpack(self.data, self.columns, first, values, codes)
 
     def delivered(self) -> Delivered:
         """What was delivered in it."""
         values, codes = np.empty(self.times.count, np.int64), np.empty(self.times.count, np.uint8)
-        self.unpack(values, codes)
+        self.unpack(0, values, codes)
         readings = Readings(self.times, values, codes)
         return Delivered(readings, self.statuses, self.unit, self.decimal_places, self.kind, self.label)
 
@@ -217,8 +230,57 @@ def open_block(body: bytes) -> PackedBlock:
         labels[1:] += first_label
         lengths = length_base if length_width == 0 else _widened(data, lengths_at, length_width, count, length_base)
         times = ListedTimes(labels, lengths)
-    columns = at, value_width, value_base, codes_at, code_kind
+    columns = PackedColumns(at, value_width, value_base, codes_at, code_kind)
     return PackedBlock(times, statuses, unit, decimal_places, _KINDS[kind], _LABELS[label], data, columns)
+
+
+class GridBlocks(NamedTuple):
+    """Many blocks that are read as far as their timestamps: n of them, end to end, their columns int64[n]."""
+
+    is_grid: NDArray[np.bool_]
+    """Whether a block is whole and of this format, and its timestamps lie on a grid. Of another one, the columns say
+    nothing."""
+    first_us: NDArray[np.int64]
+    interval_us: NDArray[np.int64]
+    row_count: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    columns: PackedColumns
+    """Each of them int64[n], within all of `data`."""
+
+
+def open_grids(bodies: Sequence[bytes]) -> GridBlocks:
+    """Blocks whose values are still packed, without an object for each."""
+    byte_count = np.fromiter(map(len, bodies), np.int64, len(bodies))
+    start = np.cumsum(byte_count) - byte_count
+    empty = bytes(_HEADER.size)
+    heads = b"".join([body[: _HEADER.size] if len(body) >= _HEADER.size else empty for body in bodies])
+    header = np.frombuffer(heads, _HEADER_COLUMNS)
+
+    def column(name: str) -> NDArray[np.int64]:
+        return header[name].astype(np.int64)
+
+    count, interval_us, code_kind = column("count"), column("length_base"), column("code_kind")
+    values_at = _HEADER.size + column("unit_bytes") + column("names_bytes")
+    codes_at = values_at + column("value_width") * count
+    codes_bytes = np.where(code_kind == ONE_STATUS, 1, count)
+    for index in np.flatnonzero(code_kind > STATUS_EACH).tolist():
+        codes_bytes[index] = _codes_length(bodies[index], int(codes_at[index]), STATUS_RUNS, int(count[index]))
+    is_grid = (header["version"] == FORMAT_VERSION) & (codes_at + codes_bytes == byte_count) & (count > 0)
+    is_grid &= (header["label_width"] == 0) & (header["length_width"] == 0) & (interval_us > 0)
+    is_grid &= (header["label_base"] == interval_us) | (count == 1)
+    columns = PackedColumns(start + values_at, column("value_width"), column("value_base"), start + codes_at, code_kind)
+    data = np.frombuffer(b"".join(bodies), np.uint8)
+    return GridBlocks(is_grid, column("first_label"), interval_us, count, data, columns)
+
+
+def meaning_of(body: bytes) -> bytes:
+    """The bytes of a block that say what its readings are, whatever their times and values: equal ones mean the same.
+
+    Kind, label, decimals, unit and statuses, of a block that has them.
+    """
+    unit_bytes, names_bytes = _WORDS_BYTES.unpack_from(body, _WORDS_BYTES_AT)
+    words_end = _HEADER.size + unit_bytes + names_bytes
+    return body[1:4] + body[_WORDS_BYTES_AT : _WORDS_BYTES_AT + _WORDS_BYTES.size] + body[_HEADER.size : words_end]
 
 
 _Stretches = Sequence[tuple[int, int, int]]

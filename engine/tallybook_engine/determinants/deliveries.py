@@ -91,6 +91,15 @@ class Fitting:
                 f"{classifier.id!r} has {classifier.decimal_places}: give it as many"
             )
 
+    def takes_as_is(self, block: PackedBlock) -> bool:
+        """Whether `check` lets a block pass and `fit` changes nothing, whatever its values are."""
+        classifier = self._classifier
+        return (
+            (block.kind, block.label, block.unit) == (classifier.kind, classifier.label, classifier.unit)
+            and block.decimal_places == classifier.decimal_places
+            and self._names[: len(block.statuses)] == block.statuses
+        )
+
     def fit(self, block: PackedBlock, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         """Gives rows of a block the classifier's decimals and the table's codes, where they lie.
 
@@ -131,21 +140,16 @@ class _Piece(NamedTuple):
     block: PackedBlock
     first: int
     times: Times
-    """Of those rows; the block's own where they are all of it."""
+    """Of those rows."""
     first_us: int
     """Timestamp of the first of them."""
     last_us: int
 
     def unpack(self, fitting: Fitting, values: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         """Fills columns of its length."""
-        block = self.block
-        fitting.check(block)
-        if self.times is block.times:
-            block.unpack(values, codes)
-        else:
-            every, rows = block.delivered().readings, slice(self.first, self.first + self.times.count)
-            values[:], codes[:] = every.values[rows], every.quality[rows]
-        fitting.fit(block, values, codes)
+        fitting.check(self.block)
+        self.block.unpack(self.first, values, codes)
+        fitting.fit(self.block, values, codes)
 
 
 def overlaid(blocks: Iterable[PackedBlock], wanted: Wanted, fitting: Fitting) -> Readings:

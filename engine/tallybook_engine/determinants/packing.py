@@ -1,12 +1,12 @@
 """Columns as few bytes, and back: one pass each way, without an array between.
 
 Threads that read and write blocks side by side are slowed down by each call that gives the interpreter lock away and
-takes it again; so many blocks are packed with one, and a block is unpacked with one.
+takes it again; so one packs the columns of many blocks, and one unpacks a block, or many.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,24 +155,30 @@ def widen(body: NDArray[np.uint8], at: int, width: int, base: int, column: NDArr
             column[row] = np.int64(_little_endian(body, here, np.uint64(width)) + least)
 
 
+class PackedColumns(NamedTuple):
+    """Where the columns of a block, or of each of many, lie within bytes."""
+
+    values_at: Any
+    width: Any
+    """Bytes a value."""
+    base: Any
+    """The smallest value."""
+    codes_at: Any
+    code_kind: Any
+
+
 @kernel
 def unpack(
-    body: NDArray[np.uint8],
-    at: int,
-    width: int,
-    base: int,
-    codes_at: int,
-    code_kind: int,
-    values: NDArray[np.int64],
-    codes: NDArray[np.uint8],
+    body: NDArray[np.uint8], packed: PackedColumns, first: int, values: NDArray[np.int64], codes: NDArray[np.uint8]
 ) -> None:
-    """Fills both columns of a block: values as `widen` does, codes of one of the kinds from `codes_at` on."""
-    widen(body, at, width, base, values)
-    here = np.uint64(codes_at)
-    if code_kind == ONE_STATUS:
+    """Fills both columns with rows of a block from `first` on: values as `widen` does, codes of one of the kinds."""
+    widen(body, packed.values_at + packed.width * first, packed.width, packed.base, values)
+    here = np.uint64(packed.codes_at)
+    if packed.code_kind == ONE_STATUS:
         for row in range(len(codes)):
             codes[row] = body[here]
-    elif code_kind == STATUS_EACH:
+    elif packed.code_kind == STATUS_EACH:
+        here += np.uint64(first)
         for row in range(len(codes)):
             codes[row] = body[here + np.uint64(row)]
     else:
@@ -182,8 +188,30 @@ def unpack(
         of_run = ends + width_of_end * run_count
         row = 0
         for run in range(run_count):
-            end = np.int64(_little_endian(body, ends + width_of_end * np.uint64(run), width_of_end))
+            end = np.int64(_little_endian(body, ends + width_of_end * np.uint64(run), width_of_end)) - first
             code = body[of_run + np.uint64(run)]
             while row < end and row < len(codes):
                 codes[row] = code
                 row += 1
+
+
+@kernel
+def unpack_many(
+    data: NDArray[np.uint8],
+    packed: PackedColumns,
+    first: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    values: NDArray[np.int64],
+    codes: NDArray[np.uint8],
+) -> None:
+    """`unpack` of each of b blocks: those of its rows that fill [start, end) of both columns, int64[b] each."""
+    for block in range(len(first)):
+        of_block = PackedColumns(
+            packed.values_at[block],
+            packed.width[block],
+            packed.base[block],
+            packed.codes_at[block],
+            packed.code_kind[block],
+        )
+        unpack(data, of_block, first[block], values[start[block] : end[block]], codes[start[block] : end[block]])

@@ -99,6 +99,15 @@ class StoredBlock(NamedTuple):
     body: bytes
 
 
+class ChannelBlock(NamedTuple):
+    """A block of one of many channels."""
+
+    number: int
+    """Which of them."""
+    bucket: int
+    block: StoredBlock
+
+
 class StoredValue(NamedTuple):
     """A value of a BILLING channel as the journal answers it."""
 

@@ -20,6 +20,7 @@ from tallybook_server.journal.attached import (
     Acknowledged,
     Attached,
     AttachedSummary,
+    ChannelBlock,
     StoredBlock,
     StoredMessage,
     StoredValue,
@@ -267,6 +268,15 @@ class Journal(Protocol):
         and before them `DELETIONS_BUCKET`.
 
         Bodies are read bucket by bucket. Exhaust it or let go of it, as with `read`.
+        """
+        ...
+
+    def blocks_of_channels(
+        self, channels: Sequence[tuple[str, str]], first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[ChannelBlock]:
+        """The blocks that `blocks` answers of each (datasource, channel), for many at once: in no order.
+
+        Exhaust it or let go of it, as with `read`.
         """
         ...
 

@@ -14,6 +14,7 @@ from tallybook_server.journal.attached import (
     Acknowledged,
     Attached,
     AttachedSummary,
+    ChannelBlock,
     StoredBlock,
     StoredMessage,
     StoredValue,
@@ -231,6 +232,14 @@ class MemoryJournal:
         )
         for bucket, of_bucket in groupby(found, key=lambda each: each[0]):
             yield bucket, [stored for _, stored in of_bucket]
+
+    def blocks_of_channels(
+        self, channels: Sequence[tuple[str, str]], first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[ChannelBlock]:
+        for number, channel in enumerate(channels):
+            for bucket, blocks in self.blocks(*channel, first_bucket, last_bucket, upto_sequence):
+                for block in blocks:
+                    yield ChannelBlock(number, bucket, block)
 
     def billing_values(
         self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int

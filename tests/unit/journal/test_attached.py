@@ -58,6 +58,49 @@ def test_blocks_are_found_by_channel_and_bucket_up_to_a_sequence(
     assert list(journal.blocks("meter 1", "other", -999, 999, 4)) == []
 
 
+@pytest.mark.parametrize(("rows_at_once", "few_buckets"), [(100, 128), (2, 128), (2, 1)])
+def test_blocks_of_many_channels_are_those_of_each(
+    journal: Journal, rows_at_once: int, few_buckets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached_rows, "FEW_BUCKETS", few_buckets)
+    journal.claim()
+    for sequence in (1, 2, 3):
+        append(journal, sequence, attached(sequence))
+    monkeypatch.setattr(attached_rows, "ROWS_AT_ONCE", rows_at_once)
+    channels = [
+        ("meter 2", "load"),
+        ("meter 9", "load"),
+        ("meter 1", "other"),
+        ("meter 1", "load"),
+        ("meter 0", "load"),
+    ]
+    for bounds, upto in (((-1, 1), 3), ((0, 0), 3), ((-1, 1), 2), ((-1_000, 1), 3), ((-1, 1), 0)):
+        expected = sorted(
+            (number, bucket, block)
+            for number, channel in enumerate(channels)
+            for bucket, blocks in journal.blocks(*channel, *bounds, upto)
+            for block in blocks
+        )
+        assert sorted(journal.blocks_of_channels(channels, *bounds, upto)) == expected
+    assert list(journal.blocks_of_channels([], -1, 1, 3)) == []
+
+
+def test_damage_among_many_channels_names_the_one(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal.open(path, partition_count=PARTITION_COUNT)) as journal:
+        journal.claim()
+        append(journal, 1, attached(1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "UPDATE block_bodies SET body = x'00' WHERE position = (SELECT max(position) FROM block_bodies)"
+        )
+        connection.commit()
+    with closing(SqliteJournal.open(path)) as journal:
+        name = attached(1).blocks[-1].series[:2]
+        with pytest.raises(DamagedJournal, match=f"{name[0]}.*{name[1]}.*sequence 1 stored fails its checksum"):
+            list(journal.blocks_of_channels([("meter 99", "load"), name], -999, 999, 9))
+
+
 def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(tmp_path: Path) -> None:
     """A month of one meter among many is found in milliseconds, and rows are answered as they are read."""
     path = tmp_path / "journal.sqlite"
@@ -65,8 +108,13 @@ def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(t
     with closing(sqlite3.connect(path)) as connection:
         query = f"EXPLAIN QUERY PLAN {attached_rows.blocks_of_buckets(3)}"
         plan = [row[3] for row in connection.execute(query, ("meter 1", "load", 1, 2, 3, 9))]
+        query = f"EXPLAIN QUERY PLAN {attached_rows.blocks_of_channels(2, 3)}"
+        names = (0, "meter 1", "load", 1, "meter 2", "load")
+        of_many = [row[3] for row in connection.execute(query, (*names, 1, 2, 3, 9))]
     assert len(plan) == 3
     assert all(step.startswith("SEARCH") for step in plan), plan
+    assert of_many[-3:] == plan
+    assert not any("TEMP B-TREE" in step for step in of_many)
 
 
 Listed = Callable[[SqliteJournal], Iterator[Any]]
@@ -189,6 +237,7 @@ def test_a_journal_of_format_1_is_read_and_gets_its_tables_when_it_is_claimed(tm
         connection.commit()
     with closing(SqliteJournal.open(path, read_only=True)) as journal:
         assert list(journal.blocks("meter 1", "load", -9, 9, 9)) == []
+        assert list(journal.blocks_of_channels([("meter 1", "load")], -9, 9, 9)) == []
         assert list(journal.billing_values("meter 1", "load", -9, 9, 9)) == []
         assert list(journal.billing_messages(0)) == []
         assert journal.attached_summary(1) is None

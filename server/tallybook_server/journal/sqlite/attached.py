@@ -19,6 +19,7 @@ from tallybook_server.journal.attached import (
     Attached,
     AttachedSummary,
     BillingValueRow,
+    ChannelBlock,
     FiledBlock,
     FiledValue,
     SeriesName,
@@ -80,6 +81,19 @@ FROM series CROSS JOIN block_directory directory LEFT JOIN block_bodies bodies U
 WHERE series.datasource = ? AND series.channel = ? AND directory.series_id = series.series_id
 AND directory.bucket IN ({", ".join("?" * bucket_count)}) AND directory.position < ?
 ORDER BY directory.bucket, directory.position
+"""
+
+
+@cache
+def blocks_of_channels(channel_count: int, bucket_count: int) -> str:
+    """The query of the blocks of so many channels in so many buckets, channel by channel and in no other order."""
+    return f"""
+WITH wanted (number, datasource, channel) AS (VALUES {", ".join(["(?, ?, ?)"] * channel_count)})
+SELECT wanted.number, directory.bucket, directory.position, bodies.crc32, bodies.body
+FROM wanted CROSS JOIN series USING (datasource, channel)
+CROSS JOIN block_directory directory LEFT JOIN block_bodies bodies USING (position)
+WHERE directory.series_id = series.series_id
+AND directory.bucket IN ({", ".join("?" * bucket_count)}) AND directory.position < ?
 """
 
 
@@ -237,6 +251,29 @@ class AttachedReader:
                 rows: Any = cursor
                 for bucket, of_bucket in groupby(rows, key=itemgetter(0)):
                     yield bucket, [_block(crc32_before, *row) for row in of_bucket]
+
+    def blocks_of_channels(
+        self, channels: Sequence[tuple[str, str]], first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[ChannelBlock]:
+        """See `interface.Journal.blocks_of_channels`."""
+        if not self._has_tables:
+            return
+        end = position_of(upto_sequence + 1, 0)
+        every = DELETIONS_BUCKET, *self._buckets(first_bucket, last_bucket)
+        crc32_before = [series_crc32(*each) for each in channels]
+        for start in range(0, len(channels), ROWS_AT_ONCE):
+            names = [(number, *channels[number]) for number in range(start, min(start + ROWS_AT_ONCE, len(channels)))]
+            for begin in range(0, len(every), FEW_BUCKETS):
+                some = every[begin : begin + FEW_BUCKETS]
+                query = blocks_of_channels(len(names), len(some))
+                with closing(self._connection.execute(query, (*chain(*names), *some, end))) as cursor:
+                    rows: Any = cursor
+                    for number, bucket, *row in rows:
+                        try:
+                            block = _block(crc32_before[number], bucket, *row)
+                        except RowDamageError as damage:
+                            raise RowDamageError(f"of {channels[number]}, {damage}") from None
+                        yield ChannelBlock(number, bucket, block)
 
     def _buckets(self, first: int, last: int) -> Sequence[int]:
         """Those between two that a channel may have blocks in."""

@@ -16,6 +16,7 @@ from tallybook_server.journal.attached import (
     Acknowledged,
     Attached,
     AttachedSummary,
+    ChannelBlock,
     FiledBlock,
     FiledValue,
     StoredBlock,
@@ -265,6 +266,12 @@ class SqliteJournal:
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
         with self._attached_reader(f"readings of {datasource!r}, channel {channel!r}") as reader:
             yield from reader.blocks(datasource, channel, first_bucket, last_bucket, upto_sequence)
+
+    def blocks_of_channels(
+        self, channels: Sequence[tuple[str, str]], first_bucket: int, last_bucket: int, upto_sequence: int
+    ) -> Iterator[ChannelBlock]:
+        with self._attached_reader(f"readings of {len(channels)} channels") as reader:
+            yield from reader.blocks_of_channels(channels, first_bucket, last_bucket, upto_sequence)
 
     def billing_values(
         self, datasource: str, channel: str, start_us: int, end_us: int, upto_sequence: int
