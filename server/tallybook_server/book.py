@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.calendar.billing_dates import BillingPeriod
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
@@ -73,7 +74,14 @@ from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.folding import Folded, open_book
-from tallybook_server.journal.interface import Journal, JournalAtLimit, JournalError, OutcomeUnknown, Segment
+from tallybook_server.journal.interface import (
+    Journal,
+    JournalAtLimit,
+    JournalError,
+    OutcomeUnknown,
+    Segment,
+    SegmentHeader,
+)
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.keys import check_book_name
@@ -295,22 +303,25 @@ class Book:
                         return found
         return found
 
-    def recorded_events(self, spans: Spans, sequence: int) -> RecordedEvents:
+    def recorded_events(self, spans: Spans, sequence: int, go_on: GoOn = unasked) -> RecordedEvents:
         """The events of customers, each in its stretch of time, that survive at a committed sequence. Safe from any
-        thread. RECORDED_USAGE_TOO_LARGE where they are too many.
+        thread; only segments are read whose header says that they may hold some. RECORDED_USAGE_TOO_LARGE where they
+        are too many.
         """
         first_us = min((start_us for start_us, _ in spans.values()), default=0)
         end_us = max((end_us for _, end_us in spans.values()), default=0)
-        # A delete bears the time of its event.
-        segments = (
-            self._records.opened(segment)
-            for segment in self._journal.read(upto=sequence)
-            if segment.header.record_count
-            and first_us <= segment.header.maximum_time_us
-            and segment.header.minimum_time_us < end_us
-        )
+        names = pa.array(list(spans), pa.string())
+        partitions = set(self._state.hasher.partitions(names, self._journal.partition_count).tolist())
+
+        # A delete bears the customer and the time of its event.
+        def may_hold(header: SegmentHeader) -> bool:
+            if header.maximum_time_us < first_us or header.minimum_time_us >= end_us:
+                return False
+            return any(header.partition_record_counts[each] for each in partitions)
+
+        segments = self._records.where(may_hold, sequence)
         try:
-            return surviving_events(segments, sequence, spans, limits.RECORDED_EVENTS_MAX)
+            return surviving_events(segments, sequence, spans, limits.RECORDED_EVENTS_MAX, go_on)
         except TooManyEventsError as error:
             raise Fault(
                 ErrorCode.RECORDED_USAGE_TOO_LARGE, f"{error} are recorded there: ask for fewer customers, or less time"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.catalog.model import Catalog, Contract, Matrix, Plan, ProductContract
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE, format_decimal, format_money
@@ -61,12 +62,12 @@ def only(usage: UsageFrame, product_contract_id: str) -> UsageFrame:
     return usage.taken(np.flatnonzero(usage.contract_codes == code))
 
 
-def explain(simulation: Simulation, wanted: WantedLine) -> wire.ExplainSimulatedChargeResponse:
+def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -> wire.ExplainSimulatedChargeResponse:
     """The line, explained. CHARGE_NOT_FOUND where the simulation has none."""
     number = len(simulation.plan.terms) - 1
     terms = simulation.plan.terms[number]
     for piece in simulation.plan.pieces:
-        lines = simulation.run(piece, lambda: None)[0][number]
+        lines = simulation.run(piece, go_on)[0][number]
         found = _find(terms.catalog, wanted.product_contract_id)
         assert found is not None
         plan = terms.catalog.plans[found[1].plan]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tallybook.v1 import catalog_pb2
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.asking import unasked
 from tallybook_engine.catalog.faults import CatalogInvalidError
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
@@ -55,7 +56,7 @@ def simulate(request: wire.RunSimulationRequest, catalog: Catalog) -> Iterator[w
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
         for piece in simulation.plan.pieces:
-            found, messages = simulation.run(piece, lambda: None)
+            found, messages = simulation.run(piece, unasked)
             yield from messages
             comparison.add(found)
             settlement.add(found)
@@ -64,8 +65,8 @@ def simulate(request: wire.RunSimulationRequest, catalog: Catalog) -> Iterator[w
             ]
             row_count_done += piece.row_count
             yield simulation.progress(row_count_done)
-        for messages in simulation.settled(settlement, comparison, lambda: None):
+        for messages in simulation.settled(settlement, comparison, unasked):
             yield from messages
-        yield from simulation.results(comparison, unfit_row_counts)
+        yield from simulation.results(comparison, unfit_row_counts, unasked)
     except Fault as fault:
         raise SimulationError(fault) from None

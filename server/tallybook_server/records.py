@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.ledger.references import Hasher
 from tallybook_engine.ledger.segments import NOTHING, Decoded, decode
-from tallybook_server.journal.interface import Journal, Segment
+from tallybook_server.journal.interface import Journal, Segment, SegmentHeader
 
 DECODED_RECORDS_MAX = 4_000_000
 """Records that are kept decoded; the least recently read segments go first."""
@@ -51,6 +51,20 @@ class JournalRecords:
         for segment in self._journal.read(after_sequence, upto):
             if segment.header.record_count:
                 yield self.opened(segment)
+
+    def where(self, is_wanted: Callable[[SegmentHeader], bool], upto: int) -> Iterator[Decoded]:
+        """The segments with a sequence up to `upto` whose header is wanted, in order, each record once; the others are
+        not read. Where a merge comes between, records of what was not wanted may be among them.
+        """
+        done = 0
+        for summary in self._journal.headers():
+            if summary.first_sequence > upto:
+                return
+            if summary.last_sequence > done and summary.header.record_count and is_wanted(summary.header):
+                segment = self._journal.segment_of(summary.first_sequence)
+                decoded = self.opened(segment)
+                yield decoded.behind(done) if segment.first_sequence <= done else decoded
+                done = segment.last_sequence
 
     def opened(self, segment: Segment) -> Decoded:
         """A segment's body, decoded."""

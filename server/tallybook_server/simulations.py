@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tallybook.v1 import common_pb2
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.asking import GoOn, asking, stretches, unasked
 from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Catalog, Contract, with_each_level
@@ -21,7 +22,15 @@ from tallybook_engine.contract.calendars import InvoiceTooLargeError
 from tallybook_engine.contract.invoice import Invoice
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import DoesNotFit, format_money
-from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter, charges_writers, money_column, settled_table
+from tallybook_engine.simulation.charges import (
+    MONEY,
+    NAME,
+    ChargesWriter,
+    Laid,
+    charges_writers,
+    money_column,
+    settled_table,
+)
 from tallybook_engine.simulation.compare import Comparison, CustomerAmounts
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
 from tallybook_engine.simulation.plan import Piece, Planner, SimulationPlan
@@ -88,7 +97,7 @@ class Simulation:
         )
         return wire.RunSimulationResponse(simulation_id=self.simulation_id, progress=progress)
 
-    def run(self, piece: Piece, go_on: Callable[[], None]) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
+    def run(self, piece: Piece, go_on: GoOn) -> tuple[list[PieceLines], list[wire.RunSimulationResponse]]:
         """A piece under every scenario, and the messages with its charges. `go_on` raises where nobody waits for it."""
         try:
             found = run_piece(self.plan, piece, go_on)
@@ -99,16 +108,16 @@ class Simulation:
                 f"{name}: {error}",
                 {"scenario": name, "product_contract_id": error.product_contract_id},
             ) from None
-        messages = []
+        messages, laid = [], Laid()
         for name, writer, lines in zip(self.names, self.writers, found, strict=False):
             go_on()
-            for stream in _streams(writer.table(lines)):
+            for stream in _streams(writer.table(lines, laid), go_on):
                 charges = wire.SimulationCharges(scenario=name, arrow=stream)
                 messages.append(wire.RunSimulationResponse(simulation_id=self.simulation_id, charges=charges))
         return found, messages
 
     def settled(
-        self, settlement: Settlement, comparison: Comparison, go_on: Callable[[], None]
+        self, settlement: Settlement, comparison: Comparison, go_on: GoOn
     ) -> Iterator[list[wire.RunSimulationResponse]]:
         """Settles the contract trees that have terms, a batch at a time, and adds what they come to; the messages.
         `go_on` raises where nobody waits for them.
@@ -122,7 +131,7 @@ class Simulation:
                     batch += self._invoices(found, name, root)
                 for invoice in batch:
                     comparison.add_invoice(number, invoice)
-                streams = _streams(settled_table(batch)) if self.writers else ()
+                streams = _streams(settled_table(batch), go_on) if self.writers else ()
                 yield [
                     wire.RunSimulationResponse(
                         simulation_id=self.simulation_id, charges=wire.SimulationCharges(scenario=name, arrow=stream)
@@ -140,13 +149,18 @@ class Simulation:
             metadata = {"scenario": name, "contract_id": root}
             raise Fault(ErrorCode.SIMULATION_DOES_NOT_FIT, message, metadata) from None
 
-    def results(self, comparison: Comparison, unfit_row_counts: Sequence[int]) -> Iterator[wire.RunSimulationResponse]:
-        """The last messages."""
+    def results(
+        self, comparison: Comparison, unfit_row_counts: Sequence[int], go_on: GoOn
+    ) -> Iterator[wire.RunSimulationResponse]:
+        """The last messages, each made as it is asked for."""
         customers = comparison.customers()
-        for stream in _streams(self._customers(customers)):
-            yield wire.RunSimulationResponse(
-                simulation_id=self.simulation_id, customers=wire.SimulationCustomers(arrow=stream)
-            )
+        in_message = max(limits.SIMULATED_LINES_IN_MESSAGE // len(self.names), 1)
+        for first in range(0, len(customers.customer_ids), in_message):
+            go_on()
+            for stream in _streams(self._customers(customers.stretch(first, first + in_message)), go_on):
+                yield wire.RunSimulationResponse(
+                    simulation_id=self.simulation_id, customers=wire.SimulationCustomers(arrow=stream)
+                )
         totals = wire.SimulationTotals(unfit_row_counts=unfit_row_counts)
         for each in comparison.totals(customers):
 
@@ -200,26 +214,26 @@ def prepare(
     table: ContractTable,
     book: UsageBook | None = None,
     uploaded: UsageFrame | None = None,
-    go_on: Callable[[], None] = lambda: None,
+    go_on: GoOn = unasked,
     narrowed: Callable[[UsageFrame], UsageFrame] = lambda usage: usage,
 ) -> Simulation:
     """Reads and checks a request against a book's catalogue; `table` is that of its contracts. `uploaded` is
-    usage that came before; without a book and without that, the request brings it. `go_on` is asked before
-    each scenario, and raises where nobody waits; `narrowed` takes some of the usage. Raises Fault.
+    usage that came before; without a book and without that, the request brings it. `go_on` is asked all along,
+    and raises where nobody waits; `narrowed` takes some of the usage. Raises Fault.
     """
     _check_names(request.scenarios)
     try:
-        baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
+        baseline = _changed(catalog, request.baseline, go_on) if request.HasField("baseline") else catalog
     except _NotValid as error:
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
-    table = contract_table(baseline.contracts, table)
-    usage, usage_sequence = _usage(request, baseline, table, book) if uploaded is None else (uploaded, 0)
-    planner = _planner(narrowed(usage), baseline, table, request.customer_ids)
+    table = contract_table(baseline.contracts, table, go_on)
+    usage, usage_sequence = _usage(request, baseline, table, book, go_on) if uploaded is None else (uploaded, 0)
+    planner = _planner(narrowed(usage), baseline, table, request.customer_ids, go_on)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         go_on()
         try:
-            changed = _changed(baseline, scenario)
+            changed = _changed(baseline, scenario, go_on)
             try:
                 planner.add(changed)
             except UsageFaultsError as error:
@@ -240,15 +254,15 @@ def prepare(
 
 
 def _usage(
-    request: wire.RunSimulationRequest, baseline: Catalog, table: ContractTable, book: UsageBook | None
+    request: wire.RunSimulationRequest, baseline: Catalog, table: ContractTable, book: UsageBook | None, go_on: GoOn
 ) -> tuple[UsageFrame, int]:
     """The usage, and the committed sequence of what is stored of it; 0 where nothing is."""
     kind = request.WhichOneof("usage")
     if book is not None and kind == "recorded":
-        return events_as_usage(request, baseline, table, book)
+        return events_as_usage(request, baseline, table, book, go_on)
     if book is not None and kind == "determinants":
-        return determinants_as_usage(request, baseline, table, book)
-    return read_usage(request), 0
+        return determinants_as_usage(request, baseline, table, book, go_on)
+    return read_usage(request, go_on), 0
 
 
 class _NotValid(Exception):
@@ -262,9 +276,11 @@ def _as_faults(error: UsageFaultsError) -> list[CatalogFault]:
     return [CatalogFault(each.field, each.message) for each in error.faults]
 
 
-def _planner(usage: UsageFrame, catalog: Catalog, table: ContractTable, customer_ids: Sequence[str]) -> Planner:
+def _planner(
+    usage: UsageFrame, catalog: Catalog, table: ContractTable, customer_ids: Sequence[str], go_on: GoOn
+) -> Planner:
     try:
-        return Planner(usage, catalog, table, customer_ids)
+        return Planner(usage, catalog, table, customer_ids, go_on)
     except UsageFaultsError as error:
         raise usage_invalid(_as_faults(error), error.fault_count) from None
 
@@ -288,21 +304,21 @@ def _check_names(scenarios: Sequence[wire.Scenario]) -> None:
         seen.add(scenario.name)
 
 
-def _changed(catalog: Catalog, scenario: wire.Scenario) -> Catalog:
+def _changed(catalog: Catalog, scenario: wire.Scenario, go_on: GoOn) -> Catalog:
     """A catalogue under the changes of a scenario. Raises _NotValid."""
     try:
         faults = Faults()
         if scenario.HasField("put") or scenario.HasField("remove"):
-            change = read_change(scenario.put, scenario.remove, False, faults)
-            catalog = apply_change(catalog, change, faults)
+            change = read_change(scenario.put, scenario.remove, False, faults, go_on=go_on)
+            catalog = apply_change(catalog, change, faults, go_on)
         if scenario.replace_plans:
-            catalog = _with_other_plans(catalog, scenario.replace_plans)
+            catalog = _with_other_plans(catalog, scenario.replace_plans, go_on)
         return catalog
     except CatalogInvalidError as error:
         raise _NotValid(error.faults, len(error.faults)) from None
 
 
-def _with_other_plans(catalog: Catalog, plans: Mapping[str, str]) -> Catalog:
+def _with_other_plans(catalog: Catalog, plans: Mapping[str, str], go_on: GoOn) -> Catalog:
     """A catalogue whose product contracts have other plans, by id."""
     faults = Faults()
     for before, after in plans.items():
@@ -311,9 +327,9 @@ def _with_other_plans(catalog: Catalog, plans: Mapping[str, str]) -> Catalog:
                 faults.add(f'replace_plans["{before}"]', f'no plan "{name}"')
     if found := faults.ordered():
         raise CatalogInvalidError(found)
-    changed = [_replanned(each, plans) for each in catalog.contracts.values()]
+    changed = [_replanned(each, plans) for each in asking(catalog.contracts.values(), go_on)]
     put = tuple(each for each in changed if each is not catalog.contracts[each.id])
-    return apply_change(catalog, CatalogChange(CatalogObjects(contracts=put)))
+    return apply_change(catalog, CatalogChange(CatalogObjects(contracts=put)), go_on=go_on)
 
 
 def _replanned(contract: Contract, plans: Mapping[str, str]) -> Contract:
@@ -330,10 +346,10 @@ def _replanned(contract: Contract, plans: Mapping[str, str]) -> Contract:
     return with_each_level(contract, changed)
 
 
-def _streams(table: pa.Table) -> Iterator[bytes]:
+def _streams(table: pa.Table, go_on: GoOn) -> Iterator[bytes]:
     """A table as Arrow streams of as many rows as a message may have."""
-    for start in range(0, table.num_rows, limits.SIMULATED_LINES_IN_MESSAGE):
-        part = table.slice(start, limits.SIMULATED_LINES_IN_MESSAGE)
+    for rows in stretches(table.num_rows, go_on, limits.SIMULATED_LINES_IN_MESSAGE):
+        part = table.slice(rows.start, rows.stop - rows.start)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, part.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(part)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.asking import GoOn
 from tallybook_engine.catalog.faults import CatalogFault
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.decimals import parse_decimal
@@ -39,7 +40,7 @@ class UsageBook(Protocol):
 
     def committed_sequence(self, as_of_sequence: int = 0) -> int: ...
 
-    def recorded_events(self, spans: Spans, sequence: int) -> RecordedEvents: ...
+    def recorded_events(self, spans: Spans, sequence: int, go_on: GoOn = ...) -> RecordedEvents: ...
 
 
 def read_stretch(message: Any, path: str) -> tuple[int, int]:
@@ -51,7 +52,7 @@ def read_stretch(message: Any, path: str) -> tuple[int, int]:
 
 
 def events_as_usage(
-    request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook
+    request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook, go_on: GoOn
 ) -> tuple[UsageFrame, int]:
     """Recorded events of the customers asked, and the committed sequence that they are of. Raises Fault."""
     stretch = read_stretch(request.recorded, "recorded")
@@ -59,7 +60,7 @@ def events_as_usage(
     # An id that nobody has is named with whatever else does not fit.
     wanted = set(request.customer_ids) or catalog.customers.keys()
     spans = {each.reference: stretch for each in catalog.customers.values() if each.id in wanted}
-    frame = recorded_usage(book.recorded_events(spans, sequence), catalog, table)
+    frame = recorded_usage(book.recorded_events(spans, sequence, go_on), catalog, table, go_on)
     return frame, sequence
 
 
@@ -74,7 +75,7 @@ class _Row(NamedTuple):
 
 
 def determinants_as_usage(
-    request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook
+    request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook, go_on: GoOn
 ) -> tuple[UsageFrame, int]:
     """Stored determinants, and the committed sequence that they are of. Raises Fault."""
     wanted = request.determinants
@@ -82,6 +83,8 @@ def determinants_as_usage(
     sequence = book.committed_sequence(wanted.as_of_sequence)
     rows = []
     for source, product_contract_id, product_id, channel in _charged(catalog, table, _sources(request, catalog)):
+        # Each channel is a read of the journal.
+        go_on()
         for each in _counting(book.readings, source.id, channel, start_us, end_us, sequence):
             quantity = parse_decimal(read_body(each.body).value)
             # The last instant of its period, which lies in the period that it is billed in.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.simulation.usage import UsageFrame, joined
 from tallybook_server import limits
 from tallybook_server.codec.usage import read_usage_stream
@@ -14,7 +15,9 @@ from tallybook_server.kept import Entry, Kept, new_name
 class Upload:
     """Usage that is being uploaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, go_on: GoOn = unasked) -> None:
+        """`go_on` is asked all along."""
+        self._go_on = go_on
         self._frames: list[UsageFrame] = []
         self.row_count = 0
         self.byte_count = 0
@@ -22,7 +25,7 @@ class Upload:
     def add(self, stream: bytes) -> None:
         """Adds one Arrow stream. Raises Fault that names which one it is."""
         try:
-            frame = read_usage_stream(stream)
+            frame = read_usage_stream(stream, self._go_on)
         except Fault as fault:
             number = str(len(self._frames))
             metadata = {**fault.metadata, "request_number": number}
@@ -39,7 +42,7 @@ class Upload:
 
     def frame(self) -> UsageFrame:
         """All of it."""
-        return joined(self._frames)
+        return joined(self._frames, self._go_on)
 
 
 class UsageFrames:

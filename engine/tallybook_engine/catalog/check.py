@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogObjects
-from tallybook_engine.catalog.check_contract import check_contracts
+from tallybook_engine.catalog.check_contract import check_contracts, is_for_the_same
 from tallybook_engine.catalog.check_metering import (
     check_classifier,
     check_datasources,
@@ -48,52 +48,53 @@ Kind = TypeVar("Kind", bound=CatalogObject)
 Referenced = TypeVar("Referenced", Meter, Product, Customer)
 
 
-def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
+def check(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults, go_on: GoOn = unasked) -> None:
     """Adds to `faults` what is wrong with `catalog`, which is `base` after `change`.
 
     Faults found while reading the change are in `faults` already: what they make unknown is not judged.
     """
-    _check_ids(catalog, change, faults)
+    _check_ids(base, catalog, change, faults, go_on)
     _check_references(base, catalog, change, faults)
-    places = _Places(base, catalog, change)
+    places = _Places(base, catalog, change, go_on)
     for path, tax in places.of("taxes", Tax):
         _check_tax(catalog, path, tax, faults)
-    for path, meter in places.of("meters", Meter):
+    for path, meter in asking(places.of("meters", Meter), go_on):
         _check_meter(path, meter, faults)
     check_determinant_names(catalog, change, faults)
-    for path, product in places.of("products", Product):
+    for path, product in asking(places.of("products", Product), go_on):
         _check_product(catalog, path, product, faults)
-    for path, plan in places.of("plans", Plan):
+    for path, plan in asking(places.of("plans", Plan), go_on):
         _check_plan(catalog, path, plan, faults)
-    for path, customer in places.of("customers", Customer):
+    for path, customer in asking(places.of("customers", Customer), go_on):
         _check_customer(path, customer, faults)
-    check_contracts(catalog, change, places.of("contracts", Contract), faults)
-    _check_metering(catalog, places, faults)
+    check_contracts(base, catalog, change, places.of("contracts", Contract), faults, go_on)
+    _check_metering(catalog, places, faults, go_on)
 
 
 def check_metering(catalog: Catalog, put: CatalogObjects, faults: Faults) -> None:
     """Adds to `faults` what is wrong with objects about meters that a request brings and `catalog` has already."""
-    _check_given_once(put, faults)
-    _check_metering(catalog, _Places(catalog, catalog, CatalogChange(put)), faults)
+    _check_given_once(Catalog(), put, faults, unasked)
+    _check_metering(catalog, _Places(catalog, catalog, CatalogChange(put), unasked), faults, unasked)
 
 
-def _check_metering(catalog: Catalog, places: _Places, faults: Faults) -> None:
+def _check_metering(catalog: Catalog, places: _Places, faults: Faults, go_on: GoOn) -> None:
     for path, table in places.of("quality_tables", QualityTable):
         check_quality_table(path, table, faults)
     for path, group in places.of("timeslice_groups", TimesliceGroup):
         check_timeslice_group(path, group, faults)
     for path, classifier in places.of("channel_classifiers", ChannelClassifier):
         check_classifier(catalog, path, classifier, faults)
+    go_on()
     check_datasources(catalog, places.of("datasources", Datasource), faults)
 
 
 class _Places:
     """The objects to check, kind by kind, each with the path that it goes by."""
 
-    def __init__(self, base: Catalog, catalog: Catalog, change: CatalogChange) -> None:
+    def __init__(self, base: Catalog, catalog: Catalog, change: CatalogChange, go_on: GoOn) -> None:
         self._places: dict[str, list[tuple[str, CatalogObject]]] = {kind: [] for kind in KINDS}
         touched = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
-        for kind, index, each in change.put:
+        for kind, index, each in asking(change.put, go_on):
             self._places[kind].append((f"{kind}[{index}]", each))
             touched[kind].add(each.id)
         if change.prune:
@@ -107,9 +108,9 @@ class _Places:
                 self._add("plans", plan, touched)
         # A contract asks of a plan what it is for, not what it costs.
         other = {
-            name for name in touched["plans"] if not _is_for_the_same(base.plans.get(name), catalog.plans.get(name))
+            name for name in touched["plans"] if not is_for_the_same(base.plans.get(name), catalog.plans.get(name))
         }
-        for contract in catalog.contracts.values() if other or change.remove.customers else ():
+        for contract in asking(catalog.contracts.values() if other or change.remove.customers else (), go_on):
             plans = {each.plan for path in contract.levels() for each in path[-1].product_contracts}
             if not plans.isdisjoint(other) or contract.customer in change.remove.customers:
                 self._add("contracts", contract, touched)
@@ -150,26 +151,23 @@ class _Places:
         return [(path, each) for path, each in self._places[kind] if isinstance(each, type_of_kind)]
 
 
-def _is_for_the_same(before: Plan | None, after: Plan | None) -> bool:
-    """Whether two plans of one id differ at most in what they cost."""
-    return before is not None and after is not None and replace(after, price=before.price) == before
-
-
-def _check_ids(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
-    _check_given_once(change.put, faults)
+def _check_ids(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults, go_on: GoOn) -> None:
+    _check_given_once(base, change.put, faults, go_on)
     for kind in KINDS:
         if len(getattr(catalog, kind)) > limits.OBJECTS_MAX:
             faults.add(kind, f"more than {limits.OBJECTS_MAX} of them")
 
 
-def _check_given_once(put: CatalogObjects, faults: Faults) -> None:
-    first_at: dict[tuple[str, str], int] = {}
-    for kind, index, each in put:
-        path = f"{kind}[{index}].id"
-        check_name(path, each.id, faults)
-        first = first_at.setdefault((kind, each.id), index)
-        if first != index:
-            faults.add(path, f'"{each.id}" is the id of {kind}[{first}] too')
+def _check_given_once(base: Catalog, put: CatalogObjects, faults: Faults, go_on: GoOn) -> None:
+    """Ids are names, and of each kind each is given once. Those of `base` are known to be names."""
+    for kind in KINDS:
+        known, first_at = getattr(base, kind), dict[str, int]()
+        for index, each in enumerate(asking(put.of_kind(kind), go_on)):
+            if each.id not in known:
+                check_name(f"{kind}[{index}].id", each.id, faults)
+            first = first_at.setdefault(each.id, index)
+            if first != index:
+                faults.add(f"{kind}[{index}].id", f'"{each.id}" is the id of {kind}[{first}] too')
 
 
 def _check_references(base: Catalog, catalog: Catalog, change: CatalogChange, faults: Faults) -> None:

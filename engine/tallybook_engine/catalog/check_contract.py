@@ -1,18 +1,25 @@
-"""Contract trees of a catalogue: one customer and one currency, dates inside the parent's, no event charged twice."""
+"""Contract trees of a catalogue: one customer and one currency, dates inside the parent's, no event charged twice.
+
+A change may put thousands of trees that differ from those before in nothing that is judged here: in plans of the same
+product and currency, in accumulation periods. They are told from the others by a comparison, and only the others are
+judged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields
 from datetime import date
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.zones import midnight, zone_names
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_names import check_name
 from tallybook_engine.catalog.check_terms import check_terms
 from tallybook_engine.catalog.faults import Faults
-from tallybook_engine.catalog.model import Catalog, Contract, Frequency, ProductContract
+from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Plan, ProductContract
 
 _FOREVER_US = 2**63 - 1
 _WHEN = ("time_zone", "start_date", "end_date", "auto_renewal")
@@ -39,21 +46,84 @@ class _Level:
         return not faults.is_empty and any(faults.at(*(f"{each.path}.{field}" for field in _WHEN)) for each in levels)
 
 
+_judged_of_level = operator.attrgetter(
+    *(each.name for each in fields(Contract) if each.name not in ("product_contracts", "sub_contracts"))
+)
+_judged_of_product_contract = operator.attrgetter("id", "start_date", "end_date", "shared")
+
+
 def check_contracts(
-    catalog: Catalog, change: CatalogChange, roots: Sequence[tuple[str, Contract]], faults: Faults
+    base: Catalog,
+    catalog: Catalog,
+    change: CatalogChange,
+    roots: Sequence[tuple[str, Contract]],
+    faults: Faults,
+    go_on: GoOn = unasked,
 ) -> None:
-    """Contract trees to check, each with its path."""
-    if not roots:
+    """Contract trees to check, each with its path. `base` is the catalogue before the change, which was checked."""
+    # Of two with one id, at most one is as it was.
+    is_each_once = len({root.id for _, root in roots}) == len(roots)
+    alike = _Alike(base, catalog)
+    changed = [(path, root) for path, root in asking(roots, go_on) if not (is_each_once and root in alike)]
+    if not changed:
         return
-    for path, root in roots:
+    for path, root in asking(changed, go_on):
         if root.customer not in catalog.customers:
             faults.add(f"{path}.customer", f'no customer "{root.customer}"' if root.customer else "is required")
         for level in _levels(path, root):
             _check_level(catalog, level, faults)
         _check_currency(catalog, path, root, faults)
         check_terms(catalog, [(level.path, level.contracts()) for level in _levels(path, root)], faults)
-    _check_unique(catalog, change, faults)
-    _check_overlaps(catalog, roots, faults)
+    put = {root.id: f"contracts[{index}]" for index, root in enumerate(change.put.contracts)}
+    _check_unique(catalog, put, [(path, root) for path, root in changed if root.id in put], faults, go_on)
+    _check_overlaps(catalog, roots, {root.customer for _, root in changed}, faults, go_on)
+
+
+class _Alike:
+    """Tells trees of which all that is judged is as it was in `base`, so that there is nothing to find."""
+
+    def __init__(self, base: Catalog, catalog: Catalog) -> None:
+        self._base = base
+        self._catalog = catalog
+        self._plans: dict[tuple[str, str], bool] = {}
+        """Whether the plans of two ids, before and after, are for the same."""
+
+    def __contains__(self, root: Contract) -> bool:
+        before = self._base.contracts.get(root.id)
+        if before is None or root.customer not in self._catalog.customers:
+            return False
+        due = [(before, root)]
+        while due:
+            old, new = due.pop()
+            if _judged_of_level(old) != _judged_of_level(new):
+                return False
+            if len(old.product_contracts) != len(new.product_contracts):
+                return False
+            if not all(map(self._is_alike, old.product_contracts, new.product_contracts)):
+                return False
+            if len(old.sub_contracts) != len(new.sub_contracts):
+                return False
+            due += zip(old.sub_contracts, new.sub_contracts, strict=True)
+        return True
+
+    def _is_alike(self, old: ProductContract, new: ProductContract) -> bool:
+        if _judged_of_product_contract(old) != _judged_of_product_contract(new):
+            return False
+        if new.accumulation_period is not None and not _is_possible(new.accumulation_period):
+            return False
+        names = old.plan, new.plan
+        alike = self._plans.get(names)
+        if alike is None:
+            alike = is_for_the_same(self._base.plans.get(old.plan), self._catalog.plans.get(new.plan))
+            self._plans[names] = alike
+        return alike
+
+
+def is_for_the_same(before: Plan | None, after: Plan | None) -> bool:
+    """Whether two plans charge for one product in one currency: that is all that is asked of a contract's plan."""
+    if before is None or after is None:
+        return False
+    return before.product == after.product and before.currency == after.currency
 
 
 def _levels(path: str, root: Contract) -> Iterator[_Level]:
@@ -139,8 +209,12 @@ def _check_zone(path: str, name: str, faults: Faults) -> None:
 
 
 def _check_frequency(path: str, frequency: Frequency, faults: Faults) -> None:
-    if not 1 <= frequency.interval <= limits.INTERVAL_MAX:
+    if not _is_possible(frequency):
         faults.add(f"{path}.interval", f"is {frequency.interval}, not from 1 to {limits.INTERVAL_MAX}")
+
+
+def _is_possible(frequency: Frequency) -> bool:
+    return 1 <= frequency.interval <= limits.INTERVAL_MAX
 
 
 def _check_currency(catalog: Catalog, path: str, root: Contract, faults: Faults) -> None:
@@ -157,25 +231,32 @@ def _check_currency(catalog: Catalog, path: str, root: Contract, faults: Faults)
                 faults.add(here, f'is in {plan.currency}, other plans of "{root.id}" are in {first}')
 
 
-def _check_unique(catalog: Catalog, change: CatalogChange, faults: Faults) -> None:
-    """Ids of contracts are unique over all levels of all trees, ids of product contracts over all contracts."""
-    put = {path[-1].id for root in change.put.contracts for path in root.levels()}
-    put_below = {
-        each.id for root in change.put.contracts for path in root.levels() for each in path[-1].product_contracts
-    }
-    roots = {root.id for root in change.put.contracts}
+def _check_unique(
+    catalog: Catalog, put: Mapping[str, str], changed: Sequence[tuple[str, Contract]], faults: Faults, go_on: GoOn
+) -> None:
+    """Ids of contracts are unique over all levels of all trees, ids of product contracts over all contracts.
+
+    `put` are the paths of the roots that are put, by id; `changed` those of them whose ids may be others than before.
+    """
+    if not changed:
+        return
+    names = {path[-1].id for _, root in changed for path in root.levels()}
+    names_below = {each.id for _, root in changed for path in root.levels() for each in path[-1].product_contracts}
+    changed_ids = {root.id for _, root in changed}
     contracts: dict[str, str] = {}
     product_contracts: dict[str, str] = {}
-    for root in catalog.contracts.values() if roots else ():
-        if root.id not in roots:
-            for path in root.levels():
-                if path[-1].id in put:
-                    contracts[path[-1].id] = f'contracts["{root.id}"]'
-                for each in path[-1].product_contracts:
-                    if each.id in put_below:
-                        product_contracts[each.id] = f'contracts["{root.id}"]'
-    for root_index, root in enumerate(change.put.contracts):
-        for level in _levels(f"contracts[{root_index}]", root):
+    for root in asking(catalog.contracts.values(), go_on):
+        if root.id in changed_ids:
+            continue
+        place = put.get(root.id) or f'contracts["{root.id}"]'
+        for path in root.levels():
+            if path[-1].id in names:
+                contracts[path[-1].id] = place
+            for each in path[-1].product_contracts:
+                if each.id in names_below:
+                    product_contracts[each.id] = place
+    for root_path, root in asking(changed, go_on):
+        for level in _levels(root_path, root):
             contract = level.contract
             check_name(f"{level.path}.id", contract.id, faults)
             if any(contract.id == above.contract.id for above in level.above):
@@ -205,12 +286,15 @@ class _Claim:
     end_us: int
 
 
-def _check_overlaps(catalog: Catalog, roots: Sequence[tuple[str, Contract]], faults: Faults) -> None:
-    """No event is charged twice for one product, unless both product contracts say that they are shared."""
+def _check_overlaps(
+    catalog: Catalog, roots: Sequence[tuple[str, Contract]], customers: Set[str], faults: Faults, go_on: GoOn
+) -> None:
+    """No event of these customers is charged twice for one product, unless both product contracts say that they are
+    shared.
+    """
     put_paths = {root.id: path for path, root in roots}
-    customers = {root.customer for _, root in roots}
     claims: dict[tuple[str, str], list[_Claim]] = {}
-    for root in catalog.contracts.values():
+    for root in asking(catalog.contracts.values(), go_on):
         if root.customer in customers:
             path = put_paths.get(root.id, f'contracts["{root.id}"]')
             for claim in _claims(catalog, path, root, root.id in put_paths, faults):

@@ -9,21 +9,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds, CatalogObjects
 from tallybook_engine.catalog.check import check
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Catalog, CatalogObject
 
 
-def apply_change(base: Catalog, change: CatalogChange, faults: Faults | None = None) -> Catalog:
+def apply_change(base: Catalog, change: CatalogChange, faults: Faults | None = None, go_on: GoOn = unasked) -> Catalog:
     """The catalogue after a change, one version on; `base` itself where the change changes nothing.
 
-    `faults` holds what was wrong in reading the change. Raises CatalogInvalidError with everything that is wrong.
+    `faults` holds what was wrong in reading the change; `go_on` is asked while objects are checked. Raises
+    CatalogInvalidError with everything that is wrong.
     """
     faults = Faults() if faults is None else faults
     _check_removals(base, change, faults)
     catalog = _changed(base, change)
-    check(base, catalog, change, faults)
+    check(base, catalog, change, faults, go_on)
     found = faults.ordered()
     if found:
         raise CatalogInvalidError(found)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.calendar.periods import period_at
 from tallybook_engine.catalog.compile import Definition
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn, ValueColumn
@@ -19,7 +20,6 @@ from tallybook_engine.ledger.segments import (
     VALUE_PREFIX,
     Decoded,
     RecordKind,
-    concatenated,
     limbs_of,
     numpy_of,
     one_chunk,
@@ -42,7 +42,7 @@ class RecordedEvents:
     """n events in the order of their storing."""
 
     table: pa.Table
-    """One chunk: KEPT, `event_id`, and a column for each value and property that any of them has."""
+    """KEPT, `event_id`, and a column for each value and property that any of them has."""
 
     @property
     def row_count(self) -> int:
@@ -57,7 +57,11 @@ class RecordedEvents:
     def column(self, name: str) -> pa.Array:
         """A column as one array."""
         column = self.table.column(name)
-        return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+        if column.num_chunks == 0:
+            return pa.array([], column.type)
+        # One at a time, as they are asked for: of many events not all columns are wanted.
+        whole = column.unify_dictionaries().combine_chunks() if column.num_chunks > 1 else column.chunk(0)
+        return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], pa.StringArray]:
         """([n] code of each row's text, -1 where it has none; the texts) of a column."""
@@ -81,8 +85,9 @@ class RecordedEvents:
 
     def batches(self, row_count: int) -> Iterator[EventColumns]:
         """The events as they are sent, so many at a time; each carries the instant that it is rated by."""
+        table = one_chunk(self.table)
         for start in range(0, self.row_count, row_count):
-            yield RecordedEvents(one_chunk(self.table.slice(start, row_count)))._as_sent()
+            yield RecordedEvents(one_chunk(table.slice(start, row_count)))._as_sent()
 
     def _as_sent(self) -> EventColumns:
         values = [(name, self.value(name)) for name in self.names(VALUE_PREFIX)]
@@ -107,13 +112,16 @@ class RecordedEvents:
         return Names(codes, names, np.full(len(names), is_id, dtype=np.bool_))
 
 
-def surviving_events(segments: Iterable[Decoded], sequence: int, spans: Spans, count_max: int) -> RecordedEvents:
-    """The events of the spans that are stored up to a sequence and not deleted by then, from every segment that may
-    hold one of them or its delete. Raises TooManyEventsError.
+def surviving_events(
+    segments: Iterable[Decoded], sequence: int, spans: Spans, count_max: int, go_on: GoOn = unasked
+) -> RecordedEvents:
+    """The events of the spans that are stored up to a sequence and not deleted by then, from every segment, in order,
+    that may hold one of them or its delete. `go_on` is asked at each. Raises TooManyEventsError.
     """
     end = np.uint64(location(sequence + 1, 0))
     found, deleted, count = [], [np.empty(0, dtype=np.uint64)], 0
     for decoded in segments:
+        go_on()
         kinds, known = decoded.numbers("kind"), decoded.locations < end
         deleted.append(decoded.numbers("first")[known & (kinds == RecordKind.DELETE)])
         keep = known & (kinds == RecordKind.EVENT) & _within(decoded, spans)
@@ -124,11 +132,11 @@ def surviving_events(segments: Iterable[Decoded], sequence: int, spans: Spans, c
             found.append(_kept(decoded, keep))
     if not found:
         return RecordedEvents(_NOTHING)
-    table = concatenated(found)
-    ids = table.column(EVENT_ID).to_numpy()
-    order = np.argsort(ids, kind="stable")
-    survives = ~np.isin(ids[order], np.concatenate(deleted))
-    return RecordedEvents(one_chunk(table.take(pa.array(order[survives]))))
+    gone = np.unique(np.concatenate(deleted))
+    for number, table in enumerate(found):
+        go_on()
+        found[number] = _surviving(table, gone)
+    return RecordedEvents(pa.concat_tables(found, promote_options="default"))
 
 
 def _within(decoded: Decoded, spans: Spans) -> NDArray[np.bool_]:
@@ -146,6 +154,13 @@ def _kept(decoded: Decoded, keep: NDArray[np.bool_]) -> pa.Table:
     measured = [name for name in records.column_names if name.startswith((VALUE_PREFIX, PROPERTY_PREFIX))]
     table = records.select([*KEPT, *measured]).append_column(EVENT_ID, pa.array(decoded.locations))
     return table.filter(pa.array(keep))
+
+
+def _surviving(table: pa.Table, deleted: NDArray[np.uint64]) -> pa.Table:
+    """The events of one segment that are not deleted, in the order of their storing."""
+    ids = table.column(EVENT_ID).to_numpy()
+    order = np.argsort(ids, kind="stable")
+    return table.take(pa.array(order[~np.isin(ids[order], deleted)]))
 
 
 _NOTHING = pa.table(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.periods import anchor_date, boundaries
 from tallybook_engine.catalog.model import Frequency, PeriodUnit
 from tallybook_engine.simulation.grouping import NEVER_US, Parts
@@ -47,13 +48,13 @@ class Calendars:
     billing_end_us: NDArray[np.int64]
 
 
-def make_calendars(spans: Mapping[CalendarKey, tuple[int, int]]) -> Calendars:
+def make_calendars(spans: Mapping[CalendarKey, tuple[int, int]], go_on: GoOn = unasked) -> Calendars:
     """The calendars that hold these (first, last) instants, in their order. Raises SimulationTooLargeError."""
     _check_size(spans)
     part_starts, periods, billings, ranges = [], [], [], []
     first_parts, end_parts, billing_starts, billing_ends = [], [], [], []
     part_count = period_count = billing_count = 0
-    for key, (first_us, last_us) in spans.items():
+    for key, (first_us, last_us) in asking(spans.items(), go_on):
         if first_us > last_us:
             ranges.append((part_count, part_count))
             continue

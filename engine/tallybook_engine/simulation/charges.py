@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,21 @@ CHARGES_SCHEMA = pa.schema(
 )
 
 
+class Laid:
+    """Columns of a piece that are made of the same arrays under several catalogues, each made once."""
+
+    def __init__(self) -> None:
+        self._columns: dict[tuple[int, ...], tuple[tuple[object, ...], pa.Array]] = {}
+        """By identity of what each is made of, which is kept alive."""
+
+    def column(self, make: Callable[[], pa.Array], *sources: object) -> pa.Array:
+        """The column that is made of `sources` and nothing else."""
+        key = tuple(map(id, sources))
+        if key not in self._columns:
+            self._columns[key] = sources, make()
+        return self._columns[key][1]
+
+
 class ChargesWriter:
     """Writes the lines of one catalogue's pieces."""
 
@@ -75,20 +90,21 @@ class ChargesWriter:
         self._currency_of_plan = np.array([each.currency for each in registry.plans], dtype=np.int64)
         self._cells = _Named(registry.cell_ids)
 
-    def table(self, found: PieceLines) -> pa.Table:
-        """The lines of a piece, in their order, as CHARGES_SCHEMA."""
-        subject = found.subject
+    def table(self, found: PieceLines, laid: Laid) -> pa.Table:
+        """The lines of a piece, in their order, as CHARGES_SCHEMA. `laid` is one for all catalogues of the piece."""
+        subject, billing, customer = found.subject, found.billing, self._terms.customer
         plan = self._terms.plan[subject]
         cells = self._terms.pricing.cell_start[subject] + found.cell
+        calendars = self._plan.calendars
         excluding, tax, including = self._money(found)
         columns = [
-            self._customer(self._terms.customer[subject]),
-            self._paths.take(pa.array(subject)),
+            laid.column(lambda: self._customer(customer[subject]), customer, subject),
+            laid.column(lambda: self._paths.take(pa.array(subject)), self._paths, subject),
             self._products.column(plan),
             self._plans.column(plan),
             self._cells.column(self._terms.cell[cells]),
-            pa.array(self._plan.calendars.billing_start_us[found.billing], INSTANT),
-            pa.array(self._plan.calendars.billing_end_us[found.billing], INSTANT),
+            laid.column(lambda: pa.array(calendars.billing_start_us[billing], INSTANT), "start", billing),
+            laid.column(lambda: pa.array(calendars.billing_end_us[billing], INSTANT), "end", billing),
             _decimals(found.lines.quantity, QUANTITY),
             self._unit_amounts(cells),
             _decimals(_widened(found.lines.exact), EXACT),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.contract.invoice import Invoice, LineKind
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.simulation.plan import SimulationPlan
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.sums import Sums, add_lines, no_sums
 
-_HALF = np.int64(32)
-_LOW = np.int64(2**32 - 1)
+_HALF = 32
+_LOW = 2**32 - 1
 _WITHIN = 2**30
 """High halves below this leave room for the difference of two amounts."""
 
@@ -36,6 +38,11 @@ class CustomerAmounts:
     """`excluding_tax` less the baseline's."""
     is_cheapest: NDArray[np.bool_]
     """Whether no catalogue is cheaper; several may be."""
+
+    def stretch(self, first: int, end: int) -> CustomerAmounts:
+        """The rows [first, end)."""
+        rows = slice(first, end)
+        return CustomerAmounts(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +66,41 @@ class Total:
 class Comparison:
     """Adds up pieces. Not for several threads at once."""
 
-    def __init__(self, plan: SimulationPlan) -> None:
+    def __init__(self, plan: SimulationPlan, go_on: GoOn = unasked) -> None:
+        """`go_on` is asked all along, later too."""
         self._plan = plan
+        self._go_on = go_on
         currency_of_plan = np.array([each.currency for each in plan.registry.plans], dtype=np.int64)
         self._currency_count = max(len(plan.registry.currencies), 1)
-        pairs = [terms.customer * self._currency_count + currency_of_plan[terms.plan] for terms in plan.terms]
-        self._pairs = np.unique(np.concatenate(pairs))
+        pairs: list[NDArray[np.int64]] = []
+        self._pairs = np.empty(0, dtype=np.int64)
         """(customer, currency) of each group, as one number."""
-        self._group_of = [np.searchsorted(self._pairs, each) for each in pairs]
-        shape = (len(plan.terms), len(self._pairs))
-        # A sum of many int64 may leave it: high and low halves are added apart.
-        self._sums = {name: np.zeros(shape, dtype=np.int64) for name in ("amount", "amount_low", "tax", "tax_low")}
+        for terms in plan.terms:
+            go_on()
+            pairs.append(terms.customer * self._currency_count + currency_of_plan[terms.plan])
+            if len(pairs) == 1 or not np.array_equal(pairs[-1], pairs[-2]):
+                self._pairs = np.union1d(self._pairs, pairs[-1])
+        self._group_of: list[NDArray[np.int64]] = []
+        """[subjects] group of each, by catalogue."""
+        for number, each in enumerate(pairs):
+            go_on()
+            same = number > 0 and np.array_equal(each, pairs[number - 1])
+            self._group_of.append(self._group_of[-1] if same else np.searchsorted(self._pairs, each))
+        self._amounts, self._taxes = (no_sums(len(plan.terms), len(self._pairs)) for _ in range(2))
 
     def add(self, pieces: Sequence[PieceLines]) -> None:
         """Adds a piece's lines under every catalogue."""
         for number, (terms, found) in enumerate(zip(self._plan.terms, pieces, strict=True)):
-            groups = self._group_of[number][found.subject]
-            tax = found.lines.tax
-            # Both are minor units, and an inclusive amount's tax is a part of it.
-            excluding = np.where(terms.inclusive[found.subject], found.lines.amount - tax, found.lines.amount)
-            for name, values in (("amount", excluding), ("tax", tax)):
-                np.add.at(self._sums[name][number], groups, values >> _HALF)
-                np.add.at(self._sums[f"{name}_low"][number], groups, values & _LOW)
+            self._go_on()
+            add_lines(
+                self._group_of[number],
+                terms.inclusive,
+                found.subject,
+                found.lines.amount,
+                found.lines.tax,
+                Sums(self._amounts.high[number], self._amounts.low[number]),
+                Sums(self._taxes.high[number], self._taxes.low[number]),
+            )
 
     def add_invoice(self, number: int, invoice: Invoice) -> None:
         """Adds what an invoice under a catalogue has beside charge lines, which come with their pieces."""
@@ -88,12 +108,12 @@ class Comparison:
         pair = registry.customers.add(invoice.customer_id) * self._currency_count
         group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(invoice.currency)))
         lines = [each for each in invoice.lines if each.kind is not LineKind.CHARGE]
-        for name, amount in (
-            ("amount", sum(each.amount_excluding_tax for each in lines)),
-            ("tax", sum(each.tax_amount for each in lines)),
+        for sums, amount in (
+            (self._amounts, sum(each.amount_excluding_tax for each in lines)),
+            (self._taxes, sum(each.tax_amount for each in lines)),
         ):
-            self._sums[name][number, group] += amount >> int(_HALF)
-            self._sums[f"{name}_low"][number, group] += amount & int(_LOW)
+            sums.high[number, group] += amount >> _HALF
+            sums.low[number, group] += amount & _LOW
 
     def customers(self) -> CustomerAmounts:
         """What customers pay under every catalogue."""
@@ -103,7 +123,7 @@ class Comparison:
             for pair in self._pairs.tolist()
         ]
         order = sorted(range(len(named)), key=named.__getitem__)
-        amount, tax = (self._whole(name)[order] for name in ("amount", "tax"))
+        amount, tax = (_whole(sums)[order] for sums in (self._amounts, self._taxes))
         return CustomerAmounts(
             tuple(named[at][0] for at in order),
             tuple(named[at][1] for at in order),
@@ -137,10 +157,11 @@ class Comparison:
                 )
         return found
 
-    def _whole(self, name: str) -> NDArray[Any]:
-        """[groups, catalogues] sums of both halves."""
-        high, low = self._sums[name].T, self._sums[f"{name}_low"].T
-        carried = high + (low >> _HALF)
-        if not np.all(np.abs(carried) < _WITHIN):
-            return (high.astype(object) << 32) + low.astype(object)
-        return (carried << _HALF) + (low & _LOW)
+
+def _whole(sums: Sums) -> NDArray[Any]:
+    """[groups, catalogues] sums of both halves."""
+    high, low = sums.high.T, sums.low.T
+    carried = high + (low >> _HALF)
+    if not np.all(np.abs(carried) < _WITHIN):
+        return (high.astype(object) << _HALF) + low.astype(object)
+    return (carried << _HALF) + (low & _LOW)

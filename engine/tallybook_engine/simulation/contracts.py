@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import FOREVER_US
 from tallybook_engine.catalog.model import Contract, ProductContract, billed_as
@@ -39,7 +40,9 @@ class Codes(Generic[Value]):
 class ContractTable:
     """The product contracts of a catalogue, one a row."""
 
-    def __init__(self, contracts: Mapping[str, Contract], base: ContractTable | None = None) -> None:
+    def __init__(
+        self, contracts: Mapping[str, Contract], base: ContractTable | None = None, go_on: GoOn = unasked
+    ) -> None:
         """`contracts` are the roots by id. A table made of another one looks only at what changed."""
         self.contracts = contracts
         before: Mapping[str, Contract] = {} if base is None else base.contracts
@@ -51,54 +54,60 @@ class ContractTable:
         self.zones: Codes[str] = Codes(() if base is None else base.zones)
         self.plans: Codes[str] = Codes(() if base is None else base.plans)
         self.calendars: Codes[CalendarKey] = Codes(() if base is None else base.calendars)
-        for _, each in _places(root for name, root in before.items() if contracts.get(name) is not root):
-            del self.rows[each.id]
-        self._met: dict[tuple[str, date, int, int], int] = {}
-        """Calendars by zone, start and the identity of both frequencies, which `contracts` keeps alive."""
+        gone = [root for name, root in before.items() if contracts.get(name) is not root]
         changed = [root for name, root in contracts.items() if before.get(name) is not root]
+        for path in _levels(asking(gone, go_on)):
+            for each in path[-1].product_contracts:
+                del self.rows[each.id]
         same = set() if base is None else {each for each in base.with_terms if contracts.get(each) is before[each]}
-        self.with_terms: Set[str] = same | {each.id for each in changed if tree_has_terms(each)}
+        self.with_terms: Set[str] = same | {each.id for each in asking(changed, go_on) if tree_has_terms(each)}
         """Ids of the root contracts whose trees have terms."""
-        where, entries = [], []
-        for path, each in _places(changed):
-            where.append(self._placed(path, each, None if base is None else base.rows.get(each.id)))
-            entries.append(self._entry(path[-1], billed_as(path), each))
+        self._met: dict[tuple[str, date, int, int, date, date | None], tuple[int, int, int, int]] = {}
+        """When product contracts charge, by what says so; frequencies by identity, `contracts` keeps them alive."""
+        where, entries = self._placed(asking(changed, go_on), {} if base is None else base.rows)
         self._columns = np.zeros((len(self.paths), 6), dtype=np.int64)
         if base is not None:
             self._columns[: len(base.paths)] = base._columns
         if where:
             self._columns[where] = entries
-        self.customer, self.zone, self.plan, self.calendar, self.start_us, self.end_us = self._columns.T
+        self.customer, self.plan, self.zone, self.calendar, self.start_us, self.end_us = self._columns.T
         """[rows] each; the first four are codes."""
 
-    def _placed(self, path: tuple[Contract, ...], each: ProductContract, row: int | None) -> int:
-        """The row of a product contract: the one that it had, or a new one."""
-        ids = (*(level.id for level in path), each.id)
-        if row is None:
-            row = len(self.paths)
-            self.paths.append(ids)
-        elif self.paths[row] != ids:
-            self.paths[row] = ids
-        self.rows[each.id] = row
-        return row
+    def _placed(
+        self, roots: Iterable[Contract], rows: Mapping[str, int]
+    ) -> tuple[list[int], list[tuple[int, int, int, int, int, int]]]:
+        """([n] row of each product contract of these trees, [n] its columns): the row that it had, or a new one."""
+        where, entries = [], []
+        for path in _levels(roots):
+            level, billed = path[-1], billed_as(path)
+            above, customer = tuple([each.id for each in path]), self.customers.add(level.customer)
+            for each in level.product_contracts:
+                ids = (*above, each.id)
+                row = rows.get(each.id)
+                if row is None:
+                    row = len(self.paths)
+                    self.paths.append(ids)
+                elif self.paths[row] != ids:
+                    self.paths[row] = ids
+                self.rows[each.id] = row
+                where.append(row)
+                entries.append((customer, self.plans.add(each.plan), *self._when(level, billed, each)))
+        return where, entries
 
-    def _entry(self, contract: Contract, billed: Contract, each: ProductContract) -> tuple[int, ...]:
-        zone, billing, end = contract.time_zone, billed.billing_frequency, each.end_date or contract.ends_on
+    def _when(self, contract: Contract, billed: Contract, each: ProductContract) -> tuple[int, int, int, int]:
+        """Zone, calendar, start and end of a product contract. Most share theirs with others."""
+        billing = billed.billing_frequency
         accumulation = each.accumulation_period or billing
-        # Most contracts share few frequencies, and a frequency takes longer to compare than to be met again.
-        met = zone, billed.start_date, id(billing), id(accumulation)
-        calendar = self._met.get(met)
-        if calendar is None:
+        start, end = each.start_date or contract.start_date, each.end_date or contract.ends_on
+        # Frequencies take longer to compare than to be met again.
+        key = contract.time_zone, billed.start_date, id(billing), id(accumulation), start, end
+        found = self._met.get(key)
+        if found is None:
+            zone = contract.time_zone
             calendar = self.calendars.add(CalendarKey(zone, billed.start_date, billing, accumulation))
-            self._met[met] = calendar
-        return (
-            self.customers.add(contract.customer),
-            self.zones.add(zone),
-            self.plans.add(each.plan),
-            calendar,
-            midnight(zone, each.start_date or contract.start_date),
-            FOREVER_US if end is None else midnight(zone, end),
-        )
+            end_us = FOREVER_US if end is None else midnight(zone, end)
+            found = self._met[key] = self.zones.add(zone), calendar, midnight(zone, start), end_us
+        return found
 
     def of(self, names: Sequence[str]) -> NDArray[np.int64]:
         """[n] row of each product contract; -1 where there is none."""
@@ -126,13 +135,15 @@ class ContractTable:
         return rank
 
 
-def contract_table(contracts: Mapping[str, Contract], base: ContractTable | None = None) -> ContractTable:
+def contract_table(
+    contracts: Mapping[str, Contract], base: ContractTable | None = None, go_on: GoOn = unasked
+) -> ContractTable:
     """The table of these contracts: `base` itself where they are the same."""
-    return base if base is not None and base.contracts is contracts else ContractTable(contracts, base)
+    return base if base is not None and base.contracts is contracts else ContractTable(contracts, base, go_on)
 
 
-def _places(roots: Iterable[Contract]) -> Iterator[tuple[tuple[Contract, ...], ProductContract]]:
+def _levels(roots: Iterable[Contract]) -> Iterator[tuple[Contract, ...]]:
+    """Every contract of these trees, as its path from the root."""
     for root in roots:
-        for path in root.levels():
-            for each in path[-1].product_contracts:
-                yield path, each
+        # Most contracts are trees of one level.
+        yield from root.levels() if root.sub_contracts else ((root,),)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.aggregation.max import NO_EVENT, max_after
 from tallybook_engine.aggregation.sum import sum_after
+from tallybook_engine.asking import GoOn, stretches, unasked
 from tallybook_engine.catalog.compile import AGGREGATION_CODES
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels import kernel
@@ -20,13 +21,14 @@ NEVER_US = np.iinfo(np.int64).max
 
 
 class Grouped(NamedTuple):
-    """Rows by product contract: those of s are order[start[s]:start[s + 1]], as they came.
+    """Rows by product contract: in the order of the subjects, those of s are at [start[s], start[s + 1]), as they came.
 
     Kernels read columns that were put into this order once, so that they never jump.
     """
 
     start: NDArray[np.int64]
-    order: NDArray[np.int32]
+    subject: NDArray[np.int32]
+    """[rows] whose each row is."""
 
 
 class Judged(NamedTuple):
@@ -75,25 +77,159 @@ class Parts(NamedTuple):
     """Billing period."""
 
 
-def group_rows(subjects: NDArray[np.int32], subject_count: int) -> Grouped:
+def group_rows(subjects: NDArray[np.int32], subject_count: int, go_on: GoOn = unasked) -> Grouped:
     """Groups rows by their subject."""
     start = np.zeros(subject_count + 1, dtype=np.int64)
-    np.cumsum(np.bincount(subjects, minlength=subject_count), out=start[1:])
-    order = np.empty(len(subjects), dtype=np.int32)
-    _order(subjects, start[:-1].copy(), order)
-    return Grouped(start, order)
+    for rows in stretches(len(subjects), go_on):
+        start[1:] += np.bincount(subjects[rows], minlength=subject_count)
+    np.cumsum(start, out=start)
+    return Grouped(start, subjects)
+
+
+def lay_quantities(grouped: Grouped, quantities: NDArray[np.uint64], go_on: GoOn = unasked) -> NDArray[np.uint64]:
+    """Quantities [rows, 2] in the order of the subjects."""
+    laid, at = np.empty_like(quantities), grouped.start[:-1].copy()
+    for rows in stretches(len(quantities), go_on):
+        _lay_quantities(rows.start, rows.stop, grouped.subject, quantities, at, laid)
+    return laid
+
+
+# Rows are read as they came and written where they belong, not the other way round: what was written last of each
+# subject is in the processor's cache, where its next row goes.
+@kernel
+def _lay_quantities(
+    first: int,
+    end: int,
+    subjects: NDArray[np.int32],
+    quantities: NDArray[np.uint64],
+    at: NDArray[np.int64],
+    laid: NDArray[np.uint64],
+) -> None:
+    for row in range(first, end):
+        place = at[subjects[row]]
+        laid[place, 0] = quantities[row, 0]
+        laid[place, 1] = quantities[row, 1]
+        at[subjects[row]] = place + 1
+
+
+def lay_codes(grouped: Grouped, codes: NDArray[np.int32], laid: NDArray[np.int32], go_on: GoOn = unasked) -> None:
+    """Codes [rows] in the order of the subjects, into `laid`."""
+    at = grouped.start[:-1].copy()
+    for rows in stretches(len(codes), go_on):
+        _lay_codes(rows.start, rows.stop, grouped.subject, codes, at, laid)
 
 
 @kernel
-def _order(subjects: NDArray[np.int32], at: NDArray[np.int64], order: NDArray[np.int32]) -> None:
-    for row in range(len(subjects)):
+def _lay_codes(
+    first: int,
+    end: int,
+    subjects: NDArray[np.int32],
+    codes: NDArray[np.int32],
+    at: NDArray[np.int64],
+    laid: NDArray[np.int32],
+) -> None:
+    for row in range(first, end):
+        place = at[subjects[row]]
+        laid[place] = codes[row]
+        at[subjects[row]] = place + 1
+
+
+class Instants(NamedTuple):
+    """When rows are: each at its own instant where it has one, or else at midnight of its day in its subject's zone."""
+
+    times_us: NDArray[np.int64]
+    time_given: NDArray[np.bool_]
+    days: NDArray[np.int32]
+    """Since 1970-01-01."""
+    midnights: NDArray[np.int64]
+    """[zones, days from the first one]"""
+    first_day: int
+
+
+def lay_times(
+    grouped: Grouped, instants: Instants, zone: NDArray[np.int64], go_on: GoOn = unasked
+) -> NDArray[np.int64]:
+    """The instant of each row in the order of the subjects; `zone` [subjects]."""
+    laid, at = np.empty(len(grouped.subject), dtype=np.int64), grouped.start[:-1].copy()
+    for rows in stretches(len(laid), go_on):
+        _lay_times(rows.start, rows.stop, grouped.subject, instants, zone, at, laid)
+    return laid
+
+
+@kernel
+def _lay_times(
+    first: int,
+    end: int,
+    subjects: NDArray[np.int32],
+    instants: Instants,
+    zone: NDArray[np.int64],
+    at: NDArray[np.int64],
+    laid: NDArray[np.int64],
+) -> None:
+    for row in range(first, end):
         subject = subjects[row]
-        order[at[subject]] = row
-        at[subject] += 1
+        place = at[subject]
+        if instants.time_given[row]:
+            laid[place] = instants.times_us[row]
+        else:
+            laid[place] = instants.midnights[zone[subject], instants.days[row] - instants.first_day]
+        at[subject] = place + 1
+
+
+def range_of_codes(
+    grouped: Grouped, codes: NDArray[np.int32], go_on: GoOn = unasked
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """([subjects] smallest, [subjects] largest code of the rows of each subject)."""
+    count = len(grouped.start) - 1
+    smallest, largest = np.full(count, np.iinfo(np.int32).max, dtype=np.int32), np.full(count, -1, dtype=np.int32)
+    for rows in stretches(len(codes), go_on):
+        _range_of_codes(rows.start, rows.stop, grouped.subject, codes, smallest, largest)
+    return smallest, largest
 
 
 @kernel
+def _range_of_codes(
+    first: int,
+    end: int,
+    subjects: NDArray[np.int32],
+    codes: NDArray[np.int32],
+    smallest: NDArray[np.int32],
+    largest: NDArray[np.int32],
+) -> None:
+    for row in range(first, end):
+        subject = subjects[row]
+        smallest[subject] = min(smallest[subject], codes[row])
+        largest[subject] = max(largest[subject], codes[row])
+
+
 def judge_rows(
+    row_start: NDArray[np.int64],
+    start_us: NDArray[np.int64],
+    end_us: NDArray[np.int64],
+    allows_negative: NDArray[np.bool_],
+    times_us: NDArray[np.int64],
+    quantities: NDArray[np.uint64],
+    go_on: GoOn = unasked,
+) -> Judged:
+    """Looks at every row once, in the order of the subjects: its time against the dates, its sign."""
+    count = len(start_us)
+    judged = Judged(
+        np.full(count, NEVER_US, dtype=np.int64),
+        np.full(count, -NEVER_US, dtype=np.int64),
+        np.zeros(count, dtype=np.int64),
+        np.zeros(count, dtype=np.int64),
+    )
+    for places in stretches(len(times_us), go_on):
+        _judge_rows(
+            places.start, places.stop, row_start, start_us, end_us, allows_negative, times_us, quantities, judged
+        )
+    return judged
+
+
+@kernel
+def _judge_rows(
+    first: int,
+    end: int,
     row_start: NDArray[np.int64],
     start_us: NDArray[np.int64],
     end_us: NDArray[np.int64],
@@ -102,22 +238,16 @@ def judge_rows(
     quantities: NDArray[np.uint64],
     judged: Judged,
 ) -> None:
-    """Looks at every row once, in the order of the subjects: its time against the dates, its sign."""
-    for subject in range(len(start_us)):
-        first_us = NEVER_US
-        last_us = -NEVER_US
-        outside = 0
-        negative = 0
-        for row in range(row_start[subject], row_start[subject + 1]):
-            time_us = times_us[row]
-            first_us = min(first_us, time_us)
-            last_us = max(last_us, time_us)
-            outside += time_us < start_us[subject] or time_us >= end_us[subject]
-            negative += is_negative(quantities[row, 1])
-        judged.first_us[subject] = first_us
-        judged.last_us[subject] = last_us
-        judged.outside_count[subject] = outside
-        judged.negative_count[subject] = 0 if allows_negative[subject] else negative
+    subject = 0
+    for place in range(first, end):
+        while place >= row_start[subject + 1]:
+            subject += 1
+        time_us = times_us[place]
+        judged.first_us[subject] = min(judged.first_us[subject], time_us)
+        judged.last_us[subject] = max(judged.last_us[subject], time_us)
+        judged.outside_count[subject] += time_us < start_us[subject] or time_us >= end_us[subject]
+        if not allows_negative[subject]:
+            judged.negative_count[subject] += is_negative(quantities[place, 1])
 
 
 @kernel

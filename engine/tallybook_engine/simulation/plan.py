@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, asking, stretches, unasked
 from tallybook_engine.calendar.local_time import date_of
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, cells_of
@@ -30,16 +31,22 @@ from tallybook_engine.simulation.grouping import (
     NEVER_US,
     Cells,
     Grouped,
+    Instants,
     Judged,
     Layout,
     group_rows,
     judge_rows,
+    lay_codes,
+    lay_quantities,
+    lay_times,
+    range_of_codes,
 )
 from tallybook_engine.simulation.usage import (
     SimulationTooLargeError,
     UsageFault,
     UsageFaultsError,
     UsageFrame,
+    gathered,
 )
 
 SLOTS_MAX = 67_108_864
@@ -219,11 +226,21 @@ class SimulationPlan:
 class Planner:
     """Takes the baseline, then the scenarios, then `finish`."""
 
-    def __init__(self, usage: UsageFrame, catalog: Catalog, table: ContractTable, customer_ids: Sequence[str]) -> None:
-        """`table` is of the catalogue's contracts. Raises UsageFaultsError with everything that does not fit."""
+    def __init__(
+        self,
+        usage: UsageFrame,
+        catalog: Catalog,
+        table: ContractTable,
+        customer_ids: Sequence[str],
+        go_on: GoOn = unasked,
+    ) -> None:
+        """`table` is of the catalogue's contracts; `go_on` is asked all along, later too. Raises UsageFaultsError with
+        everything that does not fit.
+        """
         self._usage = usage
+        self._go_on = go_on
         self._registry = Registry(usage)
-        used = np.flatnonzero(np.bincount(usage.contract_codes, minlength=len(usage.contracts)))
+        used = np.flatnonzero(_counts(usage.contract_codes, len(usage.contracts), go_on))
         names = [usage.contracts[code] for code in used.tolist()]
         rows = table.of(names)
         faults = [
@@ -241,23 +258,18 @@ class Planner:
         self._subjects = tuple(names[at] for at in order.tolist())
         subject_of_code = np.full(len(usage.contracts), -1, dtype=np.int32)
         subject_of_code[used[order]] = np.arange(len(used), dtype=np.int32)
-        self._subject_of_row = subject_of_code[usage.contract_codes]
-        self._grouped = group_rows(self._subject_of_row, len(self._subjects))
-        # Not by an index, which gathers rows of two one by one.
-        self._quantities = np.take(usage.quantities, self._grouped.order, axis=0)
+        subject_of_row = gathered(subject_of_code, usage.contract_codes, go_on)
+        self._grouped = group_rows(subject_of_row, len(self._subjects), go_on)
+        self._quantities = lay_quantities(self._grouped, usage.quantities, go_on)
         # Nearly always all rows of a product contract are of one product, and then one look is enough.
-        products = usage.product_codes[self._grouped.order]
-        starts = self._grouped.start[:-1]
-        self._products = tuple(
-            each.reduceat(products, starts) if usage.row_count else products for each in (np.minimum, np.maximum)
-        )
+        self._products = range_of_codes(self._grouped, usage.product_codes, go_on)
         self._terms: list[Terms] = []
         self._terms.append(self._made(catalog, table, rows[order], None))
 
     def add(self, catalog: Catalog) -> None:
         """Adds a scenario. Raises UsageFaultsError where the usage does not fit it, and then it is not added."""
         base = self._terms[0]
-        table = contract_table(catalog.contracts, base.table)
+        table = contract_table(catalog.contracts, base.table, self._go_on)
         rows = base.row if table is base.table else table.of(self._subjects)
         faults = _unknown(self._subjects, rows, "in this scenario: keep its id")
         if faults:
@@ -268,26 +280,30 @@ class Planner:
         """The plan. Raises SimulationTooLargeError."""
         registry = self._registry
         spans = dict(zip(registry.calendars, registry.spans, strict=True))
-        calendars = make_calendars(spans)
-        terms = tuple(self._laid_out(each, calendars) for each in self._terms)
+        calendars = make_calendars(spans, self._go_on)
+        terms = []
+        for each in self._terms:
+            self._go_on()
+            terms.append(self._laid_out(each, calendars))
         properties = self._usage.properties
-        order = self._grouped.order
-        stacked = np.stack([each.codes[order] for each in properties]) if properties else np.empty((0, 0), np.int32)
+        stacked = np.empty((len(properties), self._usage.row_count if properties else 0), dtype=np.int32)
+        for number, column in enumerate(properties):
+            lay_codes(self._grouped, column.codes, stacked[number], self._go_on)
         return SimulationPlan(
             registry,
             self._subjects,
             self._grouped,
-            terms,
+            tuple(terms),
             calendars,
             registry.cells(),
             self._quantities,
-            np.ascontiguousarray(stacked),
+            stacked,
             tuple(self._pieces(terms)),
         )
 
     def _unknown_products(self, catalog: Catalog) -> list[UsageFault]:
         usage = self._usage
-        used = np.bincount(usage.product_codes, minlength=len(usage.products)) > 0
+        used = _counts(usage.product_codes, len(usage.products), self._go_on) > 0
         return [
             UsageFault("product_id", f'no product "{name}" in the catalogue')
             for name, is_used in zip(usage.products, used.tolist(), strict=True)
@@ -311,9 +327,10 @@ class Planner:
         ):
             judged = base.judged
         else:
-            judged = Judged(*(np.zeros(count, dtype=np.int64) for _ in Judged._fields))
-            judge_rows(self._grouped.start, start_us, end_us, allows_negative, times_us, self._quantities, judged)
-        self._refuse([registry.plans[number] for number in plan.tolist()], judged)
+            judged = judge_rows(
+                self._grouped.start, start_us, end_us, allows_negative, times_us, self._quantities, self._go_on
+            )
+        self._refuse(plan, judged)
         registry.extend_spans(calendar, judged.first_us, judged.last_us)
         tax_rule, inclusive = self._taxes(catalog, customer, base)
         cell_count, first_cell = by_plan.cell_count[plan], by_plan.first_cell[plan]
@@ -386,23 +403,33 @@ class Planner:
     def _times_of(self, zone: NDArray[np.int64]) -> NDArray[np.int64]:
         """The instant of each row, in the order of the subjects: its own, or midnight of its date in its zone."""
         usage = self._usage
-        if usage.row_count == 0 or bool(usage.time_given.all()):
-            return usage.times_us[self._grouped.order]
-        dated = ~usage.time_given
-        first, last = int(usage.days[dated].min()), int(usage.days[dated].max())
-        names = list(self._registry.zones)
-        occurs = np.flatnonzero(np.bincount(usage.days[dated] - first, minlength=last - first + 1))
-        table = np.zeros((len(names), last - first + 1), dtype=np.int64)
-        for number in np.unique(zone).tolist():
-            for day in occurs.tolist():
-                table[number, day] = midnight(names[number], date_of(first + day))
-        offsets = np.where(dated, usage.days - first, 0)
-        midnights = table[zone[self._subject_of_row], offsets]
-        return np.take(np.where(usage.time_given, usage.times_us, midnights), self._grouped.order)
+        zones = np.unique(zone).tolist()
+        first, midnights = 0, np.zeros((len(self._registry.zones), 1), dtype=np.int64)
+        days = self._days()
+        if days:
+            first = days[0]
+            names = list(self._registry.zones)
+            midnights = np.zeros((len(names), days[-1] - first + 1), dtype=np.int64)
+            for number in zones:
+                for day in asking(days, self._go_on):
+                    midnights[number, day - first] = midnight(names[number], date_of(day))
+        instants = Instants(usage.times_us, usage.time_given, usage.days, midnights, first)
+        return lay_times(self._grouped, instants, zone, self._go_on)
 
-    def _refuse(self, plans: Sequence[PlanTerms], judged: Judged) -> None:
-        """Names everything that is wrong with the rows under a catalogue; `plans` by subject."""
-        faults = self._other_products(plans)
+    def _days(self) -> list[int]:
+        """The days, since 1970-01-01, of the rows that have no instant; in order."""
+        usage = self._usage
+        found = [np.empty(0, dtype=np.int32)]
+        for rows in stretches(usage.row_count, self._go_on):
+            days = usage.days[rows][~usage.time_given[rows]]
+            if len(days):
+                first = int(days.min())
+                found.append(np.flatnonzero(np.bincount(days - first)).astype(np.int32) + np.int32(first))
+        return [int(day) for day in np.unique(np.concatenate(found))]
+
+    def _refuse(self, plan: NDArray[np.int64], judged: Judged) -> None:
+        """Names everything that is wrong with the rows under a catalogue; `plan` by subject."""
+        faults = self._other_products(plan)
         for subject in np.flatnonzero(judged.outside_count).tolist():
             faults.append(
                 UsageFault(
@@ -418,38 +445,43 @@ class Planner:
                     "which its meter does not take",
                 )
             )
-        faults += self._missing_properties(plans)
+        faults += self._missing_properties(plan)
         if faults:
             raise UsageFaultsError(faults)
 
-    def _other_products(self, plans: Sequence[PlanTerms]) -> list[UsageFault]:
+    def _other_products(self, plan: NDArray[np.int64]) -> list[UsageFault]:
         """Rows whose product is not that of their product contract's plan."""
-        usage = self._usage
+        usage, plans = self._usage, self._registry.plans
         if usage.row_count == 0:
             return []
         code_of = {name: code for code, name in enumerate(usage.products)}
-        wanted = np.array([code_of.get(each.product.id, -1) for each in plans], dtype=np.int32)
+        wanted = np.array([code_of.get(each.product.id, -1) for each in plans], dtype=np.int32)[plan]
         if all(np.array_equal(wanted, each) for each in self._products):
             return []
-        wrong = np.flatnonzero(usage.product_codes != wanted[self._subject_of_row])
-        pairs = Counter(zip(self._subject_of_row[wrong].tolist(), usage.product_codes[wrong].tolist(), strict=True))
+        pairs: Counter[tuple[int, int]] = Counter()
+        for rows in stretches(usage.row_count, self._go_on):
+            subjects, products = self._grouped.subject[rows], usage.product_codes[rows]
+            wrong = np.flatnonzero(products != wanted[subjects])
+            pairs.update(zip(subjects[wrong].tolist(), products[wrong].tolist(), strict=True))
         return [
             UsageFault(
                 "product_id",
                 f'{count} rows of "{self._subjects[subject]}" are of product "{usage.products[code]}"; '
-                f'its plan "{plans[subject].plan.id}" is for "{plans[subject].product.id}"',
+                f'its plan "{plans[plan[subject]].plan.id}" is for "{plans[plan[subject]].product.id}"',
             )
             for (subject, code), count in pairs.items()
         ]
 
-    def _missing_properties(self, plans: Sequence[PlanTerms]) -> list[UsageFault]:
+    def _missing_properties(self, plan: NDArray[np.int64]) -> list[UsageFault]:
         """Properties that a matrix looks at and that the usage has no column of."""
         there = {each.name for each in self._usage.properties}
         faults: dict[tuple[str, str], None] = {}
-        for plan in {each.plan.id: each.plan for each in plans}.values():
-            if isinstance(plan.price, Matrix):
-                for rule in plan.price.rules:
-                    faults.update(dict.fromkeys((name, plan.id) for name, _ in rule.match if name not in there))
+        plans, first_at = np.unique(plan, return_index=True)
+        for number in plans[np.argsort(first_at)].tolist():
+            each = self._registry.plans[number].plan
+            if isinstance(each.price, Matrix):
+                for rule in each.price.rules:
+                    faults.update(dict.fromkeys((name, each.id) for name, _ in rule.match if name not in there))
         return [
             UsageFault(f"property:{name}", f'is missing, and the matrix of plan "{plan_id}" looks at it')
             for name, plan_id in faults
@@ -462,7 +494,7 @@ class Planner:
         part_start, part_end = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
         order = np.argsort(numbers, kind="stable")
         starts = np.flatnonzero(np.r_[True, np.diff(numbers[order]) != 0]) if count else np.empty(0, dtype=np.int64)
-        for members in np.split(order, starts[1:]) if count else ():
+        for members in asking(np.split(order, starts[1:]) if count else (), self._go_on):
             low, high = calendars.part_range[numbers[members[0]]].tolist()
             instants = calendars.parts.start_us[low:high]
             period = calendars.parts.period[low:high]
@@ -517,6 +549,14 @@ class _PlanColumns:
         self.cell_set = column("cell_set", np.int32)
         self.first_cell = column("first_cell", np.int64)
         self.cell_count = column("cell_count", np.int64)
+
+
+def _counts(codes: NDArray[np.int32], code_count: int, go_on: GoOn) -> NDArray[np.int64]:
+    """How often each code occurs."""
+    counts = np.zeros(code_count, dtype=np.int64)
+    for rows in stretches(len(codes), go_on):
+        counts += np.bincount(codes[rows], minlength=code_count)
+    return counts
 
 
 def _looked_up(codes: NDArray[np.int64], values: Codes[Value], number_of: Callable[[Value], int]) -> NDArray[np.int64]:

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog.model import Aggregation, Catalog, Product
 from tallybook_engine.kernels.wide import to_limbs
 from tallybook_engine.ledger.recorded import RecordedEvents
 from tallybook_engine.ledger.segments import PROPERTY_PREFIX
 from tallybook_engine.simulation.contracts import ContractTable
-from tallybook_engine.simulation.usage import UsageFrame, UsageProperty
+from tallybook_engine.simulation.grouping import group_rows, lay_codes
+from tallybook_engine.simulation.usage import UsageFrame, UsageProperty, concatenated, gathered
 
 ONE = np.array(to_limbs(10**12, 2), dtype=np.uint64)
 """What an event is to a product that counts, scale 12."""
@@ -35,17 +37,17 @@ class _Charge:
     end_us: int
 
 
-def recorded_usage(events: RecordedEvents, catalog: Catalog, table: ContractTable) -> UsageFrame:
+def recorded_usage(events: RecordedEvents, catalog: Catalog, table: ContractTable, go_on: GoOn = unasked) -> UsageFrame:
     """The rows that a catalogue makes of events; `table` is of its contracts. Events of other customers and meters are
     in no row.
     """
-    sorted_events = _Sorted(events, catalog)
+    sorted_events = _Sorted(events, catalog, go_on)
     contracts: dict[str, int] = {}
     products: dict[str, int] = {}
-    picked: list[NDArray[np.int64]] = []
+    picked: list[NDArray[np.int32]] = []
     codes: list[tuple[int, int, int]] = []
     quantities: list[NDArray[np.uint64]] = []
-    for customer_id, charges in _charges(catalog, table, sorted_events.customer_ids).items():
+    for customer_id, charges in asking(_charges(catalog, table, sorted_events.customer_ids).items(), go_on):
         for charge in charges:
             rows = sorted_events.of(customer_id, charge)
             if len(rows):
@@ -54,18 +56,18 @@ def recorded_usage(events: RecordedEvents, catalog: Catalog, table: ContractTabl
                 code = contracts.setdefault(charge.id, len(contracts))
                 codes.append((code, products.setdefault(charge.product.id, len(products)), len(rows)))
     counts = [count for _, _, count in codes]
-    rows = np.concatenate(picked) if picked else np.empty(0, dtype=np.int64)
+    rows = concatenated(picked, go_on) if picked else np.empty(0, dtype=np.int32)
     return UsageFrame(
         tuple(contracts),
         np.repeat(np.array([code for code, _, _ in codes], dtype=np.int32), counts),
         tuple(products),
         np.repeat(np.array([code for _, code, _ in codes], dtype=np.int32), counts),
         np.zeros(len(rows), dtype=np.int32),
-        events.times_us[rows],
+        gathered(events.times_us, rows, go_on),
         np.ones(len(rows), dtype=np.bool_),
-        np.concatenate(quantities) if quantities else np.empty((0, 2), dtype=np.uint64),
+        concatenated(quantities, go_on) if quantities else np.empty((0, 2), dtype=np.uint64),
         tuple(
-            UsageProperty(name, np.ascontiguousarray(text_codes[rows]), tuple(texts.to_pylist()))
+            UsageProperty(name, gathered(text_codes, rows, go_on), tuple(texts.to_pylist()))
             for name, (text_codes, texts) in sorted_events.properties.items()
         ),
     )
@@ -87,7 +89,8 @@ def _charges(catalog: Catalog, table: ContractTable, customer_ids: set[str]) -> 
 class _Sorted:
     """Events by customer and meter."""
 
-    def __init__(self, events: RecordedEvents, catalog: Catalog) -> None:
+    def __init__(self, events: RecordedEvents, catalog: Catalog, go_on: GoOn) -> None:
+        go_on()
         self._events = events
         customers, customer_names = events.codes("customer")
         meters, meter_names = events.codes("meter")
@@ -97,10 +100,12 @@ class _Sorted:
         """Of all events whose customer the catalogue has."""
         self._meter_codes = {name: code for code, name in enumerate(meter_names.to_pylist())}
         self._meter_references = {each.id: each.reference for each in catalog.meters.values()}
-        keys = customers.astype(np.int64) * len(meter_names) + meters
-        self._meter_count = len(meter_names)
-        self._order = np.argsort(keys, kind="stable")
-        self._keys = keys[self._order]
+        # Events whose meter nobody knows come behind those of the others.
+        meters = np.where(meters < 0, np.int32(len(meter_names)), meters)
+        self._meter_count = len(meter_names) + 1
+        self._order = _order(customers, len(customer_names), meters, self._meter_count, go_on)
+        self._keys = gathered(customers, self._order, go_on).astype(np.int64) * self._meter_count
+        self._keys += gathered(meters, self._order, go_on)
         self._pins, pinned = events.codes("contract")
         self._pin_codes = {name: code for code, name in enumerate(pinned.to_pylist())}
         self._values: dict[str, tuple[NDArray[np.uint64], NDArray[np.bool_]] | None] = {}
@@ -108,15 +113,17 @@ class _Sorted:
         nothing = np.full(events.row_count, -1, dtype=np.int32), pa.array([], pa.string())
         names = dict.fromkeys(name for each in catalog.meters.values() for name in each.properties)
         self.properties = dict.fromkeys(names, nothing)
-        self.properties |= {name: events.codes(PROPERTY_PREFIX + name) for name in events.names(PROPERTY_PREFIX)}
+        for name in events.names(PROPERTY_PREFIX):
+            go_on()
+            self.properties[name] = events.codes(PROPERTY_PREFIX + name)
 
-    def of(self, customer_id: str, charge: _Charge) -> NDArray[np.int64]:
+    def of(self, customer_id: str, charge: _Charge) -> NDArray[np.int32]:
         """The events that a product contract of a customer charges, in the order of their storing."""
         product = charge.product
         # A meter of a determinant has its id for a reference.
         meter = self._meter_codes.get(self._meter_references.get(product.meter, product.meter))
         if meter is None:
-            return np.empty(0, dtype=np.int64)
+            return np.empty(0, dtype=np.int32)
         key = self._customer_codes[customer_id] * self._meter_count + meter
         rows = self._order[np.searchsorted(self._keys, key) : np.searchsorted(self._keys, key, side="right")]
         times_us = self._events.times_us[rows]
@@ -126,7 +133,7 @@ class _Sorted:
         return rows[fits]
 
     def _others(
-        self, product: Product, product_contract_id: str, rows: NDArray[np.int64]
+        self, product: Product, product_contract_id: str, rows: NDArray[np.int32]
     ) -> Iterator[NDArray[np.bool_]]:
         """[rows] whether events fit each further condition of a product contract."""
         if self._pin_codes:
@@ -144,7 +151,7 @@ class _Sorted:
             at = pc.index(texts, text).as_py()
             yield codes[rows] == (-2 if at < 0 else at)
 
-    def quantities(self, product: Product, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    def quantities(self, product: Product, rows: NDArray[np.int32]) -> NDArray[np.uint64]:
         """[rows, 2] what the events are to a product, scale 12."""
         if product.aggregation is Aggregation.COUNT or product.value is None:
             return np.tile(ONE, (len(rows), 1))
@@ -156,3 +163,13 @@ class _Sorted:
         if name not in self._values:
             self._values[name] = self._events.value(name)
         return self._values[name]
+
+
+def _order(
+    customers: NDArray[np.int32], customer_count: int, meters: NDArray[np.int32], meter_count: int, go_on: GoOn
+) -> NDArray[np.int32]:
+    """Rows by customer and meter, those of both as they came: grouped by meter, and these rows by customer."""
+    by_meter, order = np.empty(len(meters), dtype=np.int32), np.empty(len(meters), dtype=np.int32)
+    lay_codes(group_rows(meters, meter_count, go_on), np.arange(len(meters), dtype=np.int32), by_meter, go_on)
+    lay_codes(group_rows(gathered(customers, by_meter, go_on), customer_count, go_on), by_meter, order, go_on)
+    return order

@@ -6,15 +6,16 @@ changes, so that any number of threads may work on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.simulation.evaluation import Lines, empty_lines, price_slots
 from tallybook_engine.simulation.grouping import Layout, accumulate
 from tallybook_engine.simulation.plan import Piece, SimulationPlan, Terms
+from tallybook_engine.simulation.sums import place_lines
 
 
 class DoesNotFitError(ArithmeticError):
@@ -40,7 +41,7 @@ class PieceLines:
     """Rows that no rule of their matrix fits: they leave the charge alone."""
 
 
-def run_piece(plan: SimulationPlan, piece: Piece, go_on: Callable[[], None] = lambda: None) -> list[PieceLines]:
+def run_piece(plan: SimulationPlan, piece: Piece, go_on: GoOn = unasked) -> list[PieceLines]:
     """The lines of a piece under each catalogue, in their order. `go_on` is called before each, and what it raises
     ends the work. Raises DoesNotFitError.
     """
@@ -71,7 +72,7 @@ def run_piece(plan: SimulationPlan, piece: Piece, go_on: Callable[[], None] = la
         )
         if unpriced >= 0:
             raise DoesNotFitError(number, plan.subjects[unpriced])
-        found.append(_opened(plan, terms, piece, lines, unfit))
+        found.append(_opened(plan, terms, piece, lines, unfit, found[-1] if found else None))
     return found
 
 
@@ -109,20 +110,35 @@ def _same_slots(one: Terms, other: Terms, piece: Piece) -> bool:
     return one.times_us is other.times_us and all(map(same, columns))
 
 
-def _opened(plan: SimulationPlan, terms: Terms, piece: Piece, lines: Lines, unfit: int) -> PieceLines:
+def _opened(
+    plan: SimulationPlan, terms: Terms, piece: Piece, lines: Lines, unfit: int, before: PieceLines | None
+) -> PieceLines:
+    billing_of = plan.calendars.parts.billing
+    first_billing = billing_of[terms.layout.part_start[piece.first : piece.end]]
+    billing_count = billing_of[terms.layout.part_end[piece.first : piece.end] - 1] + 1 - first_billing
     opened = np.flatnonzero(lines.opened)
-    line_start = terms.pricing.line_start[piece.first : piece.end + 1]
-    local_start = line_start - line_start[0]
-    subject = np.repeat(np.arange(piece.end - piece.first), np.diff(local_start))[opened]
-    billing = plan.calendars.parts.billing
-    first_billing = billing[terms.layout.part_start[piece.first : piece.end]]
-    billing_count = billing[terms.layout.part_end[piece.first : piece.end] - 1] + 1 - first_billing
-    within = opened - local_start[subject]
+    subject, cell, billing = (np.empty(len(opened), dtype=np.int32) for _ in range(3))
+    place_lines(
+        piece.first,
+        piece.end,
+        terms.pricing.line_start,
+        first_billing,
+        billing_count,
+        lines.opened,
+        subject,
+        cell,
+        billing,
+    )
     return PieceLines(
-        (subject + piece.first).astype(np.int32),
-        (within // billing_count[subject]).astype(np.int32),
-        (first_billing[subject] + within % billing_count[subject]).astype(np.int32),
+        _same(subject, None if before is None else before.subject),
+        _same(cell, None if before is None else before.cell),
+        _same(billing, None if before is None else before.billing),
         # Often all of them are open. Rows of several limbs are taken, for an index gathers them one by one.
         lines if len(opened) == len(lines.opened) else Lines._make(np.take(each, opened, axis=0) for each in lines),
         unfit,
     )
+
+
+def _same(column: NDArray[np.int32], before: NDArray[np.int32] | None) -> NDArray[np.int32]:
+    """The column; where it was the same before, that one, so that what is made of it need not be made again."""
+    return before if before is not None and np.array_equal(column, before) else column

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.contract.invoice import Charge, Invoice
 from tallybook_engine.contract.settle import settle
 from tallybook_engine.contract.tree import Tree, tree_of
@@ -34,13 +35,15 @@ class _Kept:
 class Settlement:
     """The trees of a simulation that are settled, under each catalogue. Not for several threads at once."""
 
-    def __init__(self, plan: SimulationPlan) -> None:
+    def __init__(self, plan: SimulationPlan, go_on: GoOn = unasked) -> None:
+        """`go_on` is asked before each catalogue."""
         self._plan = plan
         self._roots: list[list[str]] = []
         """By catalogue, the ids of the root contracts that are settled."""
         self._tree_of_subject: list[NDArray[np.int64]] = []
         self._kept: list[list[_Kept]] = [[] for _ in plan.terms]
         for terms in plan.terms:
+            go_on()
             numbers: dict[str, int] = {}
             found = np.full(len(plan.subjects), -1, dtype=np.int64)
             with_terms, paths = terms.table.with_terms, terms.table.paths

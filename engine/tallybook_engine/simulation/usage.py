@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tallybook_engine.asking import GoOn, stretches, unasked
+
+Value = TypeVar("Value", bound=np.generic)
 
 FAULTS_MAX = 1_000
 """Faults of one simulation, or of one scenario, that are named; the others are counted."""
@@ -65,10 +70,10 @@ class UsageFrame:
         )
 
 
-def joined(frames: Sequence[UsageFrame]) -> UsageFrame:
+def joined(frames: Sequence[UsageFrame], go_on: GoOn = unasked) -> UsageFrame:
     """The rows of all frames, one after the other; a property that a frame does not have, none of its rows has."""
-    contracts = _recoded([(each.contracts, each.contract_codes) for each in frames])
-    products = _recoded([(each.products, each.product_codes) for each in frames])
+    contracts = _recoded([(each.contracts, each.contract_codes) for each in frames], go_on)
+    products = _recoded([(each.products, each.product_codes) for each in frames], go_on)
     properties = []
     for name in dict.fromkeys(each.name for frame in frames for each in frame.properties):
         parts = []
@@ -76,28 +81,50 @@ def joined(frames: Sequence[UsageFrame]) -> UsageFrame:
             found = next((each for each in frame.properties if each.name == name), None)
             nothing = np.full(frame.row_count, -1, dtype=np.int32)
             parts.append(((), nothing) if found is None else (found.texts, found.codes))
-        texts, codes = _recoded(parts)
+        texts, codes = _recoded(parts, go_on)
         properties.append(UsageProperty(name, codes, texts))
     return UsageFrame(
         *contracts,
         *products,
-        np.concatenate([each.days for each in frames]),
-        np.concatenate([each.times_us for each in frames]),
-        np.concatenate([each.time_given for each in frames]),
-        np.concatenate([each.quantities for each in frames]),
+        concatenated([each.days for each in frames], go_on),
+        concatenated([each.times_us for each in frames], go_on),
+        concatenated([each.time_given for each in frames], go_on),
+        concatenated([each.quantities for each in frames], go_on),
         tuple(properties),
     )
 
 
-def _recoded(parts: Sequence[tuple[Sequence[str], NDArray[np.int32]]]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+def concatenated(columns: Sequence[NDArray[Value]], go_on: GoOn) -> NDArray[Value]:
+    """Columns, at least one, one after the other; asks before each stretch of them."""
+    found = np.empty((sum(map(len, columns)), *columns[0].shape[1:]), dtype=columns[0].dtype)
+    start = 0
+    for column in columns:
+        for rows in stretches(len(column), go_on):
+            found[start + rows.start : start + rows.stop] = column[rows]
+        start += len(column)
+    return found
+
+
+def gathered(column: NDArray[Value], rows: NDArray[Any], go_on: GoOn) -> NDArray[Value]:
+    """The values at n rows of a column; asks before each stretch of them."""
+    found = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
+    for part in stretches(len(rows), go_on):
+        # Not by an index, which gathers rows of two one by one.
+        np.take(column, rows[part], axis=0, out=found[part], mode="wrap")
+    return found
+
+
+def _recoded(
+    parts: Sequence[tuple[Sequence[str], NDArray[np.int32]]], go_on: GoOn
+) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Columns of codes, each of its own texts, as one; -1 stays."""
     known: dict[str, int] = {}
     columns = []
     for texts, codes in parts:
         # The last one is what -1 reads.
         table = np.array([*(known.setdefault(text, len(known)) for text in texts), -1], dtype=np.int32)
-        columns.append(table[codes])
-    return tuple(known), np.concatenate(columns)
+        columns.append(gathered(table, codes, go_on))
+    return tuple(known), concatenated(columns, go_on)
 
 
 @dataclass(frozen=True, slots=True)

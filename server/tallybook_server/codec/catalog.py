@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallybook.v1 import catalog_pb2 as wire
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.change import KINDS, CatalogChange, CatalogIds, CatalogObjects
 from tallybook_engine.catalog.check_price import check_tier_starts
@@ -121,11 +122,12 @@ def read_change(
     prune: bool,
     faults: Faults,
     effective_from: Timestamp | None = None,
+    go_on: GoOn = unasked,
 ) -> CatalogChange:
-    """A change as it was sent; what cannot be read is noted in `faults`."""
+    """A change as it was sent; what cannot be read is noted in `faults`. `go_on` is asked while objects are read."""
     ids = {kind: tuple(getattr(remove, kind)) for kind in KINDS}
     effective_from_us = None if effective_from is None else _instant_us(effective_from, "effective_from", faults)
-    return CatalogChange(read_objects(put, faults), CatalogIds(**ids), prune, effective_from_us)
+    return CatalogChange(read_objects(put, faults, go_on), CatalogIds(**ids), prune, effective_from_us)
 
 
 def _instant_us(instant: Timestamp, path: str, faults: Faults) -> int:
@@ -134,17 +136,20 @@ def _instant_us(instant: Timestamp, path: str, faults: Faults) -> int:
     return instant.seconds * 1_000_000 + instant.nanos // 1_000
 
 
-def read_objects(catalog: wire.Catalog, faults: Faults) -> CatalogObjects:
+def read_objects(catalog: wire.Catalog, faults: Faults, go_on: GoOn = unasked) -> CatalogObjects:
     """Objects of a catalogue with their defaults filled in; what cannot be read is noted in `faults`."""
     reader = _Reader(faults)
     return CatalogObjects(
         taxes=tuple(reader.tax(each, f"taxes[{index}]") for index, each in enumerate(catalog.taxes)),
-        meters=tuple(_meter(each) for each in catalog.meters),
-        products=tuple(reader.product(each, f"products[{index}]") for index, each in enumerate(catalog.products)),
-        plans=tuple(reader.plan(each, f"plans[{index}]") for index, each in enumerate(catalog.plans)),
-        customers=tuple(_customer(each) for each in catalog.customers),
+        meters=tuple(_meter(each) for each in asking(catalog.meters, go_on)),
+        products=tuple(
+            reader.product(each, f"products[{index}]") for index, each in enumerate(asking(catalog.products, go_on))
+        ),
+        plans=tuple(reader.plan(each, f"plans[{index}]") for index, each in enumerate(asking(catalog.plans, go_on))),
+        customers=tuple(_customer(each) for each in asking(catalog.customers, go_on)),
         contracts=tuple(
-            reader.contract_tree(each, f"contracts[{index}]") for index, each in enumerate(catalog.contracts)
+            reader.contract_tree(each, f"contracts[{index}]")
+            for index, each in enumerate(asking(catalog.contracts, go_on))
         ),
         **read_metering_objects(catalog, faults),
     )

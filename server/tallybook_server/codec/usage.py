@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog.faults import CatalogFault
 from tallybook_engine.catalog.limits import DATE_MAX, DATE_MIN
 from tallybook_engine.decimals import QUANTITY_SCALE, WHOLE_DIGITS, DecimalFault, parse_decimal
@@ -44,19 +46,20 @@ _QUANTITY = pa.decimal128(WHOLE_DIGITS + QUANTITY_SCALE, QUANTITY_SCALE)
 _WIDEST = pa.decimal128(38, QUANTITY_SCALE)
 
 
-def read_usage(request: wire.RunSimulationRequest) -> UsageFrame:
+def read_usage(request: wire.RunSimulationRequest, go_on: GoOn = unasked) -> UsageFrame:
     """The usage that a request brings. USAGE_INVALID with every row that is wrong in itself."""
     match request.WhichOneof("usage"):
         case "rows":
-            return _from_rows(request.rows)
+            return _from_rows(request.rows, go_on)
         case "arrow":
-            return read_usage_stream(request.arrow)
+            return read_usage_stream(request.arrow, go_on)
     raise field_invalid("usage", "give rows, arrow, recorded, determinants or usage_frame_id")
 
 
-def read_usage_stream(stream: bytes) -> UsageFrame:
+def read_usage_stream(stream: bytes, go_on: GoOn = unasked) -> UsageFrame:
     """One Arrow stream. USAGE_INVALID with everything that is wrong with it in itself."""
-    return _from_table(read_table(stream, _check_schema, check_row_count))
+    go_on()
+    return _from_table(read_table(stream, _check_schema, check_row_count), go_on)
 
 
 def usage_invalid(faults: list[CatalogFault], fault_count: int) -> Fault:
@@ -94,7 +97,7 @@ class _Faults:
             raise usage_invalid(self.found, self.count)
 
 
-def _from_rows(usage: wire.UsageRows) -> UsageFrame:
+def _from_rows(usage: wire.UsageRows, go_on: GoOn) -> UsageFrame:
     rows = usage.rows
     check_row_count(len(rows))
     faults = _Faults()
@@ -106,7 +109,7 @@ def _from_rows(usage: wire.UsageRows) -> UsageFrame:
     codes = np.zeros((2, len(rows)), dtype=np.int32)
     properties: dict[str, dict[str, int]] = {}
     property_codes: dict[str, NDArray[np.int32]] = {}
-    for number, row in enumerate(rows):
+    for number, row in enumerate(asking(rows, go_on)):
         codes[0, number] = contracts.setdefault(row.contract_id, len(contracts))
         codes[1, number] = products.setdefault(row.product_id, len(products))
         try:
@@ -169,7 +172,7 @@ def _check_schema(schema: pa.Schema) -> None:
         column_fault(ErrorCode.ARROW_COLUMN_MISSING, DATE_COLUMN, "missing; give date or time")
 
 
-def _from_table(table: pa.Table) -> UsageFrame:
+def _from_table(table: pa.Table, go_on: GoOn) -> UsageFrame:
     faults = _Faults()
     columns = {name: array_of(table.column(name)) for name in table.column_names}
     for name in (*TEXT_COLUMNS, QUANTITY_COLUMN):
@@ -190,13 +193,16 @@ def _from_table(table: pa.Table) -> UsageFrame:
     if outside.any():
         faults.add(TIME_COLUMN, f"row {_at(outside)} is no instant from 1900-01-01 to 2999-12-31")
     quantities = np.zeros((count, 2), dtype=np.uint64)
+    go_on()
     try:
         narrow = columns[QUANTITY_COLUMN].cast(_WIDEST).cast(_QUANTITY)
         quantities = fixed_width(narrow, np.uint64, 2).reshape(-1, 2)
     except pa.ArrowInvalid:
         faults.add(QUANTITY_COLUMN, "a row is not below 10^15 in size")
     faults.refuse()
+    go_on()
     contract_codes, contracts = _coded(columns["contract_id"])
+    go_on()
     product_codes, products = _coded(columns["product_id"])
     return UsageFrame(
         contracts,
@@ -209,10 +215,16 @@ def _from_table(table: pa.Table) -> UsageFrame:
         np.ascontiguousarray(quantities),
         tuple(
             UsageProperty(name.removeprefix(PROPERTY_PREFIX), *_coded(array))
-            for name, array in columns.items()
+            for name, array in _asked_at_each(columns, go_on)
             if name.startswith(PROPERTY_PREFIX)
         ),
     )
+
+
+def _asked_at_each(columns: Mapping[str, pa.Array], go_on: GoOn) -> Iterator[tuple[str, pa.Array]]:
+    for each in columns.items():
+        go_on()
+        yield each
 
 
 def _at(rows: NDArray[np.bool_]) -> int:

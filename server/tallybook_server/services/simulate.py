@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from grpc.aio import ServicerContext
 
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
+from tallybook_engine.asking import GoOn
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
@@ -44,10 +46,19 @@ class _Ended(Exception):
     """Nobody waits for the work any more."""
 
 
-def _go_on(ended: threading.Event) -> None:
-    """Raises where the call has ended: its work is on threads, which nothing else stops."""
-    if ended.is_set():
-        raise _Ended
+@contextmanager
+def _until_ended() -> Iterator[GoOn]:
+    """What a call's work asks: it raises once the call has ended, for nothing else stops work on threads."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        if ended.is_set():
+            raise _Ended
+
+    try:
+        yield go_on
+    finally:
+        ended.set()
 
 
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
@@ -118,26 +129,25 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         if self._at_work >= limits.SIMULATIONS_MAX:
             raise Fault(ErrorCode.OVERLOADED, f"{limits.SIMULATIONS_MAX} simulations are at work.")
         self._at_work += 1
-        ended = threading.Event()
         try:
-            async for message in self._messages(request, self._book_of(context), ended):
-                yield message
+            with _until_ended() as go_on:
+                async for message in self._messages(request, self._book_of(context), go_on):
+                    yield message
         finally:
-            ended.set()
             self._at_work -= 1
 
     async def _messages(
-        self, request: wire.RunSimulationRequest, book: Book, ended: threading.Event
+        self, request: wire.RunSimulationRequest, book: Book, go_on: GoOn
     ) -> AsyncIterator[wire.RunSimulationResponse]:
         uploaded = self._uploaded(request, book)
-        simulation = await self._beside(self._prepared, request, book, uploaded, partial(_go_on, ended))
+        simulation = await self._beside(self._prepared, request, book, uploaded, go_on)
         yield simulation.started()
         charges = Charges(simulation.names)
-        comparison = await self._beside(Comparison, simulation.plan)
-        settlement = await self._beside(Settlement, simulation.plan)
+        comparison = await self._beside(Comparison, simulation.plan, go_on)
+        settlement = await self._beside(Settlement, simulation.plan, go_on)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
-        async for piece, (found, messages) in self._pieces(simulation, partial(_go_on, ended)):
+        async for piece, (found, messages) in self._pieces(simulation, go_on):
             for message in messages:
                 charges.add(message)
                 yield message
@@ -148,20 +158,18 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             ]
             row_count_done += piece.row_count
             yield simulation.progress(row_count_done)
-        batches = simulation.settled(settlement, comparison, partial(_go_on, ended))
+        batches = simulation.settled(settlement, comparison, go_on)
         while (batch := await self._beside(next, batches, None)) is not None:
             for message in batch:
                 charges.add(message)
                 yield message
-        *messages, last = await self._beside(lambda: list(simulation.results(comparison, unfit_row_counts)))
-        for message in messages:
+        results = simulation.results(comparison, unfit_row_counts, go_on)
+        while (message := await self._beside(next, results, None)) is not None:
+            if message.HasField("totals") and not request.omit_charges:
+                expire_time_us = self._charges.keep(book.name, simulation.simulation_id, charges)
+                if expire_time_us is not None:
+                    message.totals.charges_expire_time.CopyFrom(timestamp(expire_time_us))
             yield message
-        expire_time_us = None
-        if not request.omit_charges:
-            expire_time_us = self._charges.keep(book.name, simulation.simulation_id, charges)
-        if expire_time_us is not None:
-            last.totals.charges_expire_time.CopyFrom(timestamp(expire_time_us))
-        yield last
 
     async def UploadUsage(
         self, request_iterator: AsyncIterator[wire.UploadUsageRequest], context: Context
@@ -169,13 +177,14 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         """Reads request by request, and keeps what they come to."""
         book = self._book_of(context).name
         self._frames.check_room(book, 0)
-        upload = Upload()
-        async for request in request_iterator:
-            self._frames.check_room(book, upload.byte_count)
-            await self._beside(upload.add, request.arrow)
-        if upload.row_count == 0:
-            raise field_invalid("arrow", "no request has a row of usage")
-        frame = await self._beside(upload.frame)
+        with _until_ended() as go_on:
+            upload = Upload(go_on)
+            async for request in request_iterator:
+                self._frames.check_room(book, upload.byte_count)
+                await self._beside(upload.add, request.arrow)
+            if upload.row_count == 0:
+                raise field_invalid("arrow", "no request has a row of usage")
+            frame = await self._beside(upload.frame)
         frame_id, entry = self._frames.put(book, frame)
         return wire.UploadUsageResponse(
             usage_frame_id=frame_id, row_count=frame.row_count, expire_time=timestamp(entry.expire_time_us)
@@ -194,16 +203,18 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         """One line, by running its product contract again."""
         book = self._book_of(context)
         uploaded = self._uploaded(request.simulation, book)
-        return await self._beside(self._explained, request, book, uploaded)
+        with _until_ended() as go_on:
+            return await self._beside(self._explained, request, book, uploaded, go_on)
 
     def _explained(
-        self, request: wire.ExplainSimulatedChargeRequest, book: Book, uploaded: UsageFrame | None
+        self, request: wire.ExplainSimulatedChargeRequest, book: Book, uploaded: UsageFrame | None, go_on: GoOn
     ) -> wire.ExplainSimulatedChargeResponse:
         catalog = book.catalog()
         wanted = read_wanted(request, catalog)
         narrowed = partial(only, product_contract_id=wanted.product_contract_id)
-        simulation = prepare(wanted.simulation, catalog, self._table(book, catalog), book, uploaded, narrowed=narrowed)
-        return explain(simulation, wanted)
+        table = self._table(book, catalog, go_on)
+        simulation = prepare(wanted.simulation, catalog, table, book, uploaded, go_on, narrowed)
+        return explain(simulation, wanted, go_on)
 
     def _uploaded(self, request: wire.RunSimulationRequest, book: Book) -> UsageFrame | None:
         """The uploaded usage that a request names; None where it names none."""
@@ -211,9 +222,9 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             return None
         return self._frames.get(book.name, request.usage_frame_id)
 
-    def _table(self, book: Book, catalog: Catalog) -> ContractTable:
+    def _table(self, book: Book, catalog: Catalog, go_on: GoOn) -> ContractTable:
         """The contracts of a book's catalogue, made of those of the version before."""
-        table = contract_table(catalog.contracts, self._tables.get(book))
+        table = contract_table(catalog.contracts, self._tables.get(book), go_on)
         self._tables[book] = table
         return table
 
@@ -222,12 +233,12 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         request: wire.RunSimulationRequest,
         book: Book,
         uploaded: UsageFrame | None,
-        go_on: Callable[[], None],
+        go_on: GoOn,
     ) -> Simulation:
         catalog = book.catalog()
-        return prepare(request, catalog, self._table(book, catalog), book, uploaded, go_on)
+        return prepare(request, catalog, self._table(book, catalog, go_on), book, uploaded, go_on)
 
-    async def _pieces(self, simulation: Simulation, go_on: Callable[[], None]) -> AsyncIterator[Any]:
+    async def _pieces(self, simulation: Simulation, go_on: GoOn) -> AsyncIterator[Any]:
         """Each piece with what it came to, in order."""
         waiting = deque(simulation.plan.pieces)
         at_work: deque[Any] = deque()
