@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 from tests.support import pricing_vectors
 from tests.support.live_server import SETTINGS, live_server
 from tests.support.pricing_vectors import Step, VectorCase
@@ -183,11 +184,9 @@ def test_a_peers_billing_dates(channel: grpc.Channel):
     request = simulate_pb2.PreviewBillingDatesRequest(
         start_date=config["start"],
         end_date=config["end"],
-        billing_frequency={
-            "basis": config["type"],
-            "interval": int(config["interval"]),
-            "unit": catalog_pb2.Frequency.MONTH,
-        },
+        billing_frequency=ParseDict(
+            {"basis": config["type"], "interval": int(config["interval"]), "unit": "MONTH"}, catalog_pb2.Frequency()
+        ),
     )
     periods = simulate_pb2_grpc.SimulateServiceStub(channel).PreviewBillingDates(request).periods
     assert [each.whole_start_date for each in periods] == OTHERS["v391"]["expected"]["dates"]
@@ -198,9 +197,8 @@ def test_a_peers_table_of_tiers(channel: grpc.Channel, vector_id: str):
     # Given a table that says where each tier begins
     rows = OTHERS[vector_id]["config"]["tiers_raw"]
     tiers = [{"starts_at": start, "up_to": up_to, "unit_price": unit} for start, up_to, unit in rows]
-    put = catalog_pb2.Catalog(
-        plans=[{"id": vector_id, "product": "units", "currency": "EUR", "graduated": {"tiers": tiers}}]
-    )
+    plan = {"id": vector_id, "product": "units", "currency": "EUR", "graduated": {"tiers": tiers}}
+    put = ParseDict({"plans": [plan]}, catalog_pb2.Catalog())
     # When it is applied
     service = catalog_pb2_grpc.CatalogServiceStub(channel)
     request = catalog_pb2.ApplyCatalogRequest(put=put, validate_only=True)
@@ -224,7 +222,8 @@ def test_a_peers_negative_quantity(channel: grpc.Channel):
             products=(Product("positive_units", "positive_units", "positive", Aggregation.SUM, "units"),),
         )
     )
-    put.plans.add(id="v436", product="positive_units", currency="EUR", graduated={"tiers": tiers})
+    plan = {"id": "v436", "product": "positive_units", "currency": "EUR", "graduated": {"tiers": tiers}}
+    ParseDict({"plans": [plan]}, put)
     catalog_pb2_grpc.CatalogServiceStub(channel).ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put))
     # When an event of -5 is sent
     sent = ingest_pb2.Event(customer_id="v028-0", meter_id="positive", reference="below")

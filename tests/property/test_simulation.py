@@ -204,8 +204,8 @@ def test_included_quantities_by_days_are_the_ledgers(seed):
     # Given prices that all include a quantity by days, in contracts that begin and end in the middle of their periods
     chance = random.Random(seed)
     put = RandomCatalogue(chance).first()
-    for plan in put["plans"]:
-        for price in plan.get("matrix", {}).get("rules", [plan]):
+    for each in put["plans"]:
+        for price in each.get("matrix", {}).get("rules", [each]):
             if "none" not in price:
                 mode = chance.choice(["SUBTRACT_FIRST", "FREE_FIRST_TIER"])
                 price["included_quantity"] = {"quantity": chance.choice(["7", "40"]), "mode": mode, "prorate": True}
