@@ -76,10 +76,7 @@ def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -
         at = np.flatnonzero((lines.cell == cell) & (starts == wanted.period_start_us))
         if cell < 0 or not len(at):
             continue
-        price = plan.price.rules[cell].price if isinstance(plan.price, Matrix) else plan.price
-        parts = explain_line(
-            simulation.plan, terms, piece, int(lines.subject[at[0]]), cell, price, wanted.period_start_us
-        )
+        parts = explain_line(simulation.plan, terms, piece, int(lines.subject[at[0]]), cell, wanted.period_start_us)
         digits, row = minor_digits(plan.currency), int(at[0])
         return wire.ExplainSimulatedChargeResponse(
             plan_id=plan.id,

@@ -89,6 +89,9 @@ DEMAND_PEAKS_MAX = 1_000
 INTERVAL_DAYS_MAX = 366
 """Days of one interval, window or block."""
 
+QUOTE_DAYS_MAX = 1_000_000
+"""Days of the period of a quote."""
+
 BILLING_PERIODS_MAX = 1_000
 """Periods of one PreviewBillingDates, where period_count 0 is read as this too, and of one PreviewInvoice."""
 

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from tallybook.v1 import catalog_pb2, common_pb2
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
+from tallybook_engine.calendar.proration import prorated
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_price import check_matrix, check_price
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
@@ -70,12 +71,35 @@ def cell_price(plan: Plan, cell_id: str) -> Price:
     return prices[cell_id]
 
 
-def quote(plan: Plan, cell_id: str, quantity_from: str | None, quantity_to: str) -> wire.QuotePriceResponse:
+def price_in_days(price: Price, days: wire.DaysOfPeriod) -> Price:
+    """The price of an accumulation period of which a product contract has some days. QuoteError where it cannot."""
+    first, end, whole = days.days_before, days.days_before + days.day_count, days.whole_day_count
+    if days.days_before < 0 or days.day_count < 1 or not end <= whole <= limits.QUOTE_DAYS_MAX:
+        raise QuoteError(
+            "days",
+            f"a period of {whole} days has no {days.day_count} days behind the first {first}: days_before is at least "
+            f"0, day_count at least 1, whole_day_count at least both together and at most {limits.QUOTE_DAYS_MAX:,}",
+        )
+    if price.included is None or not price.prorates:
+        return price
+    return price.including(prorated(price.included.quantity, first, end, whole))
+
+
+def quote(
+    plan: Plan,
+    cell_id: str,
+    quantity_from: str | None,
+    quantity_to: str,
+    days: wire.DaysOfPeriod | None = None,
+) -> wire.QuotePriceResponse:
     """What a quantity costs, or what it costs to come to it from another one; explained, without tax.
 
-    QuoteError where a quantity is no decimal, or where it or the amount does not fit.
+    `days` are those of an accumulation period that is not whole. QuoteError where a quantity is no decimal, where it or
+    the amount does not fit, and where there are no such days.
     """
     price = cell_price(plan, cell_id)
+    if days is not None:
+        price = price_in_days(price, days)
     to = _quantity("quantity_to", quantity_to)
     start = 0 if quantity_from is None else _quantity("quantity_from", quantity_from)
     try:
@@ -109,7 +133,8 @@ def quote_price(request: wire.QuotePriceRequest) -> wire.QuotePriceResponse:
         raise Fault(ErrorCode.CATALOG_INVALID, _first(found), {"fault_count": str(len(found))}, fields)
     try:
         start = request.quantity_from if request.HasField("quantity_from") else None
-        return quote(plan, request.rule_id, start, request.quantity_to)
+        days = request.days if request.HasField("days") else None
+        return quote(plan, request.rule_id, start, request.quantity_to, days)
     except QuoteError as error:
         raise field_invalid(error.field, str(error)) from None
 

@@ -89,6 +89,21 @@ def test_help_imports_no_command():
     assert out.splitlines()[-1] == "[]"
 
 
+def test_a_quote_of_so_many_days(tmp_path, capsys):
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "{id: p, currency: EUR, per_unit: {unit_price: 1}, included_quantity: {quantity: 31, prorate: true}}"
+    )
+    assert run(["quote", str(file), "31", "--days", "10/31", "--json"]) is ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["amount"] == "21.00"
+
+
+@pytest.mark.parametrize("days", ["10", "10/", "/31", "-1/31", "0/31", "32/31", "ten/31", "1/1000001"])
+def test_days_of_a_quote_that_are_none(plan, days, capsys):
+    assert run(["quote", plan, "150", f"--days={days}"]) is ExitCode.USAGE
+    assert "days" in capsys.readouterr().err
+
+
 def test_a_quote_in_json(plan, capsys):
     assert run(["quote", plan, "150", "--json"]) is ExitCode.OK
     assert json.loads(capsys.readouterr().out) == {

@@ -635,11 +635,7 @@ def proration_case(config: Objects, inputs: Objects, expected: Objects) -> Case:
     return Case(contract, amounts, Decimal(inputs["old_amount"]) + Decimal(expected["net"]))
 
 
-PEERS = {
-    vector["id"]: vector
-    for vector in pricing_vectors.vectors()
-    if pricing_vectors.not_run().get(vector["id"]) == "tests of contract trees"
-}
+PEERS = {vector["id"]: vector for vector in pricing_vectors.elsewhere(pricing_vectors.MODIFIERS)}
 
 
 @pytest.mark.parametrize("vector_id", [each for each in PEERS if each not in ("v196", "v315")])

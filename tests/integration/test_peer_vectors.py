@@ -12,11 +12,20 @@ from fractions import Fraction
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 from tests.support import pricing_vectors
 from tests.support.live_server import SETTINGS, live_server
 from tests.support.pricing_vectors import Step, VectorCase
 
-from tallybook.v1 import catalog_pb2, catalog_pb2_grpc, common_pb2, ingest_pb2, ingest_pb2_grpc
+from tallybook.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    common_pb2,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    simulate_pb2,
+    simulate_pb2_grpc,
+)
 from tallybook_engine.catalog.change import CatalogObjects
 from tallybook_engine.catalog.model import (
     Aggregation,
@@ -159,3 +168,68 @@ def test_a_flat_fee_is_due_without_any_event(channel: grpc.Channel):
     assert line.line_number == 0
     assert line.amount_excluding_tax.quantity == "100.00"
     assert line.amount_including_tax.quantity == "120.00"
+
+
+OTHERS = {vector["id"]: vector for vector in pricing_vectors.elsewhere(pricing_vectors.BEFORE_ANY_PRICE)}
+
+
+def test_every_case_before_any_price_is_here():
+    assert set(OTHERS) == {"v391", "v392", "v394", "v436", "v439"}
+
+
+def test_a_peers_billing_dates(channel: grpc.Channel):
+    # streamOS: the boundaries of the periods, of which the contract's own days clip the first and the last
+    config = OTHERS["v391"]["config"]
+    assert config["frequency"] == "M"
+    request = simulate_pb2.PreviewBillingDatesRequest(
+        start_date=config["start"],
+        end_date=config["end"],
+        billing_frequency=ParseDict(
+            {"basis": config["type"], "interval": int(config["interval"]), "unit": "MONTH"}, catalog_pb2.Frequency()
+        ),
+    )
+    periods = simulate_pb2_grpc.SimulateServiceStub(channel).PreviewBillingDates(request).periods
+    assert [each.whole_start_date for each in periods] == OTHERS["v391"]["expected"]["dates"]
+
+
+@pytest.mark.parametrize("vector_id", ["v392", "v394", "v439"])
+def test_a_peers_table_of_tiers(channel: grpc.Channel, vector_id: str):
+    # Given a table that says where each tier begins
+    rows = OTHERS[vector_id]["config"]["tiers_raw"]
+    tiers = [{"starts_at": start, "up_to": up_to, "unit_price": unit} for start, up_to, unit in rows]
+    plan = {"id": vector_id, "product": "units", "currency": "EUR", "graduated": {"tiers": tiers}}
+    put = ParseDict({"plans": [plan]}, catalog_pb2.Catalog())
+    # When it is applied
+    service = catalog_pb2_grpc.CatalogServiceStub(channel)
+    request = catalog_pb2.ApplyCatalogRequest(put=put, validate_only=True)
+    # Then it is refused where the peer refuses it
+    if OTHERS[vector_id]["expected"]["valid"]:
+        service.ApplyCatalog(request)
+        return
+    with pytest.raises(grpc.RpcError) as error:
+        service.ApplyCatalog(request)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "plans[0].graduated.tiers[0].starts_at" in (error.value.details() or "")
+
+
+def test_a_peers_negative_quantity(channel: grpc.Channel):
+    # Given Polar's tiers, of a meter that takes nothing below 0
+    vector = OTHERS["v436"]
+    tiers = [{"up_to": each["up_to"], "unit_price": each["unit"]} for each in vector["config"]["tiers"]]
+    put = write_objects(
+        CatalogObjects(
+            meters=(Meter("positive", "positive", ("units",), ()),),
+            products=(Product("positive_units", "positive_units", "positive", Aggregation.SUM, "units"),),
+        )
+    )
+    plan = {"id": "v436", "product": "positive_units", "currency": "EUR", "graduated": {"tiers": tiers}}
+    ParseDict({"plans": [plan]}, put)
+    catalog_pb2_grpc.CatalogServiceStub(channel).ApplyCatalog(catalog_pb2.ApplyCatalogRequest(put=put))
+    # When an event of -5 is sent
+    sent = ingest_pb2.Event(customer_id="v028-0", meter_id="positive", reference="below")
+    sent.meter_values.add(reference="units", number=vector["inputs"]["quantity"])
+    request = ingest_pb2.IngestEventsRequest(events=[sent])
+    (result,) = ingest_pb2_grpc.IngestServiceStub(channel).IngestEvents(request).results
+    # Then it is refused
+    assert result.status == ingest_pb2.EventResult.INVALID
+    assert result.fault.reason == "QUANTITY_NEGATIVE"

@@ -1,4 +1,5 @@
-"""Peers' pricing cases as values: `cases()` that the pricing rules answer, `not_run()` with a reason for the rest.
+"""Peers' pricing cases as values: `cases()` that the pricing rules answer, `elsewhere()` those that other tests run,
+and `not_run()` with a reason for the rest.
 
 A case is one or more steps, each the price of one charge from one aggregated quantity to another. What a test runs
 them through (kernel, lines, oracle, the service) is its own affair.
@@ -6,7 +7,7 @@ them through (kernel, lines, oracle, the service) is its own affair.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -61,49 +62,53 @@ class VectorCase:
     """A matrix's rules in order, (match, price)."""
 
 
-LATER_MODELS = {
+NOT_RUN_MODELS = {
     "percentage": "percentage of an amount: not a model yet",
     "percentage_per_transaction": "percentage of an amount: not a model yet",
     "percentage_events": "percentage of an amount: not a model yet",
     "graduated_percentage": "graduated percentage: not a model yet",
     "dynamic": "an amount carried by the event: not a model yet",
     "dynamic_multiplier": "an amount carried by the event: not a model yet",
-    "prorated_graduated": "proration of what events add: not a rule",
     "agg_weighted_sum": "aggregation by time: not one yet",
-    "agg_prorated_sum": "aggregation by time: not one yet",
     "agg_latest": "aggregation of the latest value: not one yet",
-    "windowed_commitment": "commitments by time of use: not a rule yet",
-    "capacity_multi": "tiers of several units at once: not a model",
+    "capacity_multi": "tiers of several units at once: none of the models of DESIGN 5.2",
 }
 """Models whose cases do not run."""
 
-ELSEWHERE_MODELS = {
-    "tier_validation": "tests of the catalogue's check",
-    "billing_dates": "tests of the calendar",
-    "proration": "tests of contract trees",
-    "credits": "tests of contract trees",
-    "wallet_burndown": "tests of contract trees",
-}
-"""Models whose cases are not about the price of a quantity; they run in the tests named."""
-
-ELSEWHERE_IDS = {
-    "v196": "tests of contract trees",
-    "v315": "tests of contract trees",
-    "v330": "tests of contract trees",
-}
-"""Cases that are not about the price of a quantity alone; they run in the tests named."""
+_EACH_EVENT_APART = (
+    "DESIGN 5.2: a price is a function of the set of events; here each event is priced apart, its units by the days "
+    "that are left and at the tiers that they reach in the order of their coming, and the flat fee of a tier stays due "
+    "when that is left again"
+)
+_BELOW_NOTHING = "DESIGN 5.2: a quantity below 0 costs 0; here it costs what as many units above 0 do, negated"
 
 NOT_RUN_IDS = {
-    "v160": "a minimum due only in the period's last invoice; here the minimum is part of the period's price",
-    "v324": "a cap of one tier: not a rule",
-    "v341": "tiers with blocks of different sizes: not a model",
-    "v408": "shows the other convention: here a quantity below 0 costs 0",
-    "v416": "shows the other convention: here a quantity below 0 costs 0",
-    "v417": "shows the other convention: here a quantity below 0 costs 0",
-    "v436": "a negative value is refused by its meter, before any price: tests of the ingest service",
-    "v446": "a unit price of 14 decimals: prices have at most 12",
+    "v083": _EACH_EVENT_APART,
+    "v084": _EACH_EVENT_APART,
+    "v110": "DESIGN 5.1: a quotient is rounded half away from zero, to 12 places; here always up, to 5",
+    "v160": "DESIGN 5.2, step 3, and 5.3: a plan's minimum is of the price of its period and posted when that opens; "
+    "here it is due in the period's last invoice only",
+    "v341": "DESIGN 5.2: a package has one size, and the conversion (step 1) one divisor for all tiers; here the first "
+    "tier's blocks are of 100 units and the others' of 1,000",
+    "v408": _BELOW_NOTHING,
+    "v416": _BELOW_NOTHING,
+    "v417": _BELOW_NOTHING,
+    "v446": "DESIGN 5.1: a unit price has at most 12 decimals; here it has 14",
 }
-"""Cases of models that do run, but not these."""
+"""Cases of models that do run, but not these: the rule that the peer's contradicts."""
+
+MODIFIERS, BEFORE_ANY_PRICE = "integration/test_contract_trees.py", "integration/test_peer_vectors.py"
+ELSEWHERE_MODELS = {
+    "tier_validation": BEFORE_ANY_PRICE,
+    "billing_dates": BEFORE_ANY_PRICE,
+    "proration": MODIFIERS,
+    "credits": MODIFIERS,
+    "wallet_burndown": MODIFIERS,
+}
+"""Models whose cases are not about the price of a quantity, and the tests that run them through the service."""
+
+ELSEWHERE_IDS = {"v196": MODIFIERS, "v315": MODIFIERS, "v330": MODIFIERS, "v436": BEFORE_ANY_PRICE}
+"""Cases that are not about the price of a quantity alone, and the tests that run them through the service."""
 
 
 @cache
@@ -113,17 +118,26 @@ def vectors() -> tuple[Mapping[str, Any], ...]:
 
 
 def not_run() -> dict[str, str]:
-    """Reason by id, of the vectors that are no case."""
-    by_model = LATER_MODELS | ELSEWHERE_MODELS
-    reasons = {vector["id"]: by_model[vector["model"]] for vector in vectors() if vector["model"] in by_model}
-    return reasons | ELSEWHERE_IDS | NOT_RUN_IDS
+    """Reason by id, of the vectors that run nowhere."""
+    return _of_models(NOT_RUN_MODELS) | NOT_RUN_IDS
+
+
+def elsewhere(tests: str) -> tuple[Mapping[str, Any], ...]:
+    """The vectors that are no case but run in other tests, by their file."""
+    files = _of_models(ELSEWHERE_MODELS) | ELSEWHERE_IDS
+    return tuple(vector for vector in vectors() if files.get(vector["id"]) == tests)
+
+
+def _of_models(said: Mapping[str, str]) -> dict[str, str]:
+    """What is said of the models, by id of their vectors."""
+    return {vector["id"]: said[vector["model"]] for vector in vectors() if vector["model"] in said}
 
 
 @cache
 def cases() -> tuple[VectorCase, ...]:
     """The vectors that the pricing rules answer."""
-    skipped = not_run()
-    return tuple(_case(vector) for vector in vectors() if vector["id"] not in skipped)
+    others = not_run().keys() | _of_models(ELSEWHERE_MODELS).keys() | ELSEWHERE_IDS.keys()
+    return tuple(_case(vector) for vector in vectors() if vector["id"] not in others)
 
 
 def _case(vector: Mapping[str, Any]) -> VectorCase:
@@ -171,6 +185,13 @@ def _case(vector: Mapping[str, Any]) -> VectorCase:
         case "bucketed":
             base = _price(config["base"]["model"], config["base"])
             steps = tuple(Step(base, _number(bucket)) for bucket in inputs["buckets"])
+        case "prorated_graduated":
+            # Lago's aggregation has prorated each event's units already; all of them stay in their tier.
+            prorated = sum(map(_number, inputs["prorated"]))
+            steps = (Step(replace(_price("graduated", config), zero_usage=True), prorated),)
+        case "windowed_commitment":
+            # A window accumulates by itself, as a period does.
+            steps = tuple(Step(_window_price(config, hour), _number(used)) for hour, used in inputs["windows"])
         case "agg_max":
             steps = (Step(Price(PerUnit(UNIT)), max(_number(value) for _, value in inputs["events"])),)
             amount = expected["quantity"]
@@ -217,6 +238,10 @@ def _price(model: str, config: Mapping[str, Any]) -> Price:
     if included is not None:
         bounds["included"] = IncludedQuantity(_number(included))
     match model:
+        case "graduated" if "cap" in config["tiers"][0]:
+            # The cap of the only tier is that of the plan.
+            (tier,) = config["tiers"]
+            return Price(Graduated(_tiers(config)), **{**bounds, "cap": _number(tier["cap"])})
         case "per_unit":
             return Price(PerUnit(_number(config["unit"])), **bounds)
         case "graduated":
@@ -232,6 +257,23 @@ def _price(model: str, config: Mapping[str, Any]) -> Price:
         case "blocks_all_tiers" | "blocks_top_tier":
             return _blocks(model, config["tiers"])
     raise ValueError(f"no price is made of the model {model}")
+
+
+def _window_price(config: Mapping[str, Any], hour: str) -> Price:
+    """Flexprice's commitment of a window: beyond what is committed a unit costs a multiple, and with a true-up what is
+    committed is the least."""
+    buckets = [each for each in config["buckets"] if int(each["from_hour"]) <= int(hour) < int(each["to_hour"])]
+    said = {**config, **buckets[0]} if buckets else config
+    unit_price = _number(said["unit"])
+    if "overage_factor" not in said:
+        return Price(PerUnit(unit_price))
+    if "commitment_quantity" in said:
+        committed = _number(said["commitment_quantity"])
+    else:
+        committed = _number(said["commitment_amount"]) * UNIT // unit_price
+    beyond = unit_price * int(said["overage_factor"])
+    minimum = unit_price * committed // UNIT if said["true_up"] else None
+    return Price(Graduated((Tier(committed, unit_price), Tier(None, beyond))), minimum=minimum)
 
 
 def _blocks(model: str, tiers: list[Mapping[str, str]]) -> Price:

@@ -241,6 +241,8 @@ class RandomCatalogue:
         if chance.random() < 0.3:
             mode = chance.choice(["SUBTRACT_FIRST", "FREE_FIRST_TIER"])
             said["included_quantity"] = {"quantity": chance.choice(BOUNDS), "mode": mode}
+            if chance.random() < 0.5:
+                said["included_quantity"]["prorate"] = True
         if chance.random() < 0.2:
             said["minimum"] = chance.choice(["0.005", "1", "5.555"])
         if chance.random() < 0.2:

@@ -36,7 +36,8 @@ def _around(priced: catalog_pb2.Plan | catalog_pb2.MatrixRule) -> list[str]:
         words.append(f"conversion: {operation.replace('_', ' ')} {getattr(conversion, operation)}")
     if priced.HasField("included_quantity"):
         included = priced.included_quantity
-        words.append(f"included quantity {included.quantity} {_chosen(included, 'mode', 'SUBTRACT_FIRST')}")
+        by_days = " by days" if included.prorate else ""
+        words.append(f"included quantity {included.quantity} {_chosen(included, 'mode', 'SUBTRACT_FIRST')}{by_days}")
     if priced.HasField("minimum"):
         words.append(f"minimum {priced.minimum}")
     if priced.HasField("cap"):

@@ -377,16 +377,19 @@ class Client:
         quantity_from: Decimal | int | str | None = None,
         *,
         rule_id: str = "",
+        days: simulate_pb2.DaysOfPeriod | None = None,
     ) -> PriceQuote:
         """What a quantity costs under a plan, or what it costs to come to it from another one; without tax.
 
-        The plan need not be in the catalogue. `rule_id` names a rule of a matrix.
+        The plan need not be in the catalogue. `rule_id` names a rule of a matrix. `days` are those that a product
+        contract has of an accumulation period that is not whole.
         """
         request = simulate_pb2.QuotePriceRequest(
             plan=plan,
             rule_id=rule_id,
             quantity_to=decimal_text(quantity_to),
             quantity_from=None if quantity_from is None else decimal_text(quantity_from),
+            days=days,
         )
         return PriceQuote.read(self._call(self._simulate.QuotePrice, request))
 

@@ -59,6 +59,11 @@ def midnight(zone_name: str, day: date) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
+def local_date(zone_name: str, instant_us: int) -> date:
+    """The local date of an instant, in microseconds since the epoch. Raises UnknownZone."""
+    return (_EPOCH + instant_us * _MICROSECOND).astimezone(zone(zone_name)).date()
+
+
 def _end_of_gap(here: zoneinfo.ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
     """First whole second in (low, high] at which the zone has `offset`, which it has at `high` and not at `low`."""
     while high - low > _SECOND:

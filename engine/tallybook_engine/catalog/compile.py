@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.calendar.periods import anchor_date
+from tallybook_engine.calendar.periods import anchor_date, period_at
+from tallybook_engine.calendar.proration import prorated_between
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.model import (
     Aggregation,
@@ -103,6 +104,16 @@ class Definition:
     def tax_inclusive(self) -> bool:
         """Whether a line contains its tax."""
         return self.tax is not None and self.tax.mode is TaxMode.INCLUSIVE
+
+    def price_in(self, cell: int, start_us: int, end_us: int) -> Price:
+        """The price of a cell in the accumulation period [start_us, end_us), as far as it is active in it."""
+        price = self.cells[cell].price
+        if price.included is None or not price.prorates:
+            return price
+        # The period may begin or end where one of another version does; its days are of the whole one all the same.
+        whole = period_at(self.accumulation_frequency, self.accumulation_anchor(), self.time_zone, start_us)
+        active = max(start_us, self.start_us), min(end_us, self.end_us)
+        return price.including(prorated_between(price.included.quantity, self.time_zone, whole, active))
 
     def goes_on_from(self, earlier: Definition) -> bool:
         """Whether an accumulation period that ran under an earlier definition can go on under this one."""

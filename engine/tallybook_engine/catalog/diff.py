@@ -241,7 +241,11 @@ def _price(price: Price) -> Iterator[tuple[str, str]]:
         case Package(size, amount, rounding):
             yield from _below("package", _words(size=_text(size), amount=_text(amount), rounding=rounding.value))
     if price.included is not None:
-        included = _words(quantity=_text(price.included.quantity), mode=price.included.mode.value)
+        included = _words(
+            quantity=_text(price.included.quantity),
+            mode=price.included.mode.value,
+            prorate=_flag(price.included.prorate),
+        )
         yield from _below("included_quantity", included)
     yield from _words(minimum=_text(price.minimum), cap=_text(price.cap), zero_usage=_flag(price.zero_usage))
     if price.conversion is not None:

@@ -24,8 +24,14 @@ def shown(quantity: int) -> int:
 
 def price_of_part(state: State, part: int) -> Price:
     """The price that a part was opened under."""
-    account = state.parts.arrays.account[part]
-    return state.definition_of_part(part).cells[int(state.accounts.arrays.cell[account])].price
+    return price_of_account(state, int(state.parts.arrays.account[part]))
+
+
+def price_of_account(state: State, account: int) -> Price:
+    """The price that an account was opened under, in its accumulation period."""
+    period = int(state.accounts.arrays.period[account])
+    definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
+    return definition.price_in(int(state.accounts.arrays.cell[account]), *state.whole_period(period))
 
 
 def lines_between(price: Price, steps: Iterable[tuple[int, int]]) -> list[PriceLine]:
@@ -162,11 +168,18 @@ def _line_quantity(definition: Definition, quantity: int, start: int, end: int) 
 
 
 def unopened_line(
-    state: State, definition_index: int, cell: int, period: tuple[int, int], exact: int, amount: int, tax: int
+    state: State,
+    definition_index: int,
+    cell: int,
+    price: Price,
+    period: tuple[int, int],
+    exact: int,
+    amount: int,
+    tax: int,
 ) -> ChargeLine:
-    """What a line is worth that no event has opened."""
+    """What a line is worth that no event has opened; `price` is that of its accumulation period, `period` its own."""
     definition = state.pools.definitions[definition_index]
-    lines = price_lines(definition.cells[cell].price, 0)
+    lines = price_lines(price, 0)
     origin = LineOrigin(definition_index, cell, period[0], period[1], state.current.version)
     return _charge_line(0, origin, period[1], definition, exact, amount, tax, 0, lines)
 
@@ -211,6 +224,7 @@ def usage_total(state: State, account: int, quantity: int) -> UsageTotal:
     period_start_us, period_end_us = state.whole_period(period)
     definition = state.pools.definitions[int(state.periods.arrays.definition[period])]
     cell = definition.cells[int(state.accounts.arrays.cell[account])]
+    price = price_of_account(state, account)
     return UsageTotal(
         contract_path=definition.contract_path,
         plan_id=definition.plan_id,
@@ -220,6 +234,6 @@ def usage_total(state: State, account: int, quantity: int) -> UsageTotal:
         period_start_us=period_start_us,
         period_end_us=period_end_us,
         quantity=quantity,
-        included_quantity_left=None if cell.price.included is None else included_left(cell.price, quantity),
-        next_tier_from=next_tier_from(cell.price, quantity),
+        included_quantity_left=None if price.included is None else included_left(price, quantity),
+        next_tier_from=next_tier_from(price, quantity),
     )

@@ -119,6 +119,7 @@ def opens_with_value(state: State, definition_index: int, cell: int, time_us: in
     if period >= 0 and _account(state, period, cell) >= 0:
         return False
     earlier = _stretch_before(state, charge, definition, time_us) if period < 0 else state.continues.get(period, -1)
+    whole = _whole(state, charge, definition, time_us) if period < 0 else state.whole_period(period)
     while earlier >= 0:
         before = _cell_in(state, earlier, definition.cells[cell].id)
         if before is None:
@@ -128,7 +129,7 @@ def opens_with_value(state: State, definition_index: int, cell: int, time_us: in
         definition_index = int(state.periods.arrays.definition[before[0]])
         definition, cell = state.pools.definitions[definition_index], before[1]
         earlier = state.continues.get(before[0], -1)
-    return _price_of_nothing(state, _price_index(state, definition_index, cell)) != 0
+    return _price_of_nothing(state, _price_index(state, definition_index, cell, whole)) != 0
 
 
 def price_at(state: State, account: int, quantity: int) -> int:
@@ -150,7 +151,11 @@ def _price_of_nothing(state: State, price_index: int) -> int:
     return state.prices_of_nothing[price_index]
 
 
-def _price_index(state: State, definition_index: int, cell: int) -> int:
+def _price_index(state: State, definition_index: int, cell: int, period: tuple[int, int]) -> int:
+    """The price of a definition's cell in an accumulation period (start, end), which may be one of its own."""
+    definition = state.pools.definitions[definition_index]
+    if definition.cells[cell].price.prorates:
+        return state.pools.prices.add(definition.price_in(cell, *period))
     return int(state.pools.cell_table.price[state.pools.definition_table.cell_start[definition_index] + cell])
 
 
@@ -165,9 +170,15 @@ def _period(state: State, charge: int, time_us: int) -> int:
 def _open_period(
     state: State, charge: int, definition_index: int, definition: Definition, time_us: int, version: int
 ) -> int:
+    whole = _whole(state, charge, definition, time_us)
+    return _append_period(state, charge, definition_index, version, *whole)
+
+
+def _whole(state: State, charge: int, definition: Definition, time_us: int) -> tuple[int, int]:
+    """The accumulation period that a period would be of, or be a stretch of, that is opened at an instant."""
     before = _stretch_before(state, charge, definition, time_us)
     if before >= 0:
-        return _append_period(state, charge, definition_index, version, *state.whole_period(before))
+        return state.whole_period(before)
     start_us, end_us = state.recent_periods.at(
         definition.accumulation_frequency, definition.anchor, definition.time_zone, time_us
     )
@@ -177,7 +188,7 @@ def _open_period(
         start_us = max(start_us, int(periods.end_us[earlier]))
     if later >= 0:
         end_us = min(end_us, int(periods.start_us[later]))
-    return _append_period(state, charge, definition_index, version, start_us, end_us)
+    return start_us, end_us
 
 
 def _stretch_before(state: State, charge: int, definition: Definition, time_us: int) -> int:
@@ -240,7 +251,7 @@ def _account(state: State, period: int, cell: int) -> int:
 def _open_account(state: State, period: int, cell: int) -> int:
     definition_index = int(state.periods.arrays.definition[period])
     definition = state.pools.definitions[definition_index]
-    price_index = _price_index(state, definition_index, cell)
+    price_index = _price_index(state, definition_index, cell, state.whole_period(period))
     account = state.accounts.append(period, cell, price_index, AGGREGATION_CODES[definition.aggregation], -1)
     state.cell_slots.arrays.account[state.periods.arrays.account_start[period] + cell] = account
     return account

@@ -325,12 +325,13 @@ def _unopened(
                 definition.billing_frequency, definition.billing_anchor(), definition.time_zone, first_us
             )
             for cell, priced in enumerate(definition.cells):
-                exact = exact_price(priced.price, 0)
+                price = definition.price_in(cell, *period)
+                exact = exact_price(price, 0)
                 place = (definition.product_contract_id, priced.id, *billing)
                 if exact == 0 or place in there or not _touches(*billing, start_us, end_us):
                     continue
                 _, amount = round_to_minor(*to_limbs(exact, 3), definition.minor_digits, definition.half_even)
                 _, tax = tax_of(state.pools.taxes.tables, state.pools.taxes.add(definition.tax), amount)
-                found.append(unopened_line(state, index, cell, billing, exact, int(amount), int(tax)))
+                found.append(unopened_line(state, index, cell, price, billing, exact, int(amount), int(tax)))
             at = period[1]
     return found

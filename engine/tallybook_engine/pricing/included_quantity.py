@@ -4,6 +4,9 @@ SUBTRACT_FIRST takes the included units off the quantity, and the tiers see only
 Lago's free units). FREE_FIRST_TIER puts them before the tiers as a tier of their own that costs nothing, and every
 bound moves up by it (Autumn's allowance); so under volume, where the tier reached prices *all* units, the included
 units are paid too once they are exceeded. Prices without tiers know only the first reading.
+
+By switch, an accumulation period that its product contract has only a part of gives away as much as its days say
+(`calendar/proration`); the price of such a period is one of its own, with a smaller quantity in it.
 """
 
 from collections.abc import Sequence
@@ -30,6 +33,8 @@ class IncludedQuantity:
 
     quantity: int
     mode: IncludedMode = IncludedMode.SUBTRACT_FIRST
+    prorate: bool = False
+    """Whether an accumulation period that is not whole includes as much as its days say."""
 
 
 def with_free_first_tier(tiers: Sequence[Tier], included: int) -> tuple[Tier, ...]:

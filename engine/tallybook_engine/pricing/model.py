@@ -1,6 +1,6 @@
 """A plan's price as a value: one model and the rules around it. All numbers are integers at scale 12."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallybook_engine.decimals import Rounding
 from tallybook_engine.pricing.graduated import Graduated
@@ -30,6 +30,16 @@ class Price:
     zero_usage: bool = False
     """Whether tier 1's flat fee is due when no unit is charged."""
     conversion: UnitConversion | None = None
+
+    @property
+    def prorates(self) -> bool:
+        """Whether it is another price in an accumulation period that is not whole."""
+        return self.included is not None and self.included.prorate
+
+    def including(self, quantity: int) -> "Price":
+        """The same with another included quantity, which is that of its period."""
+        assert self.included is not None
+        return replace(self, included=replace(self.included, quantity=quantity, prorate=False))
 
 
 __all__ = [

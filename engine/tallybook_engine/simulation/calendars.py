@@ -44,6 +44,8 @@ class Calendars:
     """[accumulation periods] the part at which each begins."""
     period_end_part: NDArray[np.int64]
     """[accumulation periods] the part behind its last."""
+    period_start_us: NDArray[np.int64]
+    period_end_us: NDArray[np.int64]
     billing_start_us: NDArray[np.int64]
     billing_end_us: NDArray[np.int64]
 
@@ -52,7 +54,7 @@ def make_calendars(spans: Mapping[CalendarKey, tuple[int, int]], go_on: GoOn = u
     """The calendars that hold these (first, last) instants, in their order. Raises SimulationTooLargeError."""
     _check_size(spans)
     part_starts, periods, billings, ranges = [], [], [], []
-    first_parts, end_parts, billing_starts, billing_ends = [], [], [], []
+    first_parts, end_parts, period_starts, period_ends, billing_starts, billing_ends = [], [], [], [], [], []
     part_count = period_count = billing_count = 0
     for key, (first_us, last_us) in asking(spans.items(), go_on):
         if first_us > last_us:
@@ -70,6 +72,8 @@ def make_calendars(spans: Mapping[CalendarKey, tuple[int, int]], go_on: GoOn = u
         billings.append(np.searchsorted(billed, starts, side="right") - 1 + billing_count)
         first_parts.append(np.searchsorted(period, np.arange(len(accumulated) - 1), side="left") + part_count)
         end_parts.append(np.searchsorted(period, np.arange(len(accumulated) - 1), side="right") + part_count)
+        period_starts.append(accumulated[:-1])
+        period_ends.append(accumulated[1:])
         billing_starts.append(billed[:-1])
         billing_ends.append(billed[1:])
         ranges.append((part_count, part_count + len(starts)))
@@ -81,6 +85,8 @@ def make_calendars(spans: Mapping[CalendarKey, tuple[int, int]], go_on: GoOn = u
         np.array(ranges, dtype=np.int64).reshape(-1, 2),
         _joined(first_parts, np.int64),
         _joined(end_parts, np.int64),
+        _joined(period_starts, np.int64),
+        _joined(period_ends, np.int64),
         _joined(billing_starts, np.int64),
         _joined(billing_ends, np.int64),
     )

@@ -30,10 +30,18 @@ class Pricing(NamedTuple):
     cell_start: NDArray[np.int64]
     """[subjects + 1] cells of each subject in the two columns behind."""
     price: NDArray[np.int32]
+    """Of whole accumulation periods, as they are for most."""
+    first_price: NDArray[np.int32]
+    """Of the accumulation period that the product contract begins within."""
+    last_price: NDArray[np.int32]
+    """Of the one that it ends within, which may be the same."""
     billed: NDArray[np.bool_]
     minor_digits: NDArray[np.uint8]
     half_even: NDArray[np.bool_]
     tax_rule: NDArray[np.int32]
+    first_period: NDArray[np.int32]
+    """[subjects] the accumulation period that `first_price` is of; -1: all are whole, or cost as if they were."""
+    last_period: NDArray[np.int32]
     line_start: NDArray[np.int64]
     """[subjects + 1]; a subject's lines are cell by cell, billing period by billing period."""
 
@@ -63,6 +71,17 @@ def empty_lines(count: int) -> Lines:
 
 
 @kernel
+def price_index_in(pricing: Pricing, subject: int, cell: int, period: int) -> int:
+    """What a subject's cell costs in an accumulation period."""
+    at = pricing.cell_start[subject] + cell
+    if period == pricing.first_period[subject]:
+        return pricing.first_price[at]
+    if period == pricing.last_period[subject]:
+        return pricing.last_price[at]
+    return pricing.price[at]
+
+
+@kernel
 def price_slots(
     first: int,
     end: int,
@@ -87,13 +106,8 @@ def price_slots(
         for cell in range(pricing.cell_start[subject + 1] - pricing.cell_start[subject]):
             if not pricing.billed[pricing.cell_start[subject] + cell]:
                 continue
-            price_index = pricing.price[pricing.cell_start[subject] + cell]
             slots = layout.slot_start[subject] - layout.slot_start[first] + cell * part_count - part_start
             cell_lines = line_start + cell * billing_count - billing_start
-            ok, none_low, none_middle, none_high = price(prices, price_index, _ZERO, _ZERO)
-            if not ok:
-                return subject
-            costs_at_nothing = not is_zero192(none_low, none_middle, none_high)
             part = part_start
             while part < part_end:
                 period = parts.period[part]
@@ -105,6 +119,11 @@ def price_slots(
                 if not any_seen:
                     part = after
                     continue
+                price_index = price_index_in(pricing, subject, cell, period)
+                ok, none_low, none_middle, none_high = price(prices, price_index, _ZERO, _ZERO)
+                if not ok:
+                    return subject
+                costs_at_nothing = not is_zero192(none_low, none_middle, none_high)
                 # The first part at which the product contract is active holds what is due without any event.
                 opening = part
                 while opening + 1 < after and parts.start_us[opening + 1] <= layout.start_us[subject]:

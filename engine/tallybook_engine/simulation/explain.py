@@ -13,6 +13,7 @@ from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.pricing.line import PriceLine
 from tallybook_engine.pricing.lines import exact_price, marginal_lines, price_lines
 from tallybook_engine.pricing.model import Price
+from tallybook_engine.simulation.evaluation import price_index_in
 from tallybook_engine.simulation.grouping import MAX
 from tallybook_engine.simulation.plan import Piece, SimulationPlan, Terms
 from tallybook_engine.simulation.run import slots_of
@@ -32,7 +33,7 @@ class ExplainedPart:
 
 
 def explain_line(
-    plan: SimulationPlan, terms: Terms, piece: Piece, subject: int, cell: int, price: Price, billing_start_us: int
+    plan: SimulationPlan, terms: Terms, piece: Piece, subject: int, cell: int, billing_start_us: int
 ) -> list[ExplainedPart]:
     """The parts of the line of a subject's cell in the billing period that starts at an instant, in order of time."""
     quantity, seen, _ = slots_of(plan, terms, piece)
@@ -47,6 +48,8 @@ def explain_line(
         started = [part for part in period if parts.start_us[part] <= layout.start_us[subject]]
         # The first part at which the product contract is active holds what is due without any event.
         opening = started[-1] if started else period[0]
+        number = int(parts.period[period[0]])
+        price = plan.registry.prices[int(price_index_in(terms.pricing, subject, cell, number))]
         total, opened = NO_EVENT if maximum else 0, False
         for part in period:
             slot = slots + part

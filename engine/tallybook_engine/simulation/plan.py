@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, asking, stretches, unasked
 from tallybook_engine.calendar.local_time import date_of
+from tallybook_engine.calendar.proration import prorated_between
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, cells_of
 from tallybook_engine.catalog.model import Catalog, Matrix, Meter, Plan, Product, TaxMode
@@ -67,6 +68,8 @@ class PlanTerms(NamedTuple):
     allows_negative: bool
     minor_digits: int
     half_even: bool
+    prorates: bool
+    """Whether some price of its is another one in accumulation periods that are not whole."""
     currency: int
     """Of the registry's currencies."""
     cell_set: int
@@ -159,6 +162,7 @@ class Registry:
             allows_negative,
             minor_digits(plan.currency),
             plan.rounding is Rounding.HALF_EVEN,
+            any(each.price.prorates for each in cells),
             self.currencies.add(plan.currency),
             self._cell_sets.add(tuple(each.match for each in cells)),
             first_cell,
@@ -335,7 +339,8 @@ class Planner:
         tax_rule, inclusive = self._taxes(catalog, customer, base)
         cell_count, first_cell = by_plan.cell_count[plan], by_plan.first_cell[plan]
         cell = ranges(first_cell, first_cell + cell_count)
-        unplaced = np.zeros(count, dtype=np.int32)
+        price = np.array(registry.cell_prices, dtype=np.int32)[cell]
+        unplaced, none = np.zeros(count, dtype=np.int32), np.full(count, -1, dtype=np.int32)
         return Terms(
             catalog=catalog,
             table=table,
@@ -353,11 +358,15 @@ class Planner:
             ),
             pricing=Pricing(
                 cell_start=np.concatenate([[0], np.cumsum(cell_count)]).astype(np.int64),
-                price=np.array(registry.cell_prices, dtype=np.int32)[cell],
+                price=price,
+                first_price=price,
+                last_price=price,
                 billed=np.array(registry.cell_billed, dtype=np.bool_)[cell],
                 minor_digits=by_plan.minor_digits[plan],
                 half_even=by_plan.half_even[plan],
                 tax_rule=tax_rule,
+                first_period=none,
+                last_period=none,
                 line_start=np.zeros(count + 1, dtype=np.int64),
             ),
             judged=judged,
@@ -515,8 +524,36 @@ class Planner:
         return replace(
             terms,
             layout=terms.layout._replace(part_start=part_start, part_end=part_end, slot_start=slot_start),
-            pricing=terms.pricing._replace(line_start=line_start),
+            pricing=self._prorated(terms, calendars, part_start, part_end)._replace(line_start=line_start),
         )
+
+    def _prorated(
+        self, terms: Terms, calendars: Calendars, part_start: NDArray[np.int32], part_end: NDArray[np.int32]
+    ) -> Pricing:
+        """The pricing with what accumulation periods cost that product contracts begin or end within."""
+        registry, pricing = self._registry, terms.pricing
+        prorates = np.array([each.prorates for each in registry.plans], dtype=np.bool_)[terms.plan]
+        if not prorates.any():
+            return pricing
+        period = calendars.parts.period
+        first, last = period[part_start], period[part_end - 1]
+        begun, ended = np.full(len(first), -1, dtype=np.int32), np.full(len(first), -1, dtype=np.int32)
+        begins = prorates & (calendars.period_start_us[first] < terms.layout.start_us)
+        ends = prorates & (terms.end_us < calendars.period_end_us[last])
+        begun[begins], ended[ends] = first[begins], last[ends]
+        first_price, last_price = pricing.price.copy(), pricing.price.copy()
+        zones = list(registry.zones)
+        for numbers, prices in ((begun, first_price), (ended, last_price)):
+            for subject in np.flatnonzero(numbers >= 0).tolist():
+                number = numbers[subject]
+                whole = int(calendars.period_start_us[number]), int(calendars.period_end_us[number])
+                active = int(terms.layout.start_us[subject]), int(terms.end_us[subject])
+                for at in range(pricing.cell_start[subject], pricing.cell_start[subject + 1]):
+                    price = registry.prices[int(pricing.price[at])]
+                    if price.included is not None and price.prorates:
+                        quantity = prorated_between(price.included.quantity, zones[terms.zone[subject]], whole, active)
+                        prices[at] = registry.prices.add(price.including(quantity))
+        return pricing._replace(first_price=first_price, last_price=last_price, first_period=begun, last_period=ended)
 
     def _pieces(self, terms: Sequence[Terms]) -> list[Piece]:
         """Stretches of subjects that are about as much work and memory."""

@@ -958,19 +958,26 @@ class IncludedQuantity(_message.Message):
 
     QUANTITY_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    PRORATE_FIELD_NUMBER: _builtins.int
     quantity: _builtins.str
     """Units after conversion, from 0. Required."""
     mode: Global___IncludedQuantity.Mode.ValueType
     """What it does to the tiers."""
+    prorate: _builtins.bool
+    """Whether an accumulation period that the product contract has only a part of, because it begins or ends within,
+    includes as much as its days say: `quantity` x days of it / days of the whole period, rounded half away from zero to
+    12 decimals, up to the part's end and up to its start, and the part has the difference.
+    """
     def __init__(
         self,
         *,
         quantity: _builtins.str | None = ...,
         mode: Global___IncludedQuantity.Mode.ValueType = ...,
+        prorate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "quantity", b"quantity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "mode", b"mode", "quantity", b"quantity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "mode", b"mode", "prorate", b"prorate", "quantity", b"quantity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
     _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015

@@ -364,6 +364,7 @@ class QuotePriceRequest(_message.Message):
     RULE_ID_FIELD_NUMBER: _builtins.int
     QUANTITY_FROM_FIELD_NUMBER: _builtins.int
     QUANTITY_TO_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
     """Which rule of a matrix; required where the plan has one, and only there."""
     quantity_from: _builtins.str
@@ -378,6 +379,10 @@ class QuotePriceRequest(_message.Message):
     def plan(self) -> _catalog_pb2.Plan:
         """The plan, as in a catalogue; its id and product may be left out."""
 
+    @_builtins.property
+    def days(self) -> Global___DaysOfPeriod:
+        """The accumulation period is not whole: what an included quantity that is prorated then costs. Absent: it is whole."""
+
     def __init__(
         self,
         *,
@@ -385,16 +390,47 @@ class QuotePriceRequest(_message.Message):
         rule_id: _builtins.str = ...,
         quantity_from: _builtins.str | None = ...,
         quantity_to: _builtins.str = ...,
+        days: Global___DaysOfPeriod | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity_from", b"_quantity_from", "plan", b"plan", "quantity_from", b"quantity_from"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity_from", b"_quantity_from", "days", b"days", "plan", b"plan", "quantity_from", b"quantity_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity_from", b"_quantity_from", "plan", b"plan", "quantity_from", b"quantity_from", "quantity_to", b"quantity_to", "rule_id", b"rule_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity_from", b"_quantity_from", "days", b"days", "plan", b"plan", "quantity_from", b"quantity_from", "quantity_to", b"quantity_to", "rule_id", b"rule_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quantity_from: _TypeAlias = _typing.Literal["quantity_from"]  # noqa: Y015
     _WhichOneofArgType__quantity_from: _TypeAlias = _typing.Literal["_quantity_from", b"_quantity_from"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity_from) -> _WhichOneofReturnType__quantity_from | None: ...
 
 Global___QuotePriceRequest: _TypeAlias = QuotePriceRequest  # noqa: Y015
+
+@_typing.final
+class DaysOfPeriod(_message.Message):
+    """The days that a product contract has of a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_BEFORE_FIELD_NUMBER: _builtins.int
+    DAY_COUNT_FIELD_NUMBER: _builtins.int
+    WHOLE_DAY_COUNT_FIELD_NUMBER: _builtins.int
+    days_before: _builtins.int
+    """Days of the period before the product contract's first; 0: it begins with the period or before."""
+    day_count: _builtins.int
+    """Days that it has of the period, from 1."""
+    whole_day_count: _builtins.int
+    """Days of the whole period, at least both together, at most 1,000,000."""
+    def __init__(
+        self,
+        *,
+        days_before: _builtins.int = ...,
+        day_count: _builtins.int = ...,
+        whole_day_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_count", b"day_count", "days_before", b"days_before", "whole_day_count", b"whole_day_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DaysOfPeriod: _TypeAlias = DaysOfPeriod  # noqa: Y015
 
 @_typing.final
 class QuotePriceResponse(_message.Message):

@@ -363,6 +363,7 @@ def _write_price(price: Price, message: wire.Plan | wire.MatrixRule) -> None:
     if price.included is not None:
         message.included_quantity.quantity = _text(price.included.quantity)
         message.included_quantity.mode = wire.IncludedQuantity.Mode.Value(price.included.mode.value)
+        message.included_quantity.prorate = price.included.prorate
     if price.minimum is not None:
         message.minimum = _text(price.minimum)
     if price.cap is not None:
@@ -774,6 +775,7 @@ class _Reader:
         return IncludedQuantity(
             quantity=self._required(included, "quantity", path),
             mode=self._word(_INCLUDED_MODES, included.mode, f"{path}.mode", IncludedMode.SUBTRACT_FIRST),
+            prorate=included.prorate,
         )
 
     def _conversion(self, conversion: wire.UnitConversion, path: str) -> UnitConversion:

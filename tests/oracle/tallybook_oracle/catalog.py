@@ -298,6 +298,7 @@ def _price(written: Mapping[str, Any]) -> OraclePrice:
     if "included_quantity" in written:
         rules["included"] = number(written["included_quantity"]["quantity"])
         rules["included_mode"] = written["included_quantity"].get("mode", "SUBTRACT_FIRST")
+        rules["included_by_days"] = bool(written["included_quantity"].get("prorate", False))
     if "conversion" in written:
         rules |= _conversion(written["conversion"])
     if model == "per_unit":

@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any, NamedTuple
 
-from tallybook_oracle.calendar import anchor, boundary_date, first_instant
+from tallybook_oracle.calendar import anchor, boundary_date, first_instant, zone
 from tallybook_oracle.catalog import (
     KINDS,
     Catalogue,
@@ -29,8 +29,8 @@ from tallybook_oracle.catalog import (
     reference_of,
     spelled_out,
 )
-from tallybook_oracle.numbers import fits, number
-from tallybook_oracle.pricing import exact_price
+from tallybook_oracle.numbers import fits, number, rounded
+from tallybook_oracle.pricing import OraclePrice, exact_price
 from tallybook_oracle.rounding import minor_units
 from tallybook_oracle.tax import tax_minor_units
 
@@ -126,6 +126,28 @@ def accumulation_period(meaning: Meaning, instant_us: int) -> tuple[int, int]:
     return period_holding(meaning.accumulation, meaning.contract_start, meaning.time_zone, instant_us)
 
 
+def price_in(meaning: Meaning, cell: int, period: tuple[int, int]) -> OraclePrice:
+    """The price of a cell in an accumulation period: where it is not whole, with fewer included units if so agreed."""
+    price = meaning.cells[cell].price
+    if not price.included_by_days:
+        return price
+    start_us, end_us = max(period[0], meaning.start_us), period[1]
+    if meaning.end_us is not None:
+        end_us = min(end_us, meaning.end_us)
+    whole_us = accumulation_period(meaning, period[0])
+    first, start, end, last = (
+        _local_date(meaning.time_zone, each) for each in (whole_us[0], start_us, end_us, whole_us[1])
+    )
+    # All that is included by then, less all that was before, each to the nearest of 12 decimals.
+    shares = [Fraction((each - first).days, (last - first).days) for each in (start, end)]
+    before, by_then = (rounded(price.included * share, 12, "HALF_AWAY_FROM_ZERO") for share in shares)
+    return replace(price, included=by_then - before if start_us < end_us else Fraction(0))
+
+
+def _local_date(zone_name: str, instant_us: int) -> date:
+    return (_EPOCH + timedelta(microseconds=instant_us)).astimezone(zone(zone_name)).date()
+
+
 def line_key(meaning: Meaning, cell: int, billing: tuple[int, int]) -> LineKey:
     """The line of a cell in a billing period."""
     return LineKey(
@@ -164,13 +186,15 @@ def parts(
     members: Members,
     earlier: Sequence[Fraction] | None = None,
     splits: Iterable[int] = (),
+    whole: tuple[int, int] | None = None,
 ) -> dict[LineKey, Fraction] | None:
     """What the events of one cell in one accumulation period bring to each line; None where a number does not fit.
 
     A price that is due without events stands in the first billing period. Where the period is only a stretch of one,
     `earlier` are the values of the stretches before: they count, and were paid for there. `splits` are instants that
-    lines do not reach over.
+    lines do not reach over. `whole` is the accumulation period, where that is not the calendar's.
     """
+    price = price_in(meaning, cell, whole or accumulation_period(meaning, period_start_us))
     by_billing: dict[tuple[int, int], list[Fraction]] = defaultdict(list)
     if earlier is None:
         by_billing[billing_period(meaning, max(period_start_us, meaning.start_us))] = []
@@ -180,13 +204,13 @@ def parts(
     values: list[Fraction] = list(earlier or ())
     before = Fraction(0)
     if earlier is not None:
-        paid = exact_price(meaning.cells[cell].price, aggregated(meaning.aggregation, values))
+        paid = exact_price(price, aggregated(meaning.aggregation, values))
         if paid is None:
             return None
         before = paid
     for billing in sorted(by_billing):
         values += by_billing[billing]
-        after = exact_price(meaning.cells[cell].price, aggregated(meaning.aggregation, values))
+        after = exact_price(price, aggregated(meaning.aggregation, values))
         if after is None:
             return None
         first_us = max(billing[0], period_start_us)
@@ -629,6 +653,7 @@ class OracleBook:
             [(entry.time_us, brought(entry)) for entry in members[account]],
             [brought(entry) for each in before for entry in members[each]] if before else None,
             [at_us for version, at_us in self._splits[account.product_contract] if version <= period.version],
+            period.whole,
         )
 
     def _bring(self, brings: Mapping[Account, dict[LineKey, Fraction]]) -> None:

@@ -32,6 +32,8 @@ class OraclePrice:
     package_rounding: str = "UP"
     included: Fraction = Fraction(0)
     included_mode: str = "SUBTRACT_FIRST"
+    included_by_days: bool = False
+    """Whether a period that is not whole includes less; `included` is that of the whole one."""
     minimum: Fraction | None = None
     cap: Fraction | None = None
     zero_usage: bool = False

@@ -79,11 +79,12 @@ def test_what_is_removed_comes_last_in_its_kind():
         ),
         (
             "per_unit: {unit_price: 1}",
-            "per_unit: {unit_price: 1}, minimum: 5, cap: 9, zero_usage: true, included_quantity: {quantity: 3}, "
-            "conversion: {divide_by: 8, rounding: UP}",
+            "per_unit: {unit_price: 1}, minimum: 5, cap: 9, zero_usage: true, "
+            "included_quantity: {quantity: 3, prorate: true}, conversion: {divide_by: 8, rounding: UP}",
             [
                 ("included_quantity.quantity", "", "3"),
                 ("included_quantity.mode", "", "SUBTRACT_FIRST"),
+                ("included_quantity.prorate", "", "true"),
                 ("minimum", "", "5"),
                 ("cap", "", "9"),
                 ("zero_usage", "", "true"),

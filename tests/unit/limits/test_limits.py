@@ -119,6 +119,7 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
         ("simulate.proto", "with more than 67,108,864 bytes", limits.KEPT_CHARGES_BYTES_MAX),
         ("simulate.proto", "more than 268,435,456 bytes", limits.KEPT_CHARGES_OF_SERVER_BYTES_MAX),
         ("simulate.proto", "Absent: 3,600 s", limits.SANDBOX_SECONDS_DEFAULT),
+        ("simulate.proto", "at least both together, at most 1,000,000", limits.QUOTE_DAYS_MAX),
         ("simulate.proto", "more than 1,000 are read as 1,000", limits.BILLING_PERIODS_MAX),
         ("simulate.proto", "at most 16,384 lines", limits.SIMULATED_LINES_IN_MESSAGE),
         ("simulate.proto", "What is wrong, at most 1,000 faults", FAULTS_MAX),

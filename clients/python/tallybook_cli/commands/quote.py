@@ -23,6 +23,7 @@ from tallybook_server import offline, quotes
 @click.option("--from", "quantity_from", metavar="QUANTITY", help="What it costs to come from here ...")
 @click.option("--to", "quantity_to", metavar="QUANTITY", help="... to here.")
 @click.option("--plan", "plan_id", metavar="ID", help="Which plan of a catalogue file.")
+@click.option("--days", metavar="DAYS/WHOLE", help="Of a period that ends early: 10/31 are the first 10 days of 31.")
 @click.option("--rule", "cell_id", default="", metavar="ID", help="Which rule of a matrix.")
 @json_option
 def command(
@@ -31,6 +32,7 @@ def command(
     quantity_from: str | None,
     quantity_to: str | None,
     plan_id: str | None,
+    days: str | None,
     cell_id: str,
     as_json: bool,
 ) -> ExitCode:
@@ -47,7 +49,8 @@ def command(
         raise CommandError("give both --from and --to")
     try:
         plan = offline.read_plan(str(file), file.read_bytes(), plan_id)
-        cost = quotes.quote(plan, cell_id, quantity_from, quantity if quantity is not None else quantity_to or "")
+        wanted = quantity if quantity is not None else quantity_to or ""
+        cost = quotes.quote(plan, cell_id, quantity_from, wanted, None if days is None else _days(days))
     except offline.PlanFileError as error:
         raise CommandError("\n  ".join(error.faults)) from None
     except quotes.QuoteError as error:
@@ -57,6 +60,14 @@ def command(
     else:
         _print(cost)
     return ExitCode.OK
+
+
+def _days(text: str) -> simulate_pb2.DaysOfPeriod:
+    """10/31."""
+    count, _, whole = text.partition("/")
+    if not (count.isdecimal() and whole.isdecimal() and max(len(count), len(whole)) <= 9):
+        raise CommandError(f"--days {text!r}: days of the period, and of the whole one, as in 10/31")
+    return simulate_pb2.DaysOfPeriod(day_count=int(count), whole_day_count=int(whole))
 
 
 def _print(cost: simulate_pb2.QuotePriceResponse) -> None:
