@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -295,8 +296,6 @@ def test_to_another_book_nothing_is_there(tmp_path: Path):
         made = airline.create_sandbox()
         for other_key in (bakery_key, made.access_token):
             with tb.Client(address, other_key) as other:
-                assert reason_raised_by(lambda other=other: other.simulate(uploaded)) == "USAGE_FRAME_NOT_FOUND"
-                assert (
-                    reason_raised_by(lambda other=other: next(other.simulated_charges(run.simulation_id)))
-                    == "SIMULATION_EXPIRED"
-                )
+                assert reason_raised_by(partial(other.simulate, uploaded)) == "USAGE_FRAME_NOT_FOUND"
+                charges = other.simulated_charges(run.simulation_id)
+                assert reason_raised_by(partial(next, charges)) == "SIMULATION_EXPIRED"
