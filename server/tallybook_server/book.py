@@ -361,7 +361,8 @@ class Book:
     async def store_determinants(self, result: Result, parcel: Parcel) -> Stored:
         """Stores what was computed; what of it is usage becomes events of the datasource's customer in the same commit.
 
-        FIELD_INVALID where it cannot be, and nothing is stored.
+        FIELD_INVALID where it cannot be, and Overtaken where the parcel's basis does not hold any more; nothing is
+        stored then.
         """
         source = self._versions.current.datasources.get(result.datasource)
         customer = None if source is None else source.customer
@@ -385,6 +386,7 @@ class Book:
         return customers
 
     def _store_usage(self, result: Result, parcel: Parcel) -> Stored:
+        self._writer.check_basis(parcel)
         commit = self._writer.next_commit()
         compiled = self._state.current
         source = compiled.catalog.datasources.get(result.datasource)

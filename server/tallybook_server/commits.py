@@ -50,6 +50,8 @@ class Commit:
     blocks: list[ReadingBlock] = field(default_factory=list)
     values: list[BillingValueRow] = field(default_factory=list)
     messages: list[MessageRow] = field(default_factory=list)
+    billed: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    """Datasource -> (start, end) of the periods of its values."""
     waiting: list[tuple[Future[Any], Any]] = field(default_factory=list)
     """Futures, each with what it is answered once the commit is durable."""
     row_count: int = 0

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,6 @@ QUEUED_ROWS_MAX = 1_048_576
 ROW_BYTES = 256
 """So many bytes of what is stored beside events count as one row, where they are more than its own rows."""
 
-EXPECTED_ERRORS = (Fault, JournalError, CatalogInvalidError)
-"""After one of these the ledger is as it was before the work that raised it."""
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -78,6 +76,23 @@ class _Events:
     answer: Future[Ingested]
 
 
+class Basis(NamedTuple):
+    """What the values of a parcel were computed of: what the book held of a datasource's period at a sequence."""
+
+    datasource: str
+    start_us: int
+    end_us: int
+    sequence: int
+
+
+class Overtaken(Exception):
+    """Values of the basis's period were stored behind its sequence, perhaps of later readings: compute anew."""
+
+
+EXPECTED_ERRORS = (Fault, JournalError, CatalogInvalidError, Overtaken)
+"""After one of these the ledger is as it was before the work that raised it."""
+
+
 @dataclass(frozen=True)
 class Parcel:
     """What is stored beside events: nothing of the ledger's, so it needs no staging."""
@@ -85,6 +100,8 @@ class Parcel:
     blocks: Sequence[ReadingBlock] = ()
     values: Sequence[BillingValueRow] = ()
     messages: Sequence[MessageRow] = ()
+    basis: Basis | None = None
+    """Nothing is stored, and Overtaken raised, where it does not hold any more."""
 
     @cached_property
     def row_count(self) -> int:
@@ -176,7 +193,9 @@ class Writer:
         return answer
 
     def store(self, parcel: Parcel) -> Future[Stored]:
-        """Stores readings and messages; answers once they are durable. Raises Fault OVERLOADED where too many wait."""
+        """Stores readings and messages; answers once they are durable, or Overtaken. Raises Fault OVERLOADED where too
+        many wait.
+        """
         answer: Future[Stored] = _promised()
         with self._changed:
             if self._queued_rows and self._queued_rows + parcel.row_count > QUEUED_ROWS_MAX:
@@ -346,6 +365,11 @@ class Writer:
 
     def _join(self, item: _Parcel) -> None:
         """Puts a parcel into the open commit."""
+        try:
+            self.check_basis(item.parcel)
+        except (Overtaken, JournalError) as error:
+            item.answer.set_exception(error)
+            return
         commit = self._open
         if commit is None:
             commit = self._new_commit()
@@ -356,6 +380,18 @@ class Writer:
             if answer.sequence:
                 self.state.sequence = commit.sequence
             self._changed.notify_all()
+
+    def check_basis(self, parcel: Parcel) -> None:
+        """Raises Overtaken where values were stored, or are on their way, that its own must not replace unseen.
+
+        Only on the staging thread.
+        """
+        basis = parcel.basis
+        if basis is None or basis.sequence == self.state.sequence:
+            return
+        periods = (period for commit in self._on_their_way() for period in commit.billed.get(basis.datasource, ()))
+        if any(_meet(basis, period) for period in periods) or self._journal.has_values(*basis):
+            raise Overtaken
 
     def _new_commit(self) -> Commit:
         self.state.receipt_time_us = max(self.state.receipt_time_us, self._clock_us())
@@ -486,12 +522,19 @@ class Writer:
                     answer.set_exception(self._fenced)
 
 
+def _meet(basis: Basis, period: tuple[int, int]) -> bool:
+    start_us, end_us = period
+    return (start_us < basis.end_us and basis.start_us < end_us) or period == (basis.start_us, basis.end_us)
+
+
 def attach(commit: Commit, parcel: Parcel) -> Stored:
     """Puts a parcel into a commit; answers where it will be."""
     first = len(commit.messages)
     commit.blocks.extend(parcel.blocks)
     commit.values.extend(value._replace(message_row=value.message_row + first) for value in parcel.values)
     commit.messages.extend(parcel.messages)
+    for value in parcel.values:
+        commit.billed.setdefault(value.series.datasource, set()).add((value.start_us, value.end_us))
     commit.size += parcel.row_count
     ids = tuple(position_of(commit.sequence, first + row) for row in range(len(parcel.messages)))
     return Stored(commit.sequence if parcel.row_count else 0, commit.receipt_time_us, ids)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
+import threading
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
@@ -14,7 +16,7 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.json_format import ParseDict
-from tests.support.billed_meter import SMALL, Services, request, served
+from tests.support.billed_meter import SMALL, Services, lawful, request, served
 from tests.support.call_errors import failed_with
 from tests.support.live_server import SETTINGS, live_server
 from tests.support.metered_book import MeteredBook
@@ -24,6 +26,7 @@ from tallybook_engine.determinants.blocks import Delivered, encode_blocks
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.deletions import Deletion, encode_deletion
 from tallybook_engine.determinants.readings import Readings, RegularTimes
+from tallybook_server.billing import parcel_of
 from tallybook_server.journal.attached import DELETIONS_BUCKET, ReadingBlock, SeriesName, block_crc32, series_crc32
 from tallybook_server.journal.interface import DamagedJournal, JournalError
 from tallybook_server.journal.sqlite import SqliteJournal
@@ -78,6 +81,98 @@ def test_what_was_stored_is_not_read_under_another_meaning(
             "STORED_READINGS_DO_NOT_FIT",
         )
         assert words in str(failure.value.details())
+
+
+class HeldCalculations:
+    """Calculations wait between their computing and their storing, each until the test lets it go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        self.computed = [threading.Event() for _ in range(count)]
+        self.released = [threading.Event() for _ in range(count)]
+        self._numbers = itertools.count()
+        monkeypatch.setattr("tallybook_server.services.determinants.parcel_of", self._held)
+
+    def _held(self, *arguments: Any) -> Parcel:
+        number = next(self._numbers)
+        if number < len(self.computed):
+            self.computed[number].set()
+            assert self.released[number].wait(10)
+        return parcel_of(*arguments)
+
+
+@pytest.mark.parametrize("is_billed", [True, False])
+@pytest.mark.parametrize("stored_first", [0, 1])
+def test_of_two_calculations_at_once_the_one_of_older_readings_is_never_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored_first: int, is_billed: bool
+) -> None:
+    held = HeldCalculations(monkeypatch, 2)
+    with served(tmp_path) as services:
+        services.apply(SMALL if is_billed else {**SMALL, "contracts": []})
+        services.ingest_readings(*deliveries())
+        # Given a calculation that has read, a delivery behind it, and a calculation that has read that too
+        calls = [services.determinants.CalculateDeterminants.future(stored_request())]
+        assert held.computed[0].wait(10)
+        (later, _) = deliveries()
+        later.readings.values[3] = 155
+        delivered = services.ingest_readings(later).sequence
+        calls.append(services.determinants.CalculateDeterminants.future(stored_request()))
+        assert held.computed[1].wait(10)
+        # When they are stored, in either order
+        results = {}
+        for number in (stored_first, 1 - stored_first):
+            held.released[number].set()
+            results[number] = calls[number].result(timeout=10).result
+        first, second = results[stored_first], results[1 - stored_first]
+        # Then the value of the later delivery is the current one, and the answer to the call that stored it
+        assert (second.determinants[0].value, second.readings_sequence >= delivered) == ("0.905", True)
+        assert first.determinants[0].value == ("0.905" if stored_first else "1.005")
+        assert second.stored_sequence > first.stored_sequence
+        wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel="BILLING_ACTIVE_INTERVAL")
+        (current,) = services.determinants.ListBillingReadings(wanted).readings
+        assert (current.value, current.sequence) == ("0.905", second.stored_sequence)
+        messages = services.determinants.ListBillingMessages(determinants_pb2.ListBillingMessagesRequest()).messages
+        assert [each.message_id for each in messages] == [first.message_id, second.message_id]
+        # And so it is billed
+        energy = [each.quantity for each in services.charges() if each.product_id == "energy"]
+        assert energy == (["0.905"] if is_billed else [])
+    assert not is_billed or lawful(tmp_path)
+
+
+@pytest.mark.parametrize("is_billed", [True, False])
+def test_calculations_of_one_period_on_one_stream(tmp_path: Path, is_billed: bool) -> None:
+    def streamed(requests: list[Any]) -> list[Any]:
+        asked = [
+            determinants_pb2.StreamingCalculateDeterminantsRequest(request_number=number, request=each)
+            for number, each in enumerate(requests)
+        ]
+        answers = list(services.determinants.StreamingCalculateDeterminants(iter(asked)))
+        assert [each.request_number for each in answers] == list(range(len(requests)))
+        return [each.result for each in answers]
+
+    wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel="BILLING_ACTIVE_INTERVAL")
+    with served(tmp_path) as services:
+        services.apply(SMALL if is_billed else {**SMALL, "contracts": []})
+        sequence = services.ingest_readings(*deliveries()).sequence
+        # Those of the book's readings are all stored, each after all that it has not seen
+        results = streamed([stored_request() for _ in range(8)])
+        assert len({each.stored_sequence for each in results}) == 8
+        # And those of readings that the request names are stored in the order of their coming
+        named = []
+        for value in range(8):
+            inline = request()
+            inline.readings[0].values[3] = value
+            named.append(inline)
+        named.append(stored_request())
+        named[-1].as_of_sequence = sequence
+        results = streamed(named)
+        assert [each.determinants[0].value for each in results] == [
+            *(f"0.75{value}".rstrip("0") for value in range(8)),
+            "1.005",
+        ]
+        sequences = [each.stored_sequence for each in results]
+        assert sequences == sorted(sequences)
+        (current,) = services.determinants.ListBillingReadings(wanted).readings
+        assert current.value == "1.005"
 
 
 def test_a_delivery_is_taken_back_for_good_and_earlier_ones_count_again(tmp_path: Path) -> None:

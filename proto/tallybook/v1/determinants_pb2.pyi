@@ -46,6 +46,11 @@ class CalculateDeterminantsRequest(_message.Message):
     one billing message are one commit. A request that is cancelled stores nothing. INVALID_ARGUMENT where another
     channel of the datasource has the classifier of one that is asked for, for both would be one BILLING channel.
 
+    Of calculations of one period at once, none of older readings ends up in the place of one of later readings: where
+    another one was stored after this one had read the book's readings, this one is computed anew and its answer is
+    what came of that. With `readings`, `arrow` or `as_of_sequence` the request itself says what is to be billed: these
+    are stored as they come, on one stream in its order.
+
     Where the book's catalogue has a customer for the datasource, and that customer a plan for a product that is made of
     a determinant (`Product.determinant`), the determinant becomes an event of the customer in the same commit; one of
     an earlier calculation that had another value is deleted in it. No time is billed twice: events of other periods

@@ -288,6 +288,12 @@ class Journal(Protocol):
         """
         ...
 
+    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
+        """Whether a commit behind a sequence stored values of a datasource, of a period that meets [start, end) or is
+        the same.
+        """
+        ...
+
     def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
         """The unacknowledged messages behind an id, by id. Exhaust it or let go of it."""
         ...

@@ -249,6 +249,19 @@ class MemoryJournal:
         end = position_of(upto_sequence + 1, 0)
         return (each for each in every if start_us <= each.end_us < end_us and each.position < end)
 
+    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
+        first = position_of(after_sequence + 1, 0)
+        with self._lock:
+            every = [each for name, values in self._values.items() if name[0] == datasource for each in values]
+        return any(
+            each.position >= first
+            and (
+                (each.start_us < end_us and start_us < each.end_us)
+                or (each.start_us, each.end_us) == (start_us, end_us)
+            )
+            for each in every
+        )
+
     def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
         with self._lock:
             found = sorted(message_id for message_id in self._outbox if message_id > after_id)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -28,7 +29,7 @@ from tallybook_server.services.readings import metering_of
 from tallybook_server.services.stored_lists import message_id_text
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
-from tallybook_server.writer import Parcel, Stored
+from tallybook_server.writer import Basis, Overtaken, Parcel, Stored
 
 SERVICE = "tallybook.v1.DeterminantsService"
 RAW_METHODS = ("CalculateDeterminants", "StreamingCalculateDeterminants")
@@ -115,23 +116,27 @@ class DeterminantsService:
         self, book: DeterminantsBook, envelope: Any, turn: Turn | None = None
     ) -> wire.DeterminantsResult | Cancellation:
         """Computes everything, then stores it where that is asked for, and only then answers."""
-        calculated, result, parcel = await self._beside(self._calculate, book, envelope)
-        if result is None:
-            return cast(Cancellation, calculated.outcome)
-        if parcel is not None:
-            outcome = cast(Result, calculated.outcome)
-            stored = await (
-                book.store_determinants(outcome, parcel)
-                if turn is None
-                else turn.store(lambda: book.store_determinants(outcome, parcel))
-            )
+        while True:
+            calculated, result, parcel = await self._beside(self._calculate, book, envelope)
+            if result is None:
+                return cast(Cancellation, calculated.outcome)
+            if parcel is None:
+                return cast(wire.DeterminantsResult, result)
+            store = partial(book.store_determinants, cast(Result, calculated.outcome), parcel)
+            try:
+                stored = await (store() if turn is None else turn.store(store))
+            except Overtaken:
+                # Another calculation of the period was stored meanwhile, which may have seen more.
+                continue
             result.stored_sequence = stored.sequence
             result.message_id = message_id_text(stored.message_ids[0])
-        return cast(wire.DeterminantsResult, result)
+            return cast(wire.DeterminantsResult, result)
 
     def _calculate(
         self, book: DeterminantsBook, envelope: Any
     ) -> tuple[Calculated, wire.DeterminantsResult | None, Parcel | None]:
+        # Before the catalogue and the readings are looked at: they are of this sequence or later.
+        sequence = book.committed_sequence() if envelope.store else 0
         metering = metering_of(envelope.configuration, book.catalog())
         calculated = outcome_of(envelope, metering, book)
         if isinstance(calculated.outcome, Cancellation):
@@ -143,6 +148,10 @@ class DeterminantsService:
         if envelope.store:
             (partition,) = book.partitions([calculated.outcome.datasource])
             parcel = parcel_of(calculated.outcome, partition, now_us)
+            # Readings that the request names are those to bill, whatever the book holds by now.
+            if calculated.readings_sequence and not envelope.as_of_sequence:
+                outcome = calculated.outcome
+                parcel = replace(parcel, basis=Basis(outcome.datasource, outcome.start_us, outcome.end_us, sequence))
         return calculated, result, parcel
 
     # What is stored

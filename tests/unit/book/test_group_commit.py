@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ from tests.support.small_catalogue import catalogue, per_unit, used
 from tallybook_engine.ledger.outcomes import Status
 from tallybook_server import commits, writer
 from tallybook_server.errors import ErrorCode, Fault
-from tallybook_server.journal.attached import MessageRow, SeriesName
+from tallybook_server.journal.attached import BillingValueRow, MessageRow, SeriesName
 from tallybook_server.journal.memory import MemoryJournal
-from tallybook_server.writer import Parcel
+from tallybook_server.writer import Basis, Parcel
 
 
 def statuses(answer) -> list[str]:
@@ -161,6 +162,42 @@ def test_events_readings_and_messages_share_a_commit(open_book):
     assert [each.message_id for each in journal.billing_messages(0)] == [2 << 24, 2 << 24 | 1]
     assert [each.message_ids for each in behind[1::2]] == [(2 << 24,), (2 << 24 | 1,)]
     assert difference(book.view(), fold_view(journal, from_snapshot=False)) == []
+
+
+def calculated(start_us: int, end_us: int, sequence: int, datasource: str = "meter 1") -> Parcel:
+    """A value of a period, computed of what the book held at a sequence."""
+    series = SeriesName(datasource, "BILLING", 0)
+    values = [BillingValueRow(series, end_us, start_us, 0, b"{}")]
+    basis = Basis(datasource, start_us, end_us, sequence)
+    return Parcel(values=values, messages=[MessageRow(datasource, b"{}")], basis=basis)
+
+
+@pytest.mark.parametrize("on_its_way", [True, False])
+def test_no_value_takes_the_place_of_one_that_its_calculation_has_not_seen(open_book, on_its_way):
+    journal = HeldJournal(MemoryJournal())
+    book = open_book(catalogue(per_unit("1")), journal)
+
+    async def store() -> list[Any]:
+        with journal.held() if on_its_way else nullcontext():
+            sent = [asyncio.ensure_future(book.book.store(calculated(0, 100, 0)))]
+            if not on_its_way:
+                await sent[0]
+            for each in (
+                calculated(0, 100, 0),
+                calculated(50, 200, 0),
+                calculated(100, 200, 0),
+                calculated(0, 100, 0, "meter 2"),
+            ):
+                sent.append(asyncio.ensure_future(book.book.store(each)))
+            done, _ = await asyncio.wait(sent[1:3], timeout=5)
+            assert len(done) == 2
+        return list(await asyncio.gather(*sent, return_exceptions=True))
+
+    answers = book.run(store())
+    # Only of a period that meets one of the same datasource is nothing stored.
+    assert [type(each).__name__ for each in answers] == ["Stored", "Overtaken", "Overtaken", "Stored", "Stored"]
+    # And whoever has seen it takes its place.
+    assert book.run(book.book.store(calculated(0, 100, answers[0].sequence))).sequence > answers[0].sequence
 
 
 @pytest.mark.parametrize("failing", [0, 1])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.segments import PARTITION_COUNT, attached, segment
 
-from tallybook_server.journal.attached import Attached, StoredBlock, position_of
+from tallybook_server.journal.attached import Attached, BillingValueRow, SeriesName, StoredBlock, position_of
 from tallybook_server.journal.interface import DamagedJournal, Fenced, Journal, SequenceConflict
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
@@ -173,6 +174,38 @@ def test_values_come_by_end_start_and_position(journal: Journal) -> None:
         each for each in found if each.position >> 24 == 1
     ]
     assert list(journal.billing_values("meter 0", "BILLING", 10_000, 20_000, 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("datasource", "after", "start", "end", "expected"),
+    [
+        ("meter 0", 0, 0, 10_000, True),
+        ("meter 0", 1, 0, 10_000, True),
+        ("meter 0", 2, 0, 10_000, False),
+        ("meter 9", 0, 0, 10_000, False),
+        # A neighbour's end is no part of the period, and a period without length is met by itself alone.
+        ("month", 0, 200, 300, False),
+        ("month", 0, 0, 100, False),
+        ("month", 0, 199, 300, True),
+        ("month", 0, 0, 101, True),
+        ("month", 0, 150, 160, True),
+        ("month", 0, 0, 300, True),
+        ("month", 0, 100, 100, False),
+        ("moment", 0, 100, 100, True),
+        ("moment", 0, 99, 99, False),
+        ("moment", 0, 99, 100, False),
+    ],
+)
+def test_values_that_were_stored_behind_a_sequence_are_found_by_datasource_and_period(
+    journal: Journal, datasource: str, after: int, start: int, end: int, expected: bool
+) -> None:
+    journal.claim()
+    for sequence in (1, 2):
+        append(journal, sequence, attached(sequence))
+    rows = [BillingValueRow(SeriesName("month", "BILLING", 0), 200, 100, 0, b"{}")]
+    rows += [BillingValueRow(SeriesName("moment", "BILLING", 0), 100, 100, 0, b"{}")]
+    append(journal, 3, replace(attached(3), values=rows))
+    assert journal.has_values(datasource, start, end, after) is expected
 
 
 def test_messages_stay_until_they_are_acknowledged(journal: Journal) -> None:

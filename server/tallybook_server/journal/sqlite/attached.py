@@ -48,6 +48,12 @@ WITH RECURSIVE buckets (bucket) AS (
 SELECT bucket FROM buckets WHERE bucket IS NOT NULL
 """
 """Those of many that any channel has blocks in: they are found one by one in the directory."""
+HAS_VALUES = """
+SELECT 1 FROM series CROSS JOIN billing_values USING (series_id)
+WHERE datasource = :datasource AND end_us >= :start AND position >= :first
+AND (start_us < :end AND end_us > :start OR (start_us, end_us) = (:start, :end))
+LIMIT 1
+"""
 FEW_BUCKETS = 128
 """Eleven years: buckets that are looked for with one query, whether a channel has blocks in them or not."""
 EVERY_BLOCK = """
@@ -297,6 +303,14 @@ class AttachedReader:
         name = SeriesName(datasource, channel, 0)
         for row in self._connection.execute(query, bounds):
             yield _checked_value(name, row)
+
+    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
+        """See `interface.Journal.has_values`."""
+        if not self._has_tables:
+            return False
+        first = position_of(after_sequence + 1, 0)
+        bindings = {"datasource": datasource, "start": start_us, "end": end_us, "first": first}
+        return self._connection.execute(HAS_VALUES, bindings).fetchone() is not None
 
     def messages(self, after_id: int) -> Iterator[StoredMessage]:
         """See `interface.Journal.billing_messages`."""
