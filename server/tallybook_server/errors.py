@@ -8,10 +8,12 @@ code's name) and whether the same call may be sent again. What is wrong with one
 from __future__ import annotations
 
 import random
+import string
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -227,6 +229,12 @@ class ErrorCode(Enum):
         return self.value.retryable
 
 
+_PERCENT_ENCODED_BYTES_MAX = 12
+"""Of one letter: four bytes of UTF-8, three of each."""
+_PRINTABLE = string.punctuation.replace("%", "") + " "
+_CUT = "..."
+
+
 class FieldFault(NamedTuple):
     """One of many faults of a request."""
 
@@ -249,12 +257,30 @@ class Fault(Exception):
         """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each;
         `detail` is what else the contract says of the fault.
         """
-        super().__init__(message)
         self.code = code
-        self.message = message
-        self.metadata = dict(metadata)
+        self.message = _cut(message, limits.FAULT_TEXT_BYTES_MAX)
+        super().__init__(self.message)
+        metadata_bytes_max = limits.FAULT_TEXT_BYTES_MAX // max(1, len(metadata))
+        self.metadata = {name: _cut(text, metadata_bytes_max) for name, text in metadata.items()}
         self.fields = fields
         self.detail = detail
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """A text of so many bytes at most, percent-encoded as gRPC sends a status' message: its beginning, and "..."."""
+    if len(text) * _PERCENT_ENCODED_BYTES_MAX <= bytes_max or _sent_bytes(text) <= bytes_max:
+        return text
+    kept, byte_count = 0, len(_CUT)
+    for letter in text:
+        byte_count += _sent_bytes(letter)
+        if byte_count > bytes_max:
+            break
+        kept += 1
+    return text[:kept] + _CUT
+
+
+def _sent_bytes(text: str) -> int:
+    return len(quote(text, safe=_PRINTABLE, errors="replace"))
 
 
 def field_invalid(field: str, message: str) -> Fault:

@@ -50,6 +50,10 @@ BLOCKS_IN_BATCH_MAX = 65_536
 REFUSED_DELIVERIES_MAX = 1_000
 """Refused deliveries that the answer to one message of IngestReadings shows."""
 
+FAULT_TEXT_BYTES_MAX = 2_048
+"""Bytes of an error's message as HTTP/2 carries it, and of each text of its metadata: clients take 8 KiB of trailers in
+all. What is longer, as the name of something that is not there may be, is cut."""
+
 ACKNOWLEDGED_MESSAGES_MAX = 1_000
 """Messages of one AcknowledgeBillingMessages; more is FIELD_INVALID."""
 

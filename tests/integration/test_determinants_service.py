@@ -201,3 +201,39 @@ def test_an_empty_request(service: Any) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         service.CalculateDeterminants(Request())
     assert failed_with(failure.value) == "FIELD_INVALID"
+
+
+TOO_LONG = "é" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda sent: setattr(sent.billing_request, "time_zone", TOO_LONG), "billing_request.time_zone"),
+        (lambda sent: setattr(sent.billing_request.channels[0], "channel", TOO_LONG), "billing_request.channels"),
+        (lambda sent: sent.billing_request.demands[0].history.append(TOO_LONG), "billing_request.demands[0].history"),
+        (lambda sent: setattr(sent.readings[0], "channel", TOO_LONG), "readings[0].channel"),
+        (lambda sent: setattr(sent.readings[0], "unit", TOO_LONG), "readings[0].unit"),
+    ],
+)
+def test_a_name_of_any_length_is_refused_by_its_field(service: Any, change: Any, field: str) -> None:
+    """What the error quotes is cut: clients refuse longer trailers, and would say nothing of the field."""
+    sent = small_request()
+    change(sent)
+
+    with pytest.raises(grpc.RpcError) as failure:
+        service.CalculateDeterminants(sent)
+
+    assert failed_with(failure.value) == "FIELD_INVALID"
+    assert str(failure.value.details()).startswith(field)
+
+
+@pytest.mark.parametrize("method", ["ListReadings", "ListBillingReadings"])
+def test_a_list_of_a_datasource_with_a_name_of_any_length_is_not_found(service: Any, method: str) -> None:
+    sent = getattr(determinants_pb2, f"{method}Request")(datasource=TOO_LONG)
+    setattr(sent, "channel" if method == "ListReadings" else "billing_channel", "load")
+
+    with pytest.raises(grpc.RpcError) as failure:
+        getattr(service, method)(sent)
+
+    assert failure.value.code() is grpc.StatusCode.NOT_FOUND

@@ -113,6 +113,28 @@ def test_a_gap_is_counted_and_never_cancels():
     assert counts.coverage == round(UNIT * 4 / 24)
 
 
+def test_intervals_are_expected_where_the_readings_own_grid_has_them():
+    # Given 40 minutes, and quarters of an hour that end 5, 20 and 35 minutes after their beginning
+    labels = START + MINUTE_US * np.array([5, 20, 35])
+    readings = Readings(ListedTimes(labels, 15 * MINUTE_US), np.ones(3, np.int64), np.zeros(3, dtype=np.uint8))
+    asked = replace(request(INTERVAL), end_us=START + 40 * MINUTE_US)
+    counts = one(calculate(asked, {"energy": readings}, CONFIGURATION), Kind.INTERVAL).counts
+    # Then three are expected, where quarters from the period's beginning would be two
+    assert counts is not None
+    assert (counts.expected, counts.present, counts.missing, counts.coverage) == (3, 3, 0, UNIT)
+
+
+def test_a_slice_that_has_more_than_is_expected_misses_none():
+    # Given an hour that ends on the grid, and one that was read five minutes late, just inside the evening
+    labels = START + np.array([HOUR_US, 20 * HOUR_US + 5 * MINUTE_US])
+    readings = Readings(ListedTimes(labels, HOUR_US), np.ones(2, np.int64), np.zeros(2, dtype=np.uint8))
+    group = TimesliceGroup("group", (TimesliceInterval("EVENING", Days.DAILY, 1_141, 1_150),))
+    configuration = replace(CONFIGURATION, timeslice_groups={"group": group})
+    counts = one(calculate(request(SLICES), {"energy": readings}, configuration), Kind.TIMESLICE, "EVENING").counts
+    assert counts is not None
+    assert (counts.expected, counts.present, counts.missing, counts.coverage) == (0, 1, 0, None)
+
+
 def test_a_demand_counts_the_intervals_of_its_own_slice_and_month():
     # Given 90 days of hours, the third of each hundred left out
     kept = np.array([hour for hour in range(90 * 24) if hour % 100 != 2])
@@ -215,6 +237,15 @@ def test_a_register_is_read_at_the_end_and_rolls_over_only_by_declared_digits():
     configuration = replace(CONFIGURATION, classifiers={**CONFIGURATION.classifiers, "read": no_digits})
     outcome = calculate(request(REGISTER), readings, configuration)
     assert one(outcome, Kind.REGISTER_DIFFERENCE).value == -9_929 * UNIT // 10
+
+
+def test_a_register_s_difference_is_as_good_as_the_worse_of_its_two_reads():
+    estimated = DEFAULT_QUALITY.code("estimated")
+    for codes in ([estimated, 0], [0, estimated]):
+        readings = Readings(ListedTimes(np.array(DAY), 1), np.array([5, 6]), np.array(codes, dtype=np.uint8))
+        outcome = calculate(request(REGISTER), {"read": readings}, CONFIGURATION)
+        assert one(outcome, Kind.REGISTER_DIFFERENCE).quality == "estimated"
+        assert one(outcome, Kind.REGISTER).quality == DEFAULT_QUALITY.statuses[codes[1]].name
 
 
 @pytest.mark.parametrize(

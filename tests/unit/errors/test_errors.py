@@ -113,3 +113,12 @@ def test_overloaded_says_when_to_come_back():
     assert min(pushbacks) >= limits.PUSHBACK_MS_MIN
     assert max(pushbacks) <= limits.PUSHBACK_MS_MAX
     assert len(set(pushbacks)) > 20, "spread, so that not all come back at once"
+
+
+@pytest.mark.parametrize(("letter", "sent_bytes"), [("x", 1), ("~", 1), ("%", 3), ("\n", 3), ("é", 6), ("𝄞", 12)])
+def test_what_an_error_says_is_cut_before_it_is_too_long_to_be_sent(letter, sent_bytes):
+    most = limits.FAULT_TEXT_BYTES_MAX
+    fits, cut = letter * (most // sent_bytes), letter * ((most - 3) // sent_bytes) + "..."
+    for text, said in ((fits, fits), (fits + letter, cut)):
+        fault = Fault(ErrorCode.FIELD_INVALID, text, {"field": text})
+        assert fault.message == fault.metadata["field"] == said
