@@ -175,14 +175,15 @@ def _from_table(table: pa.Table) -> UsageFrame:
     for name in (*TEXT_COLUMNS, QUANTITY_COLUMN):
         if columns[name].null_count:
             row = int(np.flatnonzero(~present(columns[name]))[0])
-            faults.add(name, f"{columns[name].null_count} rows have none, the first is row {row}")
+            faults.add(name, f"{columns[name].null_count} rows have none, the first is row {row}, counted from 0")
     count = table.num_rows
     dates, times = columns.get(DATE_COLUMN), columns.get(TIME_COLUMN)
     days, dated = _integers(dates, np.int32, count)
     times_us, timed = _integers(times, np.int64, count)
     undated = ~dated & ~timed
     if undated.any():
-        faults.add(DATE_COLUMN, f"{int(undated.sum())} rows have no date and no time, first row {_at(undated)}")
+        first = f"the first is row {_at(undated)}, counted from 0"
+        faults.add(DATE_COLUMN, f"{int(undated.sum())} rows have no date and no time, {first}")
     outside = dated & ~timed & ((days < _FIRST_DAY) | (days > _LAST_DAY))
     if outside.any():
         faults.add(DATE_COLUMN, f"row {_at(outside)} is not from {DATE_MIN} to {DATE_MAX}")
@@ -194,7 +195,8 @@ def _from_table(table: pa.Table) -> UsageFrame:
         narrow = columns[QUANTITY_COLUMN].cast(_WIDEST).cast(_QUANTITY)
         quantities = fixed_width(narrow, np.uint64, 2).reshape(-1, 2)
     except pa.ArrowInvalid:
-        faults.add(QUANTITY_COLUMN, "a row is not below 10^15 in size")
+        row = _first_too_large(columns[QUANTITY_COLUMN])
+        faults.add(QUANTITY_COLUMN, f"row {row}, counted from 0, is not below 10^{WHOLE_DIGITS} in size")
     faults.refuse()
     contract_codes, contracts = _coded(columns["contract_id"])
     product_codes, products = _coded(columns["product_id"])
@@ -213,6 +215,12 @@ def _from_table(table: pa.Table) -> UsageFrame:
             if name.startswith(PROPERTY_PREFIX)
         ),
     )
+
+
+def _first_too_large(quantities: pa.Array) -> int:
+    """The first row that is not below the limit; there is one."""
+    limit = 10**WHOLE_DIGITS
+    return next(row for row, each in enumerate(quantities) if each.is_valid and abs(each.as_py()) >= limit)
 
 
 def _at(rows: NDArray[np.bool_]) -> int:
