@@ -81,7 +81,9 @@ class ErrorCode(Enum):
 
     TOO_MANY_EVENTS = ErrorKind(_EXHAUSTED, False, "More events in one message than the limit: split it.")
     TOO_MANY_NAMES = ErrorKind(
-        _EXHAUSTED, False, "More distinct value or property names in one message than the limit: split it by meter."
+        _EXHAUSTED,
+        False,
+        "More distinct value or property names in one message than the limit: split it by meter or product.",
     )
     TOO_MANY_SELECTORS = ErrorKind(_EXHAUSTED, False, "More events named in one message than the limit: split it.")
     TOO_MANY_READINGS = ErrorKind(
@@ -235,6 +237,18 @@ class FieldFault(NamedTuple):
     message: str
 
 
+TEXT_BYTES_MAX = 1_000
+"""UTF-8 bytes of a text of an error: it travels in metadata, which clients refuse whole where they are too large."""
+
+
+def cut(text: str) -> str:
+    """A text of an error, without its end where a name in it is out of all bounds."""
+    encoded = text.encode()
+    if len(encoded) <= TEXT_BYTES_MAX:
+        return text
+    return encoded[: TEXT_BYTES_MAX - len("…".encode())].decode(errors="ignore") + "…"
+
+
 class Fault(Exception):
     """A call (or one message of a stream) fails as a whole."""
 
@@ -249,11 +263,11 @@ class Fault(Exception):
         """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each;
         `detail` is what else the contract says of the fault.
         """
-        super().__init__(message)
+        self.message = cut(message)
+        super().__init__(self.message)
         self.code = code
-        self.message = message
-        self.metadata = dict(metadata)
-        self.fields = fields
+        self.metadata = {name: cut(value) for name, value in metadata.items()}
+        self.fields = tuple(FieldFault(cut(each.field), cut(each.message)) for each in fields)
         self.detail = detail
 
 
