@@ -23,9 +23,9 @@ from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.charges import CHARGES_SCHEMA
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.evaluation import price_slots
-from tallybook_server import simulations
+from tallybook_server import limits, simulations
 from tallybook_server.codec.catalog import read_catalog
-from tallybook_server.errors import Fault
+from tallybook_server.errors import TEXT_BYTES_MAX, Fault
 from tallybook_server.keys import ApiKeys
 from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services.simulate import SimulateService
@@ -428,6 +428,72 @@ def test_the_wide_frame_goes_to_any_depth():
     assert row[(*path[:99], "beside", "", "total_amount")] == 7
     for depth in range(1, 100):
         assert row[(*path[:depth], "total", *[""] * (101 - depth))] == 12
+
+
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_a_limit_of_properties(book, monkeypatch, as_rows):
+    # Given two rows, and three properties of which each row has at most two
+    properties = [{"a": "x", "b": "x"}, {"c": "x"}]
+    rows = [usage_row("2024-02-01", "calls0", "calls", "1") for _ in properties]
+    for row, named in zip(rows, properties, strict=True):
+        row.properties.update(named)
+    frame = (
+        usage()
+        .head(2)
+        .with_columns(
+            **{
+                f"property:{name}": pl.Series([each.get(name) for each in properties], dtype=pl.String)
+                for name in "abc"
+            }
+        )
+    )
+    # Then each counts for every row
+    monkeypatch.setattr(limits, "USAGE_CELLS_MAX", 6)
+    assert book.simulate(rows if as_rows else frame).row_count == 2
+    monkeypatch.setattr(limits, "USAGE_CELLS_MAX", 5)
+    with pytest.raises(tb.LimitExceededError) as error:
+        book.simulate(rows if as_rows else frame)
+    assert error.value.reason == "TOO_MANY_NAMES"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256])
+def test_a_property_has_a_name(book, name):
+    with pytest.raises(tb.InvalidArgumentError, match="properties: a name has 1 to 255 bytes"):
+        book.simulate(usage().head(1).with_columns(pl.lit("x").alias(f"property:{name}")))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(10**18, 0), (-(10**18), 0), (1_700_000_000, -1), (1_700_000_000, 1_000_000_000)]
+)
+def test_a_row_of_no_instant_is_named(book, seconds, nanos):
+    row = usage_row("", "calls0", "calls", "1")
+    row.time.seconds, row.time.nanos = seconds, nanos
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate([row])
+    assert [each.field for each in error.value.fields] == ["rows[0].time"]
+
+
+def test_a_null_in_a_dictionary_is_none(book):
+    # Given a column whose row points at a null among the distinct texts
+    texts = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int32()), pa.array(["calls0", None]))
+    days = pa.array([date(2024, 2, 1)] * 2)
+    table = pa.table({"date": days, "contract_id": texts, "product_id": ["calls"] * 2, "quantity": [1, 1]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    request = simulate_pb2.RunSimulationRequest(arrow=sink.getvalue().to_pybytes())
+    with pytest.raises(tb.InvalidArgumentError, match="contract_id: 1 rows have none, the first is row 0"):
+        book.run_simulation(request)
+
+
+def test_an_id_that_is_out_of_all_bounds_is_named_by_its_beginning(book):
+    # Given an id that no error could carry whole
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate([usage_row("2024-02-01", "é" * 1_000_000, "calls", "1")])
+    assert error.value.reason == "USAGE_INVALID"
+    (fault,) = error.value.fields
+    assert fault.description.startswith('no product contract "éééé')
+    assert len(fault.description.encode()) <= TEXT_BYTES_MAX
 
 
 def test_rows_are_what_a_frame_is(book):
