@@ -492,7 +492,11 @@ class Book:
             root = current.catalog.contracts.get(contract_id)
             if root is None:
                 metadata = {"kind": "contract", "id": contract_id}
-                raise Fault(ErrorCode.OBJECT_NOT_FOUND, f'there is no root contract "{contract_id}"', metadata)
+                words = f'there is no root contract "{contract_id}"'
+                for each in current.catalog.contracts.values():
+                    if any(path[-1].id == contract_id for path in each.levels()):
+                        words += f'; it is a sub-contract of "{each.id}", whose invoices have its lines'
+                raise Fault(ErrorCode.OBJECT_NOT_FOUND, words, metadata)
             tree = tree_of(current.catalog, root)
             periods, next_date = root_periods(tree, first_day, period_count)
             if not periods or not root.start_date <= first_day < (root.ends_on or date.max):

@@ -83,7 +83,9 @@ class ErrorCode(Enum):
 
     TOO_MANY_EVENTS = ErrorKind(_EXHAUSTED, False, "More events in one message than the limit: split it.")
     TOO_MANY_NAMES = ErrorKind(
-        _EXHAUSTED, False, "More distinct value or property names in one message than the limit: split it by meter."
+        _EXHAUSTED,
+        False,
+        "More distinct value or property names in one message than the limit: split it by meter or product.",
     )
     TOO_MANY_SELECTORS = ErrorKind(_EXHAUSTED, False, "More events named in one message than the limit: split it.")
     TOO_MANY_READINGS = ErrorKind(
@@ -243,30 +245,7 @@ class FieldFault(NamedTuple):
     message: str
 
 
-class Fault(Exception):
-    """A call (or one message of a stream) fails as a whole."""
-
-    def __init__(
-        self,
-        code: ErrorCode,
-        message: str,
-        metadata: Mapping[str, str] = MappingProxyType({}),
-        fields: tuple[FieldFault, ...] = (),
-        detail: Message | None = None,
-    ) -> None:
-        """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each;
-        `detail` is what else the contract says of the fault.
-        """
-        self.code = code
-        self.message = _cut(message, limits.FAULT_TEXT_BYTES_MAX)
-        super().__init__(self.message)
-        metadata_bytes_max = limits.FAULT_TEXT_BYTES_MAX // max(1, len(metadata))
-        self.metadata = {name: _cut(text, metadata_bytes_max) for name, text in metadata.items()}
-        self.fields = fields
-        self.detail = detail
-
-
-def _cut(text: str, bytes_max: int) -> str:
+def cut(text: str, bytes_max: int = limits.FAULT_TEXT_BYTES_MAX) -> str:
     """A text of so many bytes at most, percent-encoded as gRPC sends a status' message: its beginning, and "..."."""
     if len(text) * _PERCENT_ENCODED_BYTES_MAX <= bytes_max or _sent_bytes(text) <= bytes_max:
         return text
@@ -281,6 +260,29 @@ def _cut(text: str, bytes_max: int) -> str:
 
 def _sent_bytes(text: str) -> int:
     return len(quote(text, safe=_PRINTABLE, errors="replace"))
+
+
+class Fault(Exception):
+    """A call (or one message of a stream) fails as a whole."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        fields: tuple[FieldFault, ...] = (),
+        detail: Message | None = None,
+    ) -> None:
+        """`message` is for people; `metadata` goes into ErrorInfo; `fields` into BadRequest, one violation each;
+        `detail` is what else the contract says of the fault.
+        """
+        self.message = cut(message)
+        super().__init__(self.message)
+        self.code = code
+        metadata_bytes_max = limits.FAULT_TEXT_BYTES_MAX // max(1, len(metadata))
+        self.metadata = {name: cut(text, metadata_bytes_max) for name, text in metadata.items()}
+        self.fields = tuple(FieldFault(cut(each.field), cut(each.message)) for each in fields)
+        self.detail = detail
 
 
 def field_invalid(field: str, message: str) -> Fault:

@@ -35,6 +35,9 @@ PROPERTIES_IN_EVENT_MAX = pivot.PROPERTIES_MAX
 CELLS_IN_MESSAGE_MAX = EVENTS_IN_BATCH_MAX * VALUES_IN_EVENT_MAX
 """Events times distinct value names of one message, and the same of property names; more is TOO_MANY_NAMES."""
 
+USAGE_CELLS_MAX = 67_108_864
+"""Rows of usage times distinct properties of one request; more is TOO_MANY_NAMES. Each takes 4 bytes, given or not."""
+
 READINGS_IN_REQUEST_MAX = 1_048_576
 """Readings of one billing request; more is TOO_MANY_READINGS."""
 
@@ -50,7 +53,7 @@ BLOCKS_IN_BATCH_MAX = 65_536
 REFUSED_DELIVERIES_MAX = 1_000
 """Refused deliveries that the answer to one message of IngestReadings shows."""
 
-FAULT_TEXT_BYTES_MAX = 2_048
+FAULT_TEXT_BYTES_MAX = 1_000
 """Bytes of an error's message as HTTP/2 carries it, and of each text of its metadata: clients take 8 KiB of trailers in
 all. What is longer, as the name of something that is not there may be, is cut."""
 

@@ -51,12 +51,19 @@ def read_stretch(message: Any, path: str) -> tuple[int, int]:
     return start_us, end_us
 
 
+def _sequence(message: Any, path: str, book: UsageBook) -> int:
+    """The committed sequence that `as_of_sequence` of a message means."""
+    if message.as_of_sequence < 0:
+        raise field_invalid(f"{path}.as_of_sequence", "is below 0")
+    return book.committed_sequence(message.as_of_sequence)
+
+
 def events_as_usage(
     request: wire.RunSimulationRequest, catalog: Catalog, table: ContractTable, book: UsageBook, go_on: GoOn
 ) -> tuple[UsageFrame, int]:
     """Recorded events of the customers asked, and the committed sequence that they are of. Raises Fault."""
     stretch = read_stretch(request.recorded, "recorded")
-    sequence = book.committed_sequence(request.recorded.as_of_sequence)
+    sequence = _sequence(request.recorded, "recorded", book)
     # An id that nobody has is named with whatever else does not fit.
     wanted = set(request.customer_ids) or catalog.customers.keys()
     spans = {each.reference: stretch for each in catalog.customers.values() if each.id in wanted}
@@ -80,7 +87,7 @@ def determinants_as_usage(
     """Stored determinants, and the committed sequence that they are of. Raises Fault."""
     wanted = request.determinants
     start_us, end_us = read_stretch(wanted, "determinants")
-    sequence = book.committed_sequence(wanted.as_of_sequence)
+    sequence = _sequence(wanted, "determinants", book)
     rows = []
     for source, product_contract_id, product_id, channel in _charged(catalog, table, _sources(request, catalog)):
         # Each channel is a read of the journal.

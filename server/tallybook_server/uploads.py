@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.simulation.usage import UsageFrame, joined
@@ -10,6 +11,9 @@ from tallybook_server import limits
 from tallybook_server.codec.usage import read_usage_stream
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.kept import Entry, Kept, new_name
+
+_CODE_BYTES = 4
+"""Of a row's property, given or not."""
 
 
 class Upload:
@@ -19,8 +23,11 @@ class Upload:
         """`go_on` is asked all along."""
         self._go_on = go_on
         self._frames: list[UsageFrame] = []
+        self._properties: set[str] = set()
+        self._byte_count_without = 0
         self.row_count = 0
         self.byte_count = 0
+        """Of the columns of all of it, as they are kept."""
 
     def add(self, stream: bytes) -> None:
         """Adds one Arrow stream. Raises Fault that names which one it is."""
@@ -32,7 +39,10 @@ class Upload:
             raise Fault(fault.code, f"request {number}: {fault.message}", metadata, fault.fields) from None
         self._frames.append(frame)
         self.row_count += frame.row_count
-        self.byte_count += frame.byte_count
+        # Of all rows together, as they are kept: each has every property that some request has.
+        self._properties.update(each.name for each in frame.properties)
+        self._byte_count_without += replace(frame, properties=()).byte_count
+        self.byte_count = self._byte_count_without + self.row_count * len(self._properties) * _CODE_BYTES
         for count, most, of in (
             (self.row_count, limits.UPLOADED_ROWS_MAX, "rows"),
             (self.byte_count, limits.UPLOADED_BYTES_MAX, "bytes of columns"),

@@ -3,6 +3,7 @@
 import json
 import re
 from decimal import Decimal
+from pathlib import Path
 from unittest.mock import patch
 
 import polars as pl
@@ -92,6 +93,10 @@ def test_a_table_for_a_person(simulate):
     assert "3 rows of usage, catalogue version 1" in out
     assert "changed most, 2 of 2" in out
     assert out.index("globe") < out.index("acme")
+    # And amounts have their currency's digits and changes their sign
+    assert "+7.08" in out
+    assert "+7.00" in out
+    assert "0.00" in out
 
 
 def test_a_wrong_scenario_is_left_out_if_asked(simulate):
@@ -157,6 +162,112 @@ def test_what_is_wrong_with_the_files_is_named(files, capsys):
     assert 'no product contract "nobody"' in told
     assert run(["simulate", usage, str(files / "wrong.yaml"), "--catalog", catalog]) is ExitCode.REFUSED
     assert 'wrong: replace_plans["tiered"]' in capsys.readouterr().err
+
+
+FIELDS = "contract_id,product_id,quantity"
+ROW = "acme_2024/tiered,calls"
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        (
+            f"date,{FIELDS}\n2024-01-05,{ROW},NaN\n2024-01-05,{ROW},1\n2024-02-30,{ROW},1e400\n05/01/2024,{ROW},\n",
+            ["2: column quantity: 'NaN'", "4: column date: '2024-02-30'", "4: column quantity: '1e400'",
+             "5: column date: '05/01/2024'"],
+        ),
+        (f"date,{FIELDS}\n2024-01-05,{ROW},0.0000000000001\n", ["2: column quantity: '0.0000000000001'"]),
+        (f"date,{FIELDS}\n2024-01-05,{ROW},1{'0' * 400}\n", ["2: column quantity: '1000000"]),
+        (f"time,{FIELDS}\n2024-01-05T10:00:00,{ROW},1\n", ["2: column time: '2024-01-05T10:00:00'"]),
+        (f"date,{FIELDS}\n2024-01-05,{ROW},1\n2024-01-05,{ROW},1,red\n", ["3: 5 cells where the header has 4"]),
+        ("", [" there is no header line"]),
+        ("\0\0", [" cannot be read: its header is no text"]),
+    ],
+)  # fmt: skip
+def test_every_cell_that_cannot_be_read_is_named_by_its_line(files, capsys, text, faults):
+    # Given a file of usage with cells that no column has
+    (files / "bad.csv").write_text(text)
+    code = run(["simulate", str(files / "bad.csv"), "--catalog", str(files / "catalog.yaml")])
+    # Then each is named, and nothing is rounded or left out
+    told = capsys.readouterr().err.removeprefix("tallybook: ").splitlines()
+    assert code is ExitCode.USAGE
+    assert len(told) == len(faults)
+    for line, fault in zip(told, faults, strict=True):
+        assert line.strip().startswith(f"{files / 'bad.csv'}:{fault}")
+
+
+def test_only_so_many_cells_are_named(files, capsys):
+    (files / "bad.csv").write_text(f"date,{FIELDS}\n" + f"2024-01-05,{ROW},much\n" * 1_025)
+    assert run(["simulate", str(files / "bad.csv"), "--catalog", str(files / "catalog.yaml")]) is ExitCode.USAGE
+    told = capsys.readouterr().err.splitlines()
+    assert (len(told), told[-1].strip()) == (21, "and 1,005 more")
+
+
+def test_a_file_of_usage_may_have_instants_and_text(files, capsys):
+    # Given the same two rows by date and by instant, in CSV and as text in Parquet
+    (files / "dates.csv").write_text(f"date,{FIELDS}\n2024-01-05,{ROW},60\n2024-02-01,{ROW},75.50000000000000\n")
+    (files / "times.csv").write_text(
+        f"time,{FIELDS}\n2024-01-05T12:00:00Z,{ROW},60\n2024-02-01T01:00:00+01:00,{ROW},75.5\n"
+    )
+    pl.read_csv(files / "dates.csv", infer_schema=False).write_parquet(files / "texts.parquet")
+    # Then they come to the same
+    found = []
+    for name in ("dates.csv", "times.csv", "texts.parquet"):
+        assert run(["simulate", str(files / name), "--catalog", str(files / "catalog.yaml"), "--json"]) is ExitCode.OK
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("usage.csv", "--output", "charges.csv"), "ends in .parquet"),
+        (("usage.csv", "--customers", "customers.csv"), "ends in .parquet"),
+        (("usage.csv", "--picture", "change.txt"), "ends in .png"),
+        (("usage.csv", "--output", "nowhere/charges.parquet"), "there is no directory"),
+        (("flat.yaml", "usage.csv"), "comes before the scenarios"),
+    ],
+)
+def test_what_cannot_be_written_or_read_is_refused_before_anything_runs(files, capsys, arguments, words):
+    texts = [str(files / each) if "." in each else each for each in arguments]
+    # Given a server that is not there: it is not asked
+    assert run(["simulate", *texts, "--server", "127.0.0.1:1"]) is ExitCode.USAGE
+    assert words in capsys.readouterr().err
+
+
+def test_what_customers_pay_is_written(simulate, files):
+    assert simulate("usage.csv", "flat.yaml", "--customers", "customers.parquet")[0] is ExitCode.OK
+    customers = pl.read_parquet(files / "customers.parquet").filter(pl.col("scenario") == "flat")
+    changes = dict(customers.select("customer_id", "difference_excluding_tax").iter_rows())
+    assert changes == {"acme": Decimal("0.08"), "globe": Decimal("7.00")}
+
+
+def test_the_documented_example_runs(tmp_path, capsys):
+    # Given the catalogue of docs/catalog.md, and usage and scenario of docs/cli.md
+    def block(page, marker):
+        blocks = re.findall(r"```\w*\n(.*?)```", Path("docs", page).read_text(), re.DOTALL)
+        return next(each for each in blocks if marker in each)
+
+    (tmp_path / "catalog.yaml").write_text(block("catalog.md", "id: bank_2023"))
+    (tmp_path / "usage.csv").write_text(block("cli.md", "contract_id,product_id"))
+    (tmp_path / "flat.yaml").write_text(block("cli.md", "replace_plans"))
+    files = [str(tmp_path / name) for name in ("usage.csv", "flat.yaml")]
+    # Then it runs: 200.5 cards at 0.07 and at 0.06
+    assert run(["simulate", *files, "--catalog", str(tmp_path / "catalog.yaml"), "--json"]) is ExitCode.OK
+    baseline, flat = map(json.loads, capsys.readouterr().out.splitlines())
+    assert baseline["amount_excluding_tax"]["quantity"] == "14.04"
+    assert (flat["scenario"], flat["amount_excluding_tax"]["quantity"]) == ("flat from January", "12.03")
+
+
+@pytest.mark.parametrize("name", ["[/] x", "[red]x[/red]", ":key:", "$\\\\frac{$", "a name " * 20])
+def test_a_name_is_shown_as_it_is(simulate, files, name):
+    # Given a scenario whose name looks like markup, a formula, or is very long
+    (files / "odd.yaml").write_text(f'{{name: "{name}", replace_plans: {{tiered: flat}}}}')
+    code, out = simulate("usage.csv", "odd.yaml", "--picture", "change.png")
+    # Then table and picture have it
+    assert code is ExitCode.OK
+    assert name.replace("\\\\", "\\").split(" name", 1)[0] in out
+    assert (files / "change.png").read_bytes().startswith(b"\x89PNG")
 
 
 RECORDED = ("--recorded", "--from", "2024-01-01", "--to", "2025-01-01")
@@ -260,3 +371,17 @@ def test_an_invoice_of_nobody(billed):
     code, output = billed("nobody", "2024-01-01")
     assert code is not ExitCode.OK
     assert 'there is no root contract "nobody"' in output.err
+
+
+def test_an_invoice_of_a_division_names_its_root(files, capsys):
+    (files / "tree.yaml").write_text("""
+customers: [{id: acme}]
+contracts:
+  - {id: root, customer: acme, time_zone: UTC, start_date: 2024-01-01, currency: EUR,
+     billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH},
+     sub_contracts: [{id: north, sub_contracts: [{id: oslo}]}]}
+""")
+    with live_server() as address:
+        assert run(["apply", str(files / "tree.yaml"), "--server", address]) is ExitCode.OK
+        assert run(["invoice", "oslo", "2024-01-01", "--server", address]) is ExitCode.FAILURE_FOUND
+    assert 'no root contract "oslo"; it is a sub-contract of "root"' in capsys.readouterr().err

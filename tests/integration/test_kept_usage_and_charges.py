@@ -172,6 +172,15 @@ def test_limits_of_an_upload(book, monkeypatch, limit, value):
     assert reason_raised_by(lambda: book.upload_usage(parts)) == "SIMULATION_TOO_LARGE"
 
 
+def test_properties_of_some_requests_count_for_the_rows_of_all(book, monkeypatch):
+    # Given 80 rows in two requests, of whom the second has a property that the first has not: 4 bytes a row for both
+    parts = [usage(1), usage(1).with_columns(pl.lit("x").alias("property:kind"))]
+    monkeypatch.setattr(limits, "UPLOADED_BYTES_MAX", (37 + 4) * 80)
+    assert book.upload_usage(parts).row_count == 80
+    monkeypatch.setattr(limits, "UPLOADED_BYTES_MAX", (37 + 4) * 80 - 1)
+    assert reason_raised_by(lambda: book.upload_usage(parts)) == "SIMULATION_TOO_LARGE"
+
+
 def test_limits_of_what_is_kept(book, clock, monkeypatch):
     monkeypatch.setattr(limits, "UPLOADED_BYTES_OF_SERVER_MAX", 4 * 37 * CUSTOMERS)
     frames = [book.upload_usage(usage(1)) for _ in range(limits.USAGE_FRAMES_MAX)]

@@ -133,6 +133,8 @@ def test_usage_as_it_stood_at_a_sequence(book):
     assert before.usage_sequence == 1
     assert before.totals[0].amount_excluding_tax.quantity == total(book) + 7
     assert reason_raised_by(lambda: book.simulate(recorded(sequence=9))) == "SEQUENCE_NOT_COMMITTED"
+    with pytest.raises(tb.InvalidArgumentError, match=r"recorded\.as_of_sequence: is below 0"):
+        book.simulate(recorded(sequence=-1))
 
 
 def test_customers_that_the_baseline_adds_have_their_events(book):

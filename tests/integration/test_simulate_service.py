@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import grpc
@@ -23,9 +23,9 @@ from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.charges import CHARGES_SCHEMA
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.evaluation import price_slots
-from tallybook_server import simulations
+from tallybook_server import limits, simulations
 from tallybook_server.codec.catalog import read_catalog
-from tallybook_server.errors import Fault
+from tallybook_server.errors import TEXT_BYTES_MAX, Fault
 from tallybook_server.keys import ApiKeys
 from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services.simulate import SimulateService
@@ -356,6 +356,35 @@ def test_the_wide_frame_has_floats_where_they_are_asked(book):
     assert floats["root1", "total", "", ""].tolist() == [float(each) for each in exact["root1", "total", "", ""]]
 
 
+def test_the_wide_frame_has_the_digits_of_its_currency_and_no_zeros_that_fill_up(book):
+    january = book.simulate(usage()).to_pandas().iloc[0]
+    seats = [january["root1", "seats", "", each] for each in ("unit_amount", "quantity", "total_amount")]
+    assert [str(each) for each in seats] == ["10", "9", "90.00"]
+
+
+def test_the_wide_frame_of_a_scenario_that_was_not_run_is_refused(book):
+    found = book.simulate(usage(), [tb.Scenario(name="flat", replace_plans={"tiered": "flat"})])
+    with pytest.raises(ValueError, match="'falt' was not run; there are 'baseline', 'flat'"):
+        found.to_pandas("falt")
+
+
+def test_an_exact_amount_keeps_every_digit(book):
+    # Given a price and a quantity of 12 decimals each, whose product has 38 digits
+    flat = {"id": "flat", "product": "calls", "currency": "EUR", "per_unit": {"unit_price": "99.000000000001"}}
+    price = tb.Scenario(
+        name="fine", put=ParseDict({"plans": [flat]}, catalog_pb2.Catalog()), replace_plans={"tiered": "flat"}
+    )
+    quantity = Decimal("999999999999.123456789012")
+    row = usage_row("2024-02-01", "calls0", "calls", str(quantity))
+    # Then the frame has all of them, and so has its explanation
+    found = book.simulate([row], [price])
+    (line,) = found.to_polars().filter(scenario="fine").iter_rows(named=True)
+    with localcontext(prec=60):
+        exact = quantity * Decimal("99.000000000001")
+    assert line["exact_amount"] == str(exact) == "98999999999914.222222112187123456789012"
+    assert found.explain(line).exact_amount == exact
+
+
 def test_the_wide_frame_goes_to_any_depth():
     # Given a line below a hundred contracts, and one beside the last of them
     path = [f"level{number}" for number in range(100)]
@@ -383,7 +412,15 @@ def test_the_wide_frame_goes_to_any_depth():
     with pa.ipc.new_stream(sink, charges.schema) as writer:
         writer.write_table(charges)
     stream = simulate_pb2.SimulationCharges(scenario="baseline", arrow=sink.getvalue().to_pybytes())
-    wide = tb.Simulation([simulate_pb2.RunSimulationResponse(charges=stream)]).to_pandas()
+    total = simulate_pb2.ScenarioTotal(scenario="baseline")
+    for amount in (total.amount_excluding_tax, total.amount_including_tax, total.difference_excluding_tax):
+        amount.quantity, amount.currency = "12.00", "EUR"
+    messages = [
+        simulate_pb2.RunSimulationResponse(started=simulate_pb2.SimulationStarted(scenarios=["baseline"])),
+        simulate_pb2.RunSimulationResponse(charges=stream),
+        simulate_pb2.RunSimulationResponse(totals=simulate_pb2.SimulationTotals(totals=[total], unfit_row_counts=[0])),
+    ]
+    wide = tb.Simulation(messages).to_pandas()
     # Then each level has its total, and each plan its columns below its contract
     assert wide.columns.nlevels == 102
     row = wide.iloc[0]
@@ -391,6 +428,72 @@ def test_the_wide_frame_goes_to_any_depth():
     assert row[(*path[:99], "beside", "", "total_amount")] == 7
     for depth in range(1, 100):
         assert row[(*path[:depth], "total", *[""] * (101 - depth))] == 12
+
+
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_a_limit_of_properties(book, monkeypatch, as_rows):
+    # Given two rows, and three properties of which each row has at most two
+    properties = [{"a": "x", "b": "x"}, {"c": "x"}]
+    rows = [usage_row("2024-02-01", "calls0", "calls", "1") for _ in properties]
+    for row, named in zip(rows, properties, strict=True):
+        row.properties.update(named)
+    frame = (
+        usage()
+        .head(2)
+        .with_columns(
+            **{
+                f"property:{name}": pl.Series([each.get(name) for each in properties], dtype=pl.String)
+                for name in "abc"
+            }
+        )
+    )
+    # Then each counts for every row
+    monkeypatch.setattr(limits, "USAGE_CELLS_MAX", 6)
+    assert book.simulate(rows if as_rows else frame).row_count == 2
+    monkeypatch.setattr(limits, "USAGE_CELLS_MAX", 5)
+    with pytest.raises(tb.LimitExceededError) as error:
+        book.simulate(rows if as_rows else frame)
+    assert error.value.reason == "TOO_MANY_NAMES"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256])
+def test_a_property_has_a_name(book, name):
+    with pytest.raises(tb.InvalidArgumentError, match="properties: a name has 1 to 255 bytes"):
+        book.simulate(usage().head(1).with_columns(pl.lit("x").alias(f"property:{name}")))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(10**18, 0), (-(10**18), 0), (1_700_000_000, -1), (1_700_000_000, 1_000_000_000)]
+)
+def test_a_row_of_no_instant_is_named(book, seconds, nanos):
+    row = usage_row("", "calls0", "calls", "1")
+    row.time.seconds, row.time.nanos = seconds, nanos
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate([row])
+    assert [each.field for each in error.value.fields] == ["rows[0].time"]
+
+
+def test_a_null_in_a_dictionary_is_none(book):
+    # Given a column whose row points at a null among the distinct texts
+    texts = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int32()), pa.array(["calls0", None]))
+    days = pa.array([date(2024, 2, 1)] * 2)
+    table = pa.table({"date": days, "contract_id": texts, "product_id": ["calls"] * 2, "quantity": [1, 1]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    request = simulate_pb2.RunSimulationRequest(arrow=sink.getvalue().to_pybytes())
+    with pytest.raises(tb.InvalidArgumentError, match="contract_id: 1 rows have none, the first is row 0"):
+        book.run_simulation(request)
+
+
+def test_an_id_that_is_out_of_all_bounds_is_named_by_its_beginning(book):
+    # Given an id that no error could carry whole
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate([usage_row("2024-02-01", "é" * 1_000_000, "calls", "1")])
+    assert error.value.reason == "USAGE_INVALID"
+    (fault,) = error.value.fields
+    assert fault.description.startswith('no product contract "éééé')
+    assert len(fault.description.encode()) <= TEXT_BYTES_MAX
 
 
 def test_rows_are_what_a_frame_is(book):
@@ -547,6 +650,25 @@ def test_a_stranger_frame_is_refused(book, frame, reason):
 def test_floats_are_refused_before_they_are_sent(book):
     with pytest.raises(tb.FrameError, match="quantity"):
         book.simulate(usage().with_columns(pl.col("quantity").cast(pl.Float64)))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"), [(lambda: usage().lazy(), r"\.collect\(\)"), (lambda: usage().to_pandas(), "pl.from_pandas")]
+)
+def test_frames_of_others_are_refused_with_what_makes_them_fit(book, made, words):
+    for call in (book.simulate, book.upload_usage):
+        with pytest.raises(tb.FrameError, match=words):
+            call(made())
+
+
+def test_the_row_that_is_too_large_is_named(book):
+    quantities = pl.Series("quantity", [None, 1, -(10**15), 10**15], pl.Decimal(38, 0))
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.simulate(usage().head(4).with_columns(quantities))
+    assert [f"{each.field}: {each.description}" for each in error.value.fields] == [
+        "quantity: 1 rows have none, the first is row 0, counted from 0",
+        "quantity: row 2, counted from 0, is not below 10^15 in size",
+    ]
 
 
 def test_no_usage_is_no_charges(book):

@@ -27,8 +27,10 @@ from tallybook_cli.errors import CommandError
 from tallybook_cli.event_json import EventFault, event_of
 
 _DECIMAL = pa.decimal128(27, 12)
+_CHECKED_ROWS = 65_536
 _WELL_FORMED = r"^-?[0-9]+(\.[0-9]+)?$"
-_FITS = r"^-?0*[0-9]{1,15}(\.[0-9]{1,12}0*)?$"
+DECIMAL_FITS = r"^-?0*[0-9]{1,15}(\.[0-9]{1,12}0*)?$"
+"""A decimal text that is exact in 12 decimals, below 10^15."""
 
 
 class FileFormat(StrEnum):
@@ -155,6 +157,12 @@ def _csv_tables(path: Path, batch_rows: int) -> Tables:
             raise CommandError(f"{path}: not UTF-8 text: {error}") from None
 
 
+def check_csv(path: Path) -> None:
+    """CommandError that names the first line of a CSV file that is none."""
+    for _ in _csv_tables(path, _CHECKED_ROWS):
+        pass
+
+
 def _json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object); numbers are kept as text."""
     with path.open(encoding="utf-8") as file:
@@ -234,7 +242,7 @@ def _decimals(
     _naive_times_are_utc: bool,
 ) -> pa.Array:
     """Decimal texts as decimals of 12 places, without rounding."""
-    fits = pc.fill_null(pc.match_substring_regex(texts, _FITS), True).to_numpy(zero_copy_only=False)
+    fits = pc.fill_null(pc.match_substring_regex(texts, DECIMAL_FITS), True).to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(~fits):
         text = texts[row].as_py()
         events.bad_rows.append(BadRow(int(lines[row]), _decimal_reason(text), f"column {source}: {text!r}"))

@@ -61,6 +61,26 @@ data_option = click.option(
 )
 
 
+class WrittenFile(click.ParamType[Path]):
+    """A file to write. What would fail once all work is done, suffix or directory, is refused before it begins."""
+
+    name = "file"
+
+    def __init__(self, suffix: str) -> None:
+        self._suffix = suffix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Check the suffix, and that the directory is there."""
+        file = Path(value)
+        if file.suffix.lower() != self._suffix:
+            self.fail(f"{value}: write to a file that ends in {self._suffix}", param, ctx)
+        if not file.parent.is_dir():
+            self.fail(f"{value}: there is no directory {file.parent}", param, ctx)
+        if file.is_dir():
+            self.fail(f"{value}: is a directory", param, ctx)
+        return file
+
+
 class Instant(click.ParamType[datetime]):
     """A date or a time; without a zone it is UTC."""
 

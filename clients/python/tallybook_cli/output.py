@@ -17,14 +17,16 @@ from google.protobuf.message import Message
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 PIPED_WIDTH = 180
 """Columns of a table that no terminal shows: nothing is cut off in a file."""
 
 
 def console() -> Console:
-    """Standard output."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, soft_wrap=False)
+    """Standard output. Text that looks like an emoji's name, `:key:`, stays as it is: names of things may."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False, emoji=False)
 
 
 def print_json(value: Message | Mapping[str, Any]) -> None:
@@ -45,7 +47,9 @@ def yaml_text(message: Message) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table; columns whose name ends with '>' are numbers and stand right."""
+    """A table; columns whose name ends with '>' are numbers and stand right. Cells are shown as they are: a name may
+    have brackets.
+    """
     out = console()
     if title:
         out.print(title, style="bold", markup=False, soft_wrap=True)
@@ -54,7 +58,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         right = column.endswith(">")
         table.add_column(column.removesuffix(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, str) else shown(cell) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     out.print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import matplotlib as mpl
@@ -26,8 +27,14 @@ _ROW_INCHES = 0.62
 _HEAD_INCHES = 1.0
 _WORDS_INSIDE = 0.5
 """A bar is long enough for its words from this part of the longest one on."""
+_WIDTH_MIN = 5
+"""Per cent to either side that the changes are drawn over at least."""
 _SEED = 1
 """Of the dots' places within their row, so that the same simulation is the same picture."""
+_NAME_CHARACTERS = 22
+"""Of a scenario's name, as many as there is room for."""
+_SMALLEST_SHOWN = Decimal("0.0005")
+"""A smaller part would be shown as 0.0 %."""
 _SPREAD_HEIGHT = 0.28
 """How far a dot may lie from the middle of its row, of the row's height."""
 
@@ -41,7 +48,10 @@ def draw(simulation: tb.Simulation, file: Path) -> None:
     row_count = max(len(simulation.scenarios), 2)
     panel_inches = _ROW_INCHES * row_count + 1.1
     height = _HEAD_INCHES + panel_inches * max(len(currencies), 1)
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10.5, "axes.edgecolor": _MUTED}):
+    # A name may hold dollar signs, which are no formula.
+    with mpl.rc_context(
+        {"font.family": "DejaVu Sans", "font.size": 10.5, "axes.edgecolor": _MUTED, "text.parse_math": False}
+    ):
         figure = Figure(figsize=(13, height), facecolor="white")
         figure.text(0.02, 1 - 0.42 / height, _title(simulation), fontsize=16, fontweight="bold", color=_INK)
         figure.text(0.02, 1 - 0.72 / height, _subtitle(simulation), fontsize=10.5, color=_MUTED)
@@ -74,7 +84,7 @@ def _totals(axes: Axes, totals: Sequence[tb.ScenarioTotal], currency: str) -> No
     for row, each in enumerate(totals):
         words = f"{each.amount_excluding_tax.quantity:,f}"
         if row and baseline:
-            words += f"   {float(each.difference_excluding_tax.quantity / baseline):+.1%}"
+            words += f"   {_percentage(each.difference_excluding_tax.quantity / abs(baseline))}"
         # In the bar where it is long enough for the words, else behind it.
         inside = float(amounts[row]) > _WORDS_INSIDE * max(map(float, amounts))
         axes.annotate(
@@ -86,7 +96,7 @@ def _totals(axes: Axes, totals: Sequence[tb.ScenarioTotal], currency: str) -> No
             color="white" if inside else _INK,
             fontweight="bold",
         )
-    axes.set_yticks(rows, [each.scenario for each in totals])
+    axes.set_yticks(rows, [_cut(each.scenario) for each in totals])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_title(f"What each comes to, {currency}", loc="left", color=_INK, fontweight="bold", fontsize=11.5)
@@ -121,7 +131,12 @@ def _changes(axes: Axes, simulation: tb.Simulation, totals: Sequence[tb.Scenario
         )
     axes.set_ylim(-0.5, len(totals) - 0.5)
     axes.set_yticks([])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f} %" if value else "0")
+    # So wide at least that the marks, which are whole per cents, differ.
+    widest = max(map(abs, axes.get_xlim()))
+    if widest < _WIDTH_MIN:
+        axes.set_xlim(-_WIDTH_MIN, _WIDTH_MIN)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+,.0f} %" if value else "0")
     axes.set_title(
         "Change by customer: a dot each, the line is the median",
         loc="left",
@@ -140,6 +155,20 @@ def _percentages(customers: pl.DataFrame, scenario: str) -> NDArray[np.float64]:
     )
     paying = found.filter(pl.col("today") != 0)
     return (paying["change"] / paying["today"].abs() * 100).to_numpy()
+
+
+def _percentage(part: Decimal) -> str:
+    """A change in per cent; what is too small for the digits shown is said to be so."""
+    if part == 0:
+        return "no change"
+    if abs(part) < _SMALLEST_SHOWN:
+        return f"under 0.1 % {'more' if part > 0 else 'less'}"
+    return f"{part * 100:+,.1f} %"
+
+
+def _cut(name: str) -> str:
+    """A name that is too long for its place, without its end."""
+    return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"
 
 
 def _colour(change: float) -> str:

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from tallybook.v1 import catalog_pb2, simulate_pb2
-from tallybook_client.frames import Frame, FrameError
+from tallybook_client.frames import Frame, FrameError, as_table
 from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
 from tallybook_client.results import AmountLine, Money
 
@@ -327,6 +327,9 @@ class Simulation:
                     self.charges_expire_time = to_datetime(message.totals.charges_expire_time)
                 self.unfit_row_counts = dict(zip(self.scenarios, message.totals.unfit_row_counts, strict=True))
 
+    def __repr__(self) -> str:
+        return f"Simulation({self.simulation_id!r}, {self.row_count:,} rows of usage, scenarios {self.scenarios})"
+
     def to_polars(self) -> pl.DataFrame:
         """The charges, long: one row a charge line and scenario, as SIMULATION_CHARGES_SCHEMA."""
         return pl.concat(self._charges) if self._charges else pl.DataFrame(schema=SIMULATION_CHARGES_SCHEMA)
@@ -402,21 +405,28 @@ class Simulation:
         place of a plan where a line is no charge line, and `[contract] ... [total]` what a contract comes to with all
         below it; shorter ones are filled up with empty text. Amounts are without tax, `Decimal`, and what is not there
         is None; with `as_float` they are floats, which are not exact, and what is not there is NaN. Of lines that share
-        a column and a start, quantities and amounts are added. Needs pandas, which is imported here only.
+        a column and a start, quantities and amounts are added. ValueError for a scenario that was not run. Needs
+        pandas, which is imported here only.
         """
         import pandas as pd
+
+        if scenario not in self.scenarios:
+            raise ValueError(f"{scenario!r} was not run; there are {', '.join(map(repr, self.scenarios))}")
 
         rows = self.to_polars().filter(pl.col("scenario") == scenario)
         depth = max((len(_levels(row)) for row in rows.iter_rows(named=True)), default=1)
         cells: dict[tuple[str, ...], dict[Any, Decimal | None]] = {}
         order: dict[tuple[str, ...], None] = {}
+        # Totals have their currency's digits; the frame has the same for all.
+        unit = {each.amount_excluding_tax.currency: each.amount_excluding_tax.quantity for each in self.totals}
         for row in rows.iter_rows(named=True):
             path, start = _levels(row), row["period_start_time"]
+            amount = row["amount_excluding_tax"].quantize(unit[row["currency"]])
             for level in range(1, len(path) + 1):
                 column = _filled((*path[:level], TOTAL), depth)
                 order.setdefault(column)
-                _add(cells.setdefault(column, {}), start, row["amount_excluding_tax"])
-            values = (row["unit_amount"], row["quantity"], row["amount_excluding_tax"])
+                _add(cells.setdefault(column, {}), start, amount)
+            values = (_without_zeros(row["unit_amount"]), _without_zeros(row["quantity"]), amount)
             for measure, value in zip(MEASURES, values, strict=True):
                 if row["line_kind"] != CHARGE and value is None:
                     continue
@@ -456,26 +466,35 @@ def _add(found: dict[Any, Decimal | None], start: Any, value: Decimal) -> None:
     found[start] = (found.get(start) or Decimal(0)) + value
 
 
+def _without_zeros(value: Decimal | None) -> Decimal | None:
+    """A number of a frame without the zeros that fill it up."""
+    return None if value is None else Decimal(_plain(value))
+
+
 def _frame(stream: bytes) -> pl.DataFrame:
     """An Arrow stream as a frame; decimals that are too wide for one become text."""
     table = pa.ipc.open_stream(stream).read_all()
     for index, each in enumerate(table.schema):
         if pa.types.is_decimal256(each.type):
             values = table.column(index).to_pylist()
-            texts = [None if value is None else format(value.normalize(), "f") for value in values]
+            texts = [None if value is None else _plain(value) for value in values]
             table = table.set_column(index, each.name, pa.array(texts, pa.string()))
     found = pl.from_arrow(table)
     assert isinstance(found, pl.DataFrame)
     return found
 
 
+def _plain(value: Decimal) -> str:
+    """Every digit of a number but zeros at its end; `normalize` would round it to 28."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def usage_stream(usage: Frame) -> bytes:
     """A frame with the columns contract_id, product_id, quantity, date or time, and property:<reference> as one Arrow
     stream. FrameError where a column is of a type that has no exact numbers.
     """
-    table = usage.to_arrow() if isinstance(usage, pl.DataFrame) else usage
-    if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
+    table = as_table(usage)
     columns = []
     for each in table.schema:
         column = table.column(each.name)
@@ -491,12 +510,22 @@ def usage_stream(usage: Frame) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def _check_frame(usage: Any) -> None:
+    """FrameError for frames that others make."""
+    if isinstance(usage, pl.LazyFrame):
+        raise FrameError("usage is a LazyFrame: give usage.collect()")
+    if hasattr(usage, "iloc"):
+        raise FrameError("usage is a pandas frame: give pl.from_pandas(usage), its numbers cast to an exact type")
+
+
 def usage_requests(
     usage: Frame | Iterable[Frame], request_rows: int = UPLOAD_ROWS_DEFAULT
 ) -> Iterator[simulate_pb2.UploadUsageRequest]:
     """Frames of usage as requests of so many rows. FrameError where a column does not fit."""
+    _check_frame(usage)
     frames: Iterable[Any] = [usage] if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch) else usage
     for frame in frames:
+        _check_frame(frame)
         row_count = frame.height if isinstance(frame, pl.DataFrame) else frame.num_rows
         for start in range(0, row_count, request_rows):
             yield simulate_pb2.UploadUsageRequest(arrow=usage_stream(frame.slice(start, request_rows)))
@@ -519,6 +548,7 @@ def simulation_request(
         skip_invalid_scenarios=skip_invalid_scenarios,
         omit_charges=omit_charges,
     )
+    _check_frame(usage)
     if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch):
         request.arrow = usage_stream(usage)
     elif isinstance(usage, RecordedUsage):

@@ -1207,7 +1207,9 @@ class UsageRow(_message.Message):
 
     @_builtins.property
     def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Texts that the rules of a matrix look at. The product's own filter is not: the row is said to be of the product."""
+        """Texts that the rules of a matrix look at. The product's own filter is not: the row is said to be of the product.
+        Rows times distinct names may be 67,108,864 in a request, as rows or as Arrow; more is TOO_MANY_NAMES.
+        """
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ from tallybook_engine.determinants.quality import DEFAULT_QUALITY, QualityStatus
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_server import limits
 from tallybook_server.codec.instants import duration_us, parse_date, parse_time_of_day
-from tallybook_server.errors import ErrorCode, Fault, FieldFault, field_invalid
+from tallybook_server.errors import ErrorCode, Fault, FieldFault, cut, field_invalid
 
 FAULT_BYTES_MAX = 3_600
 """Size of the faults in one answer: status details travel in metadata, of which clients take 8 KiB in all."""
@@ -111,11 +111,12 @@ def fields_within_answer(faults: Sequence[CatalogFault]) -> tuple[FieldFault, ..
     fields: list[FieldFault] = []
     bytes_left = FAULT_BYTES_MAX
     for index, fault in enumerate(faults):
-        bytes_left -= len(fault.path.encode()) + len(fault.message.encode()) + _FAULT_OVERHEAD_BYTES
+        path, message = cut(fault.path), cut(fault.message)
+        bytes_left -= len(path.encode()) + len(message.encode()) + _FAULT_OVERHEAD_BYTES
         if fields and bytes_left < 0:
             fields.append(FieldFault("", f"and {len(faults) - index} more: mend these first"))
             break
-        fields.append(FieldFault(fault.path, fault.message))
+        fields.append(FieldFault(path, message))
     return tuple(fields)
 
 

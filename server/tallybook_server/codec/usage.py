@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -29,8 +29,8 @@ from tallybook_server.codec.arrow_stream import (
     text_mend,
     time_mend,
 )
-from tallybook_server.codec.instants import TIME_END_US, TIME_MIN_US, parse_date
-from tallybook_server.codec.metering import fields_within_answer
+from tallybook_server.codec.instants import TIME_END_US, TIME_MIN_US, instant_us, parse_date
+from tallybook_server.codec.metering import check_name, fields_within_answer
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 
 TEXT_COLUMNS = ("contract_id", "product_id")
@@ -79,6 +79,19 @@ def check_row_count(row_count: int) -> None:
         )
 
 
+def check_properties(names: Collection[str], row_count: int) -> None:
+    """TOO_MANY_NAMES where the columns of so many properties would be too large, FIELD_INVALID for what is no name."""
+    if len(names) * row_count > limits.USAGE_CELLS_MAX:
+        raise Fault(
+            ErrorCode.TOO_MANY_NAMES,
+            f"{len(names)} distinct properties over {row_count} rows of usage; one times the other may be "
+            f"{limits.USAGE_CELLS_MAX}: split it by product.",
+            {"cells_max": str(limits.USAGE_CELLS_MAX)},
+        )
+    for name in names:
+        check_name(name, "properties")
+
+
 class _Faults:
     """Faults of rows, as many as are named."""
 
@@ -100,6 +113,7 @@ class _Faults:
 def _from_rows(usage: wire.UsageRows, go_on: GoOn) -> UsageFrame:
     rows = usage.rows
     check_row_count(len(rows))
+    check_properties({name for row in rows for name in row.properties}, len(rows))
     faults = _Faults()
     days, times_us = np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.int64)
     time_given = np.zeros(len(rows), dtype=np.bool_)
@@ -117,10 +131,11 @@ def _from_rows(usage: wire.UsageRows, go_on: GoOn) -> UsageFrame:
         except DecimalFault as fault:
             faults.add(f"rows[{number}].quantity", f"{row.quantity[:40]!r}: {fault.code.name}")
         if row.HasField("time"):
-            time_us = row.time.seconds * 1_000_000 + row.time.nanos // 1_000
-            times_us[number], time_given[number] = time_us, True
-            if not TIME_MIN_US <= time_us < TIME_END_US:
-                faults.add(f"rows[{number}].time", "is no instant from 1900-01-01 to 2999-12-31")
+            time_given[number] = True
+            try:
+                times_us[number] = instant_us(row.time, f"rows[{number}].time")
+            except Fault as fault:
+                faults.add(*fault.message.split(": ", 1))
         else:
             try:
                 day = parse_date(row.date).toordinal() - _EPOCH_ORDINAL
@@ -175,17 +190,24 @@ def _check_schema(schema: pa.Schema) -> None:
 def _from_table(table: pa.Table, go_on: GoOn) -> UsageFrame:
     faults = _Faults()
     columns = {name: array_of(table.column(name)) for name in table.column_names}
+    properties = [name for name in columns if name.startswith(PROPERTY_PREFIX)]
+    check_properties([name.removeprefix(PROPERTY_PREFIX) for name in properties], table.num_rows)
+    for name in (*TEXT_COLUMNS, *properties):
+        # A dictionary may hold nulls of its own, which its column does not count.
+        if pa.types.is_dictionary(columns[name].type) and columns[name].dictionary.null_count:
+            columns[name] = columns[name].cast(pa.string())
     for name in (*TEXT_COLUMNS, QUANTITY_COLUMN):
         if columns[name].null_count:
             row = int(np.flatnonzero(~present(columns[name]))[0])
-            faults.add(name, f"{columns[name].null_count} rows have none, the first is row {row}")
+            faults.add(name, f"{columns[name].null_count} rows have none, the first is row {row}, counted from 0")
     count = table.num_rows
     dates, times = columns.get(DATE_COLUMN), columns.get(TIME_COLUMN)
     days, dated = _integers(dates, np.int32, count)
     times_us, timed = _integers(times, np.int64, count)
     undated = ~dated & ~timed
     if undated.any():
-        faults.add(DATE_COLUMN, f"{int(undated.sum())} rows have no date and no time, first row {_at(undated)}")
+        first = f"the first is row {_at(undated)}, counted from 0"
+        faults.add(DATE_COLUMN, f"{int(undated.sum())} rows have no date and no time, {first}")
     outside = dated & ~timed & ((days < _FIRST_DAY) | (days > _LAST_DAY))
     if outside.any():
         faults.add(DATE_COLUMN, f"row {_at(outside)} is not from {DATE_MIN} to {DATE_MAX}")
@@ -198,7 +220,8 @@ def _from_table(table: pa.Table, go_on: GoOn) -> UsageFrame:
         narrow = columns[QUANTITY_COLUMN].cast(_WIDEST).cast(_QUANTITY)
         quantities = fixed_width(narrow, np.uint64, 2).reshape(-1, 2)
     except pa.ArrowInvalid:
-        faults.add(QUANTITY_COLUMN, "a row is not below 10^15 in size")
+        row = _first_too_large(columns[QUANTITY_COLUMN])
+        faults.add(QUANTITY_COLUMN, f"row {row}, counted from 0, is not below 10^{WHOLE_DIGITS} in size")
     faults.refuse()
     go_on()
     contract_codes, contracts = _coded(columns["contract_id"])
@@ -213,18 +236,20 @@ def _from_table(table: pa.Table, go_on: GoOn) -> UsageFrame:
         times_us,
         timed,
         np.ascontiguousarray(quantities),
-        tuple(
-            UsageProperty(name.removeprefix(PROPERTY_PREFIX), *_coded(array))
-            for name, array in _asked_at_each(columns, go_on)
-            if name.startswith(PROPERTY_PREFIX)
-        ),
+        tuple(_properties(columns, properties, go_on)),
     )
 
 
-def _asked_at_each(columns: Mapping[str, pa.Array], go_on: GoOn) -> Iterator[tuple[str, pa.Array]]:
-    for each in columns.items():
+def _properties(columns: dict[str, pa.Array], names: Sequence[str], go_on: GoOn) -> Iterator[UsageProperty]:
+    for name in names:
         go_on()
-        yield each
+        yield UsageProperty(name.removeprefix(PROPERTY_PREFIX), *_coded(columns[name]))
+
+
+def _first_too_large(quantities: pa.Array) -> int:
+    """The first row that is not below the limit; there is one."""
+    limit = 10**WHOLE_DIGITS
+    return next(row for row, each in enumerate(quantities) if each.is_valid and abs(each.as_py()) >= limit)
 
 
 def _at(rows: NDArray[np.bool_]) -> int:
@@ -240,7 +265,7 @@ def _integers(array: pa.Array | None, dtype: Any, count: int) -> tuple[NDArray[A
 
 
 def _coded(array: pa.Array) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Code of each row, -1 where it has no text, and the distinct texts."""
-    encoded = pc.dictionary_encode(array.cast(pa.string()))
+    """Code of each row, -1 where it has no text, and the distinct texts, of a column of utf8, or of a dictionary of it without nulls."""
+    encoded = pc.dictionary_encode(array)
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
     return np.ascontiguousarray(codes), tuple(encoded.dictionary.to_pylist())

@@ -88,6 +88,7 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
 @pytest.mark.parametrize(
     ("file", "stated", "value"),
     [
+        ("simulate.proto", "distinct names may be 67,108,864", limits.USAGE_CELLS_MAX),
         ("determinants.proto", "At most 16 MiB", limits.MESSAGE_BYTES_MAX),
         ("determinants.proto", "at most 1,048,576 together", limits.READINGS_IN_REQUEST_MAX),
         ("determinants.proto", "channels counted, may be 1,048,576", limits.DEMAND_READINGS_MAX),

@@ -126,7 +126,7 @@ def _print(change: tb.CatalogChange, dry_run: bool) -> None:
     out = console()
     for difference in change.differences:
         sign, colour = _SIGNS.get(difference.change, ("?", "white"))
-        out.print(f"[{colour}]{sign} {difference.kind} {difference.id}[/{colour}]")
+        out.print(f"{sign} {difference.kind} {difference.id}", style=colour, markup=False)
         for field in difference.fields:
             out.print(f"    {field.path}: {field.before or '(absent)'} -> {field.after or '(absent)'}", markup=False)
     if change.difference_count > len(change.differences):

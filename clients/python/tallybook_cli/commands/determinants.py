@@ -16,7 +16,7 @@ import tallybook_client as tb
 from tallybook.v1 import determinants_pb2
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import json_option, server_options
+from tallybook_cli.options import WrittenFile, json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
 from tallybook_cli.reading_files import readings_of
 from tallybook_cli.stored_load import with_book
@@ -51,7 +51,7 @@ REPORT_LINES_SHOWN = 20
 @click.option(
     "--picture",
     metavar="FILE.png",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=WrittenFile(".png"),
     help="Draw the load, its slices shaded and each maximum marked.",
 )
 @server_options

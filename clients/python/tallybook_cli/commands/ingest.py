@@ -12,7 +12,7 @@ import tallybook_client as tb
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.files import EventFile, FileFormat, format_of, open_events
-from tallybook_cli.options import json_option, pairs, server_options
+from tallybook_cli.options import WrittenFile, json_option, pairs, server_options
 from tallybook_cli.output import console, print_json
 from tallybook_cli.progress import progress_bar
 from tallybook_cli.target import Target
@@ -39,7 +39,7 @@ ROWS_SHOWN_MAX = 20
 )
 @click.option("--set", "constants", multiple=True, metavar="FIELD=TEXT", help="The same text in every event.")
 @click.option("--utc", is_flag=True, help="Times without a zone are UTC.")
-@click.option("--costs", type=click.Path(dir_okay=False, path_type=Path), help="Write each event's cost, as Parquet.")
+@click.option("--costs", metavar="FILE.parquet", type=WrittenFile(".parquet"), help="Write each event's cost.")
 @click.option("--batch-rows", default=tb.BATCH_ROWS_DEFAULT, show_default=True, type=click.IntRange(1, 65_536))
 @server_options
 @json_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -13,9 +14,10 @@ import tallybook_client as tb
 from tallybook.v1 import simulate_pb2
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
-from tallybook_cli.options import Instant, json_option, server_options
+from tallybook_cli.options import Instant, WrittenFile, json_option, server_options
 from tallybook_cli.output import console, print_json, print_table
 from tallybook_cli.target import Target
+from tallybook_cli.usage_files import read_usage
 from tallybook_server import offline_simulation
 from tallybook_server.catalog_file import read_message_file
 
@@ -40,8 +42,15 @@ CUSTOMERS_SHOWN = 20
 @click.option(
     "--output",
     metavar="FILE.parquet",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=WrittenFile(".parquet"),
     help="Write the charges, a row a charge line and scenario.",
+)
+@click.option(
+    "--customers",
+    "customers_file",
+    metavar="FILE.parquet",
+    type=WrittenFile(".parquet"),
+    help="Write what each customer pays under each scenario, with the difference and what is cheapest.",
 )
 @click.option(
     "--keep", is_flag=True, help="Have the server keep the charges for `tallybook simulated`, as --output does."
@@ -49,7 +58,7 @@ CUSTOMERS_SHOWN = 20
 @click.option(
     "--picture",
     metavar="FILE.png",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=WrittenFile(".png"),
     help="Draw the totals by scenario, and how the change is spread over customers.",
 )
 @click.option(
@@ -71,6 +80,7 @@ def command(
     customer_ids: tuple[str, ...],
     skip_invalid: bool,
     output: Path | None,
+    customers_file: Path | None,
     keep: bool,
     picture: Path | None,
     catalog_file: Path | None,
@@ -78,9 +88,9 @@ def command(
 ) -> ExitCode:
     """Run the contracts of the book over usage, today's and each scenario's, and compare. Nothing of it is kept.
 
-    USAGE is Parquet or CSV with the columns date, contract_id (the product contract's), product_id, quantity and
-    property:<reference>. A SCENARIO is YAML or JSON of the contract's message Scenario: name, put, remove and
-    replace_plans; without a name it has the file's.
+    USAGE is Parquet or CSV with the columns date (local, 2026-01-31) or time (with its zone), contract_id (the product
+    contract's), product_id, quantity and property:<reference>. A SCENARIO is YAML or JSON of the contract's message
+    Scenario: name, put, remove and replace_plans; without a name it has the file's.
 
     \b
     Example:
@@ -93,7 +103,7 @@ def command(
         raise CommandError("a file of usage is missing; --recorded takes the book's own events")
     if stored is not None and catalog_file is not None:
         raise CommandError("--catalog has nothing recorded: give a file of usage")
-    usage: tb.AnyUsage = _usage(files[0]) if stored is None else stored
+    usage: tb.AnyUsage = read_usage(files[0]) if stored is None else stored
     scenarios = [_scenario(file) for file in (files[1:] if stored is None else files)]
 
     def request(of: tb.AnyUsage) -> simulate_pb2.RunSimulationRequest:
@@ -123,6 +133,8 @@ def command(
         draw(simulation, picture)
     if output is not None:
         simulation.to_polars().write_parquet(output)
+    if customers_file is not None:
+        simulation.customers().write_parquet(customers_file)
     if as_json:
         for total in simulation.totals:
             print_json(total.message)
@@ -173,26 +185,13 @@ def _scenario(file: Path) -> simulate_pb2.Scenario:
     return scenario
 
 
-def _usage(file: Path) -> pl.DataFrame:
-    """The file's columns; text of a CSV becomes exact numbers and dates."""
-    try:
-        if file.suffix == ".parquet":
-            return pl.read_parquet(file)
-        frame = pl.read_csv(file, infer_schema=False)
-        return frame.with_columns(
-            pl.col("quantity").cast(pl.Decimal(38, 12)), pl.col("date").str.to_date("%Y-%m-%d", strict=True)
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise CommandError(f"{file}: {error}") from None
-
-
 def _print(simulation: tb.Simulation) -> None:
     rows: list[Sequence[object]] = [
         [
             each.scenario,
-            each.amount_excluding_tax.quantity,
-            each.amount_including_tax.quantity,
-            each.difference_excluding_tax.quantity,
+            f"{each.amount_excluding_tax.quantity:,f}",
+            f"{each.amount_including_tax.quantity:,f}",
+            _change(each.difference_excluding_tax.quantity),
             each.amount_excluding_tax.currency,
             each.customer_count_more,
             each.customer_count_less,
@@ -208,11 +207,25 @@ def _print(simulation: tb.Simulation) -> None:
     customers = simulation.customers().filter(pl.col("difference_excluding_tax") != 0)
     if customers.height:
         changed = customers.sort(pl.col("difference_excluding_tax").abs(), descending=True).head(CUSTOMERS_SHOWN)
+        # The totals have their currency's digits; the frame has the same for all.
+        unit = {each.amount_excluding_tax.currency: each.amount_excluding_tax.quantity for each in simulation.totals}
         console().print()
         print_table(
             f"changed most, {changed.height} of {customers.height}",
             ["customer", "scenario", "without tax>", "change>", ""],
-            changed.select(
-                "customer_id", "scenario", "amount_excluding_tax", "difference_excluding_tax", "currency"
-            ).rows(),
+            [
+                [
+                    each["customer_id"],
+                    each["scenario"],
+                    f"{each['amount_excluding_tax'].quantize(unit[each['currency']]):,f}",
+                    _change(each["difference_excluding_tax"].quantize(unit[each["currency"]])),
+                    each["currency"],
+                ]
+                for each in changed.iter_rows(named=True)
+            ],
         )
+
+
+def _change(amount: Decimal) -> str:
+    """A difference with its sign, and nothing with none."""
+    return f"{amount:+,f}" if amount else f"{amount:,f}"
