@@ -25,7 +25,7 @@ from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.evaluation import price_slots
 from tallybook_server import limits, simulations
 from tallybook_server.codec.catalog import read_catalog
-from tallybook_server.errors import TEXT_BYTES_MAX, Fault
+from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
 from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services.simulate import SimulateService
@@ -493,7 +493,7 @@ def test_an_id_that_is_out_of_all_bounds_is_named_by_its_beginning(book):
     assert error.value.reason == "USAGE_INVALID"
     (fault,) = error.value.fields
     assert fault.description.startswith('no product contract "éééé')
-    assert len(fault.description.encode()) <= TEXT_BYTES_MAX
+    assert len(fault.description.encode()) <= limits.FAULT_TEXT_BYTES_MAX
 
 
 def test_rows_are_what_a_frame_is(book):

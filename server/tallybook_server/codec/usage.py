@@ -193,8 +193,7 @@ def _from_table(table: pa.Table, go_on: GoOn) -> UsageFrame:
     properties = [name for name in columns if name.startswith(PROPERTY_PREFIX)]
     check_properties([name.removeprefix(PROPERTY_PREFIX) for name in properties], table.num_rows)
     for name in (*TEXT_COLUMNS, *properties):
-        # A dictionary may hold nulls of its own, which its column does not count.
-        if pa.types.is_dictionary(columns[name].type) and columns[name].dictionary.null_count:
+        if pa.types.is_dictionary(columns[name].type) and not _is_distinct(columns[name].dictionary):
             columns[name] = columns[name].cast(pa.string())
     for name in (*TEXT_COLUMNS, QUANTITY_COLUMN):
         if columns[name].null_count:
@@ -240,6 +239,11 @@ def _from_table(table: pa.Table, go_on: GoOn) -> UsageFrame:
     )
 
 
+def _is_distinct(texts: pa.Array) -> bool:
+    """Whether a dictionary says nothing twice, and holds no nulls of its own, which its column does not count."""
+    return not texts.null_count and pc.count_distinct(texts).as_py() == len(texts)
+
+
 def _properties(columns: dict[str, pa.Array], names: Sequence[str], go_on: GoOn) -> Iterator[UsageProperty]:
     for name in names:
         go_on()
@@ -265,7 +269,10 @@ def _integers(array: pa.Array | None, dtype: Any, count: int) -> tuple[NDArray[A
 
 
 def _coded(array: pa.Array) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Code of each row, -1 where it has no text, and the distinct texts, of a column of utf8, or of a dictionary of it without nulls."""
+    """Code of each row, -1 where it has no text, and the distinct texts.
+
+    The column is utf8, or a dictionary of it that is distinct.
+    """
     encoded = pc.dictionary_encode(array)
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
     return np.ascontiguousarray(codes), tuple(encoded.dictionary.to_pylist())
