@@ -1,4 +1,4 @@
-"""A charge of a simulation, explained: its simulation run again over the usage of its product contract alone."""
+"""A charge of a simulation, explained: its simulation run again over the usage of its customer alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from tallybook_engine.catalog.model import Catalog, Contract, Matrix, Plan, Prod
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE, format_decimal, format_money
 from tallybook_engine.kernels.wide import from_limbs
+from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.explain import ExplainedPart, explain_line
+from tallybook_engine.simulation.explained_levels import explain_levels
 from tallybook_engine.simulation.usage import UsageFrame
 from tallybook_server.codec.instants import read_instant
 from tallybook_server.codec.results import amount_line, timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.invoices import invoice_level, invoice_line
 from tallybook_server.simulations import BASELINE, Simulation
 
 
@@ -25,10 +28,12 @@ class WantedLine:
     """Which line is to be explained."""
 
     simulation: wire.RunSimulationRequest
-    """With its one scenario, or none for the baseline, and of its customer alone."""
+    """With its one scenario, or none for the baseline."""
     product_contract_id: str
     cell_id: str
     period_start_us: int
+    is_narrow: bool
+    """Whether the usage of its customer is enough."""
 
 
 def read_wanted(request: wire.ExplainSimulatedChargeRequest, catalog: Catalog) -> WantedLine:
@@ -44,48 +49,59 @@ def read_wanted(request: wire.ExplainSimulatedChargeRequest, catalog: Catalog) -
         simulation.scenarios.append(scenarios[0])
     simulation.omit_charges, simulation.skip_invalid_scenarios = True, False
     start_us = read_instant(request, "period_start_time", "request")
-    put = request.simulation.baseline.put.contracts
-    # A contract that the baseline brings is read with the simulation.
-    if not put:
+    # A contract that the baseline brings is read with the simulation; one of the scenario may be another customer's.
+    is_narrow = not any(each.put.contracts for each in simulation.scenarios)
+    if is_narrow and not simulation.baseline.put.contracts:
         owner = _find(catalog, request.product_contract_id)
         if owner is None:
             raise field_invalid("product_contract_id", f'no product contract "{request.product_contract_id}"')
         simulation.customer_ids[:] = [owner[0].customer]
-    return WantedLine(simulation, request.product_contract_id, request.cell_id, start_us)
+    return WantedLine(simulation, request.product_contract_id, request.cell_id, start_us, is_narrow)
 
 
-def only(usage: UsageFrame, product_contract_id: str) -> UsageFrame:
-    """The rows of one product contract."""
-    if product_contract_id not in usage.contracts:
+def of_customer(usage: UsageFrame, table: ContractTable, product_contract_id: str) -> UsageFrame:
+    """The rows of the customer of a product contract: its tree is settled as a whole. `table` is the baseline's."""
+    row = table.rows.get(product_contract_id)
+    if row is None:
         return usage.taken(np.empty(0, dtype=np.int64))
-    code = usage.contracts.index(product_contract_id)
-    return usage.taken(np.flatnonzero(usage.contract_codes == code))
+    customer = list(table.customers)[table.customer[row]]
+    names = {table.paths[each][-1] for each in table.of_customers({customer}).tolist()}
+    wanted = np.fromiter((each in names for each in usage.contracts), dtype=np.bool_, count=len(usage.contracts))
+    return usage.taken(np.flatnonzero(wanted[usage.contract_codes]))
 
 
 def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -> wire.ExplainSimulatedChargeResponse:
     """The line, explained. CHARGE_NOT_FOUND where the simulation has none."""
-    number = len(simulation.plan.terms) - 1
-    terms = simulation.plan.terms[number]
-    for piece in simulation.plan.pieces:
-        lines = simulation.run(piece, go_on)[0][number]
-        found = _find(terms.catalog, wanted.product_contract_id)
-        assert found is not None
-        plan = terms.catalog.plans[found[1].plan]
-        cell = _cell(plan, wanted.cell_id)
-        starts = simulation.plan.calendars.billing_start_us[lines.billing]
-        at = np.flatnonzero((lines.cell == cell) & (starts == wanted.period_start_us))
-        if cell < 0 or not len(at):
+    plan, number = simulation.plan, len(simulation.names) - 1
+    terms = plan.terms[number]
+    found = [simulation.run(piece, go_on)[0][number] for piece in plan.pieces]
+    owner = _find(terms.catalog, wanted.product_contract_id)
+    subject = plan.subjects.index(wanted.product_contract_id) if wanted.product_contract_id in plan.subjects else -1
+    price_plan = None if owner is None else terms.catalog.plans[owner[1].plan]
+    cell = -1 if price_plan is None else _cell(price_plan, wanted.cell_id)
+    for piece, lines in zip(plan.pieces, found, strict=True):
+        starts = plan.calendars.billing_start_us[lines.billing]
+        is_wanted = (lines.subject == subject) & (lines.cell == cell) & (starts == wanted.period_start_us)
+        if price_plan is None or not is_wanted.any():
             continue
-        parts = explain_line(simulation.plan, terms, piece, int(lines.subject[at[0]]), cell, wanted.period_start_us)
-        digits, row = minor_digits(plan.currency), int(at[0])
+        row = int(np.flatnonzero(is_wanted)[0])
+        digits, currency = minor_digits(price_plan.currency), price_plan.currency
+        end_us = int(plan.calendars.billing_end_us[lines.billing[row]])
         return wire.ExplainSimulatedChargeResponse(
-            plan_id=plan.id,
+            plan_id=price_plan.id,
             cell_id=wanted.cell_id,
-            currency=plan.currency,
+            currency=currency,
             exact_amount=format_decimal(from_limbs(*lines.lines.exact[row]), AMOUNT_SCALE),
             amount=format_money(int(lines.lines.amount[row]), digits),
             tax_amount=format_money(int(lines.lines.tax[row]), digits),
-            parts=map(_part, parts),
+            parts=map(_part, explain_line(plan, terms, piece, subject, cell, wanted.period_start_us)),
+            levels=[
+                wire.ExplainedLevel(
+                    level=invoice_level(each.level, (currency, digits)),
+                    lines=[invoice_line(line, (currency, digits)) for line in each.lines],
+                )
+                for each in explain_levels(plan, terms, found, subject, end_us)
+            ],
         )
     raise Fault(
         ErrorCode.CHARGE_NOT_FOUND,

@@ -68,8 +68,8 @@ def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
         period=period(invoice.start_us, invoice.end_us),
         issue_date=invoice.issue_date.isoformat(),
         due_date=invoice.due_date.isoformat(),
-        lines=[_line(each, currency, lines) for each in invoice.lines],
-        levels=[_level(each, currency) for each in invoice.levels],
+        lines=[invoice_line(each, currency, lines) for each in invoice.lines],
+        levels=[invoice_level(each, currency) for each in invoice.levels],
         taxes=[_tax(each, currency) for each in invoice.taxes],
         amount_excluding_tax=money(excluding, *currency),
         tax_amount=money(tax, *currency),
@@ -77,7 +77,8 @@ def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
     )
 
 
-def _line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLine]) -> wire.InvoiceLine:
+def invoice_line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLine] = ()) -> wire.InvoiceLine:
+    """A line; `currency` with its digits, `lines` those that charges are of."""
     excluding = line.amount_excluding_tax
     return wire.InvoiceLine(
         kind=wire.InvoiceLine.Kind.Value(line.kind.value),
@@ -93,7 +94,8 @@ def _line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLi
     )
 
 
-def _level(level: InvoiceLevel, currency: tuple[str, int]) -> wire.InvoiceLevel:
+def invoice_level(level: InvoiceLevel, currency: tuple[str, int]) -> wire.InvoiceLevel:
+    """A level; `currency` with its digits."""
     return wire.InvoiceLevel(
         contract_path=level.contract_path,
         period=period(level.start_us, level.end_us),

@@ -215,11 +215,12 @@ def prepare(
     book: UsageBook | None = None,
     uploaded: UsageFrame | None = None,
     go_on: GoOn = unasked,
-    narrowed: Callable[[UsageFrame], UsageFrame] = lambda usage: usage,
+    narrowed: Callable[[UsageFrame, ContractTable], UsageFrame] = lambda usage, _: usage,
 ) -> Simulation:
     """Reads and checks a request against a book's catalogue; `table` is that of its contracts. `uploaded` is
     usage that came before; without a book and without that, the request brings it. `go_on` is asked all along,
-    and raises where nobody waits; `narrowed` takes some of the usage. Raises Fault.
+    and raises where nobody waits; `narrowed` takes some of the usage, given the baseline's table. Raises
+    Fault.
     """
     _check_names(request.scenarios)
     try:
@@ -228,7 +229,7 @@ def prepare(
         raise _scenario_invalid(BASELINE, error.faults, error.fault_count) from None
     table = contract_table(baseline.contracts, table, go_on)
     usage, usage_sequence = _usage(request, baseline, table, book, go_on) if uploaded is None else (uploaded, 0)
-    planner = _planner(narrowed(usage), baseline, table, request.customer_ids, go_on)
+    planner = _planner(narrowed(usage, table), baseline, table, request.customer_ids, go_on)
     names, skipped = [BASELINE], []
     for scenario in request.scenarios:
         go_on()

@@ -544,9 +544,13 @@ def test_usage_is_settled_from_wherever_it_comes(address, client):
     # And of two months' charge lines each is explained, with what its levels come to, and the other lines are not
     for row in stored.to_polars().iter_rows(named=True):
         if row["line_kind"] == "CHARGE":
-            levels = [each.amount_excluding_tax for each in stored.explain(row).levels]
+            levels = stored.explain(row).levels
             month = next(each for each in invoices if each.start_date == row["period_start_time"].date())
-            assert levels == [row["amount_excluding_tax"], month.amount_excluding_tax.quantity]
+            assert [each.level for each in levels] == list(month.levels)
+            assert levels[0].level.total.quantity == row["amount_excluding_tax"]
+            # And its lines, rule by rule
+            assert levels[0].lines == ()
+            assert levels[1].lines == tuple(each for each in month.lines if each.kind is not InvoiceLineKind.CHARGE)
         else:
             with pytest.raises(ValueError, match=f"this is a {row['line_kind']}"):
                 stored.explain(row)
@@ -555,6 +559,100 @@ def test_usage_is_settled_from_wherever_it_comes(address, client):
     with tb.Client(address, made.access_token) as sandbox:
         copied = sandbox.preview_invoices("sourced", START, period_count=3)
         assert [shown(each) for each in copied] == [shown(each) for each in invoices]
+
+
+def test_an_explained_charge_shows_every_line_of_the_levels_above_it(client):
+    # Given a division that is billed by the month under a contract that is billed by the quarter, terms on both
+    quarterly = {"basis": "CALENDAR", "interval": 3, "unit": "MONTH"}
+
+    def tree(cap: str) -> Objects:
+        return {
+            "time_zone": "UTC",
+            "start_date": "2024-01-01",
+            "billing_frequency": quarterly,
+            "sub_contracts": [
+                {
+                    "id": "leveled_division",
+                    "billing_frequency": MONTHLY,
+                    "product_contracts": [{"id": "leveled_sold", "plan": "leveled_plan"}],
+                    "revenue_shares": [{"id": "leveled_share", "rate": "0.1", "charges": ["leveled_sold"]}],
+                    "fixed_fees": [{"id": "leveled_support", "amount": "30"}],
+                    "discount": {"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+                    "cap": cap,
+                },
+                {"id": "leveled_other", "product_contracts": [{"id": "leveled_beside", "plan": "leveled_plan"}]},
+            ],
+            "fixed_fees": [
+                {
+                    "id": "leveled_platform",
+                    "amount": "1000",
+                    "timing": "IN_ADVANCE",
+                    "frequency": {"basis": "CALENDAR", "interval": 1, "unit": "YEAR"},
+                },
+                {"id": "leveled_setup", "amount": "7", "once": True},
+            ],
+            "minimum": "5000",
+            "credits": [{"id": "leveled_credit", "amount": "75"}],
+        }
+
+    plan = {"id": "leveled_plan", "product": "leveled_units", "per_unit": {"unit_price": "2"}}
+    used = {"leveled_sold": (("2024-01-10", "100"), ("2024-02-03", "400")), "leveled_beside": (("2024-02-20", "5"),)}
+    division, other = tree("300")["sub_contracts"]
+    shared = {"shared": True}
+    division["product_contracts"][0] |= shared
+    other["product_contracts"][0] |= shared
+    customer(client, "leveled", "units", plans=(plan,), **tree("300") | {"sub_contracts": [division, other]})
+    rows = []
+    for product_contract, days in used.items():
+        for day, quantity in days:
+            when = datetime.fromisoformat(day).replace(tzinfo=UTC)
+            use(client, "leveled", "units", quantity, when, product_contract)
+            rows.append((when.date(), product_contract, "leveled_units", Decimal(quantity)))
+    frame = pl.DataFrame(
+        rows,
+        schema={"date": pl.Date, "contract_id": pl.String, "product_id": pl.String, "quantity": pl.Decimal(38, 12)},
+        orient="row",
+    )
+    # And a scenario under which the division's cap is another one
+    changed = {"id": "leveled", "customer": "leveled", **tree("250")}
+    changed["sub_contracts"] = [{**division, "cap": "250"}, other]
+    scenario = tb.Scenario(name="lower cap", put=ParseDict({"contracts": [changed]}, catalog_pb2.Catalog()))
+    found = client.simulate(frame, [scenario])
+    # When the division's charge of February is explained
+    lines = {
+        name: found.explain(row)
+        for row in found.to_polars().iter_rows(named=True)
+        for name in [row["scenario"]]
+        if row["contract_path"][-1] == "leveled_sold" and row["period_start_time"].month == 2
+    }
+    # Then the levels are those of the invoice, the division's month and the quarter, each with its lines
+    (invoice,) = client.preview_invoices("leveled", date(2024, 1, 1))
+    division_level, root_level = lines["baseline"].levels
+    assert [each.level for each in (division_level, root_level)] == [
+        next(each for each in invoice.levels if each.contract_path[-1] == name and each.start_time.month == month)
+        for name, month in (("leveled_division", 2), ("leveled", 1))
+    ]
+    beside = [each for each in invoice.lines if each.kind is not InvoiceLineKind.CHARGE]
+    february = [each for each in beside if "leveled_division" in each.contract_path and each.start_time.month == 2]
+    assert list(division_level.lines) == february
+    assert [(each.kind.value, each.id) for each in division_level.lines] == [
+        ("FIXED_FEE", "leveled_support"),
+        ("REVENUE_SHARE", "leveled_share"),
+        ("DISCOUNT", ""),
+        ("CAP", ""),
+    ]
+    assert list(root_level.lines) == [each for each in beside if each.contract_path == ("leveled",)]
+    assert [(each.kind.value, each.id) for each in root_level.lines] == [
+        ("FIXED_FEE", "leveled_platform"),
+        ("FIXED_FEE", "leveled_setup"),
+        ("MINIMUM", ""),
+        ("CREDIT", "leveled_credit"),
+    ]
+    # And under the scenario the cap takes 50 more
+    lower = lines["lower cap"].levels[0]
+    assert division_level.level.total.quantity == 300
+    assert lower.level.total.quantity == 250
+    assert lower.lines[-1].amount_excluding_tax.quantity == division_level.lines[-1].amount_excluding_tax.quantity - 50
 
 
 def _id_of(line: tb.InvoiceLine) -> str | None:

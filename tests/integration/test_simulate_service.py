@@ -486,6 +486,18 @@ def test_a_null_in_a_dictionary_is_none(book):
         book.run_simulation(request)
 
 
+def test_a_dictionary_that_says_a_text_twice_means_one(book):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["calls0", "calls0"]))
+    days = pa.array([date(2024, 2, 1)] * 2)
+    columns = {"date": days, "product_id": ["calls"] * 2, "quantity": [60, 60]}
+    twice, once = (
+        book.simulate(pa.table({**columns, "contract_id": contracts})).to_polars().to_dicts()
+        for contracts in (texts, texts.cast(pa.string()))
+    )
+    assert len(once) == 1
+    assert twice == once
+
+
 def test_an_id_that_is_out_of_all_bounds_is_named_by_its_beginning(book):
     # Given an id that no error could carry whole
     with pytest.raises(tb.InvalidArgumentError) as error:

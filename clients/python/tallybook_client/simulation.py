@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tallybook.v1 import catalog_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError, as_table
+from tallybook_client.invoices import InvoiceLevel, InvoiceLine
 from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
 from tallybook_client.results import AmountLine, Money
 
@@ -230,11 +231,14 @@ class ExplainedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class LevelTotal:
-    """What the lines of a contract, and of all below it, come to whose period begins as the line's; without tax."""
+class ExplainedLevel:
+    """A contract above a charge line, in the billing period that bills the line."""
 
-    contract_id: str
-    amount_excluding_tax: Decimal
+    level: InvoiceLevel
+    """What it comes to, with all of its lines, not the explained one alone."""
+    lines: tuple[InvoiceLine, ...]
+    """What it has beside charge lines and what lies below it: fixed fees and revenue shares, then its discount, cap,
+    minimum and credits, in the order in which they apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +256,8 @@ class ExplainedCharge:
     """Rounded, as priced."""
     tax_amount: Decimal
     parts: tuple[ExplainedPart, ...]
-    levels: tuple[LevelTotal, ...]
-    """From the contract of the line up to the root; empty where the charges were omitted."""
+    levels: tuple[ExplainedLevel, ...]
+    """From the contract of the line up to the root."""
     message: simulate_pb2.ExplainSimulatedChargeResponse = field(repr=False, compare=False)
 
 
@@ -339,8 +343,8 @@ class Simulation:
         return pl.concat(self._customers) if self._customers else pl.DataFrame(schema=SIMULATION_CUSTOMERS_SCHEMA)
 
     def explain(self, row: Mapping[str, Any] | SimulatedCharge) -> ExplainedCharge:
-        """A charge line down to the tier, and the totals of the levels above it: a row of `to_polars()` as a dict
-        (`frame.row(0, named=True)`), or a `SimulatedCharge`. Asks the server, which runs the product contract again.
+        """A charge line down to the tier, and the levels above it with their lines: a row of `to_polars()` as a dict
+        (`frame.row(0, named=True)`), or a `SimulatedCharge`. Asks the server, which runs its customer's usage again.
         """
         if self._explain is None or self._request is None:
             raise ValueError("only a simulation that a server ran can be explained")
@@ -383,20 +387,12 @@ class Simulation:
                 )
                 for each in answer.parts
             ),
-            self._level_totals(scenario, path, start),
+            tuple(
+                ExplainedLevel(InvoiceLevel.read(each.level), tuple(map(InvoiceLine.read, each.lines)))
+                for each in answer.levels
+            ),
             answer,
         )
-
-    def _level_totals(self, scenario: str, path: Sequence[str], start: datetime) -> tuple[LevelTotal, ...]:
-        """The contracts above a line, from below, with what their lines come to that begin at an instant."""
-        lines = self.to_polars().filter((pl.col("scenario") == scenario) & (pl.col("period_start_time") == start))
-        found = []
-        for depth in range(len(path) - 1, 0, -1):
-            below = pl.col("contract_path").list.head(depth) == list(path[:depth])
-            amount = lines.filter(below)["amount_excluding_tax"].sum()
-            if lines.height:
-                found.append(LevelTotal(path[depth - 1], Decimal(amount)))
-        return tuple(found)
 
     def to_pandas(self, scenario: str = BASELINE, *, as_float: bool = False) -> pd.DataFrame:
         """The charges of one scenario, wide: a row a start of a billing period, columns by contract, down to any depth.

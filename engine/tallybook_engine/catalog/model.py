@@ -379,6 +379,8 @@ def with_each_level(root: Contract, changed: Callable[[Contract], Contract]) -> 
 
     `changed` takes a level that has its changed sub-contracts already; what it does not change, it answers itself.
     """
+    if not root.sub_contracts:
+        return changed(root)
     made: dict[int, Contract] = {}
     for path in reversed(list(root.levels())):
         level = path[-1]

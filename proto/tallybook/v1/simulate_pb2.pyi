@@ -1876,6 +1876,7 @@ class ExplainSimulatedChargeResponse(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     TAX_AMOUNT_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """The plan that it is priced by."""
     cell_id: _builtins.str
@@ -1892,6 +1893,10 @@ class ExplainSimulatedChargeResponse(_message.Message):
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedPart]:
         """By accumulation period, in order of time."""
 
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedLevel]:
+        """The contracts above the line, from its own up to the root."""
+
     def __init__(
         self,
         *,
@@ -1902,14 +1907,49 @@ class ExplainSimulatedChargeResponse(_message.Message):
         amount: _builtins.str = ...,
         tax_amount: _builtins.str = ...,
         parts: _abc.Iterable[Global___ExplainedPart] | None = ...,
+        levels: _abc.Iterable[Global___ExplainedLevel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cell_id", b"cell_id", "currency", b"currency", "exact_amount", b"exact_amount", "parts", b"parts", "plan_id", b"plan_id", "tax_amount", b"tax_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cell_id", b"cell_id", "currency", b"currency", "exact_amount", b"exact_amount", "levels", b"levels", "parts", b"parts", "plan_id", b"plan_id", "tax_amount", b"tax_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainSimulatedChargeResponse: _TypeAlias = ExplainSimulatedChargeResponse  # noqa: Y015
+
+@_typing.final
+class ExplainedLevel(_message.Message):
+    """A contract above a charge line, in the billing period that bills the line: with all lines of the tree under the
+    scenario, not the explained one alone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def level(self) -> Global___InvoiceLevel:
+        """What it comes to."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+        """What it has beside charge lines and what lies below it: fixed fees and revenue shares, then its discount, cap,
+        minimum and credits, in the order in which they apply.
+        """
+
+    def __init__(
+        self,
+        *,
+        level: Global___InvoiceLevel | None = ...,
+        lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedLevel: _TypeAlias = ExplainedLevel  # noqa: Y015
 
 @_typing.final
 class ExplainedPart(_message.Message):

@@ -28,7 +28,7 @@ from tallybook_server.book import Book
 from tallybook_server.codec import sandboxes as codec
 from tallybook_server.codec.results import timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
-from tallybook_server.explained_charges import explain, only, read_wanted
+from tallybook_server.explained_charges import explain, of_customer, read_wanted
 from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.simulated_charges import Charges, SimulatedCharges, charges_page
 from tallybook_server.simulations import Simulation, prepare
@@ -200,7 +200,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     async def ExplainSimulatedCharge(
         self, request: wire.ExplainSimulatedChargeRequest, context: Context
     ) -> wire.ExplainSimulatedChargeResponse:
-        """One line, by running its product contract again."""
+        """One line, by running its customer's usage again."""
         book = self._book_of(context)
         uploaded = self._uploaded(request.simulation, book)
         with _until_ended() as go_on:
@@ -211,9 +211,10 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     ) -> wire.ExplainSimulatedChargeResponse:
         catalog = book.catalog()
         wanted = read_wanted(request, catalog)
-        narrowed = partial(only, product_contract_id=wanted.product_contract_id)
         table = self._table(book, catalog, go_on)
-        simulation = prepare(wanted.simulation, catalog, table, book, uploaded, go_on, narrowed)
+        narrowed = partial(of_customer, product_contract_id=wanted.product_contract_id)
+        narrowings = {"narrowed": narrowed} if wanted.is_narrow else {}
+        simulation = prepare(wanted.simulation, catalog, table, book, uploaded, go_on, **narrowings)
         return explain(simulation, wanted, go_on)
 
     def _uploaded(self, request: wire.RunSimulationRequest, book: Book) -> UsageFrame | None:
