@@ -25,6 +25,7 @@ from tests.support.energy.small_meter import (
 
 from tallybook_engine.calendar.zones import UnknownZone
 from tallybook_engine.decimals import UNIT
+from tallybook_engine.demand.reactive import PowerFactor
 from tallybook_engine.demand.rolling import RollingDemand
 from tallybook_engine.demand.time_of_use import TimeOfUseDemand
 from tallybook_engine.determinants.billing_values import billing_values
@@ -99,6 +100,9 @@ def test_a_day_of_hours_is_answered_whole():
     ]
     assert answered(outcome).catalog_version == 17
     assert (answered(outcome).holiday_calendar, answered(outcome).holiday_calendar_version) == ("nl", 4)
+    # Which is named only where slices were judged by it
+    without_slices = answered(calculate(request(INTERVAL), {"energy": hours([1] * 24, [0] * 24)}, CONFIGURATION))
+    assert (without_slices.holiday_calendar, without_slices.holiday_calendar_version) == (None, None)
 
 
 def test_a_gap_is_counted_and_never_cancels():
@@ -267,6 +271,31 @@ def test_the_nearest_reading_within_the_tolerance_counts(tolerance_us, rows, val
     assert [remark.reason for remark in answered(outcome).remarks] == ([Reason.NO_READ_AT_END] if value is None else [])
 
 
+def test_a_read_within_the_tolerance_is_judged_as_one_at_the_end_is():
+    configuration = replace(CONFIGURATION, register_tolerance_us=5)
+    late = reads((DAY[1] + 3, 8))
+    assert one(calculate(request(REGISTER), {"read": late}, configuration), Kind.REGISTER).value == 8 * UNIT // 10
+    substituted = late.quality + np.uint8(DEFAULT_QUALITY.code("substituted"))
+    outcome = calculate(request(REGISTER), {"read": replace(late, quality=substituted)}, configuration)
+    assert isinstance(outcome, Cancellation)
+    assert [(cause.reason, cause.channel) for cause in outcome.causes] == [(Reason.NOT_BILLABLE, "read")]
+
+
+def test_every_channel_that_a_demand_reads_has_to_be_billable():
+    classifiers = {**CONFIGURATION.classifiers, "reactive": replace(CONFIGURATION.classifiers["energy"], unit="kvarh")}
+    configuration = replace(CONFIGURATION, classifiers=classifiers)
+    asked = request(demands=(DemandRequest("factor", "energy", PowerFactor("reactive")),))
+    good, bad = hours([1] * 24, [0] * 24), hours([1] * 24, [0] * 23 + [DEFAULT_QUALITY.code("substituted")])
+    assert isinstance(calculate(asked, {"energy": good, "reactive": good}, configuration), Result)
+    for readings, reason in (
+        ({"energy": good, "reactive": bad}, Reason.NOT_BILLABLE),
+        ({"energy": good}, Reason.NO_READINGS),
+    ):
+        outcome = calculate(asked, readings, configuration)
+        assert isinstance(outcome, Cancellation)
+        assert [(cause.reason, cause.channel) for cause in outcome.causes] == [(reason, "reactive")]
+
+
 def test_a_register_without_a_value_at_the_end_has_none():
     quality = np.array([0, DEFAULT_QUALITY.code("missing")], dtype=np.uint8)
     readings = Readings(ListedTimes(np.array(DAY), 1), np.array([5, 6]), quality)
@@ -318,6 +347,15 @@ def test_the_largest_power_is_not_the_largest_energy_where_lengths_differ():
     # Without one length nothing is expected, and the covered time says how much is there
     assert (counts.expected, counts.missing) == (None, None)
     assert counts.coverage == round(UNIT * 135 / 1_440)
+
+
+def test_the_largest_power_of_all_months_is_not_the_largest_energy_of_one():
+    # Given a quarter of 0.5 kWh in one month, and an hour of 1 kWh in the next
+    times = ListedTimes(START + np.array([15, 40 * 24 * 60]) * MINUTE_US, np.array([15, 60]) * MINUTE_US)
+    readings = Readings(times, np.array([500, 1_000]), np.zeros(2, dtype=np.uint8))
+    asked = replace(request(PMAX, split_by_month=True), end_us=START + 40 * 24 * HOUR_US)
+    found = answered(calculate(asked, {"energy": readings}, CONFIGURATION)).determinants
+    assert [(each.is_month, each.value) for each in found] == [(False, 2 * UNIT), (True, 2 * UNIT), (True, UNIT)]
 
 
 def test_sums_do_not_wrap_and_what_does_not_fit_cancels():
