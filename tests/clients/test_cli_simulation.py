@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from tests.support.live_server import live_server
 
+from tallybook_cli import simulation_picture
 from tallybook_cli.commands import simulate as simulate_command
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.main import run
@@ -385,3 +386,11 @@ contracts:
         assert run(["apply", str(files / "tree.yaml"), "--server", address]) is ExitCode.OK
         assert run(["invoice", "oslo", "2024-01-01", "--server", address]) is ExitCode.FAILURE_FOUND
     assert 'no root contract "oslo"; it is a sub-contract of "root"' in capsys.readouterr().err
+
+
+def test_the_picture_says_what_is_small_and_what_is_beyond_its_edge():
+    percentage = simulation_picture._percentage
+    assert [percentage(Decimal(each)) for each in ("0", "0.0009", "-0.0009", "0.001", "-0.1234")] == [
+        *("no change", "under 0.1 % more", "under 0.1 % less", "+0.1 %", "-12.3 %"),
+    ]
+    assert simulation_picture._heading(False).endswith("100 % or more at the edge")

@@ -19,6 +19,7 @@ from tallybook_client import (
     Money,
     Span,
     Status,
+    UnauthenticatedError,
     UnavailableError,
     View,
 )
@@ -221,6 +222,12 @@ def test_a_catalogue_is_read_page_by_page(client, service):
     assert found.version == 7
     assert [tax.id for tax in found.catalog.taxes] == ["t"]
     assert [plan.id for plan in found.catalog.plans] == ["p"]
+
+
+@pytest.mark.parametrize("key", ["tbs_abc\n", "tbs_é"])
+def test_a_text_that_is_no_key_is_refused_before_it_is_sent(key):
+    with pytest.raises(UnauthenticatedError, match="characters that no key has"):
+        Client("127.0.0.1:1", key)
 
 
 def test_a_server_that_is_not_there_is_unavailable():

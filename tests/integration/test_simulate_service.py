@@ -385,26 +385,31 @@ def test_an_exact_amount_keeps_every_digit(book):
     assert found.explain(line).exact_amount == exact
 
 
-def test_the_wide_frame_goes_to_any_depth():
-    # Given a line below a hundred contracts, and one beside the last of them
-    path = [f"level{number}" for number in range(100)]
+@pytest.mark.parametrize("levels", [100, 300])
+def test_the_wide_frame_goes_to_any_depth(levels):
+    # Given a line below so many contracts, one beside the last of them, and a line of each contract
+    path = [f"level{number}" for number in range(levels)]
     charges = pa.Table.from_pylist(
         [
             {
                 **dict.fromkeys(("customer_id", "product_id", "cell_id"), ""),
                 **dict.fromkeys(("period_start_time", "period_end_time"), datetime(2024, 1, 1, tzinfo=UTC)),
-                "contract_path": [*contracts, plan],
-                "plan_id": plan,
-                "quantity": Decimal(2),
+                "contract_path": [*contracts, *plan],
+                "plan_id": plan[0] if plan else None,
+                "quantity": Decimal(2) if plan else None,
                 "unit_amount": None,
                 "exact_amount": Decimal(amount),
                 "currency": "EUR",
                 "amount_excluding_tax": Decimal(amount),
                 "tax_amount": Decimal(0),
                 "amount_including_tax": Decimal(amount),
-                "line_kind": "CHARGE",
+                "line_kind": kind,
             }
-            for contracts, plan, amount in ((path, "deep", 5), (path[:99], "beside", 7))
+            for contracts, plan, amount, kind in (
+                (path, ["deep"], 5, "CHARGE"),
+                (path[:-1], ["beside"], 7, "CHARGE"),
+                *((path[:depth], [], 0, "DISCOUNT") for depth in range(1, levels + 1)),
+            )
         ],
         schema=CHARGES_SCHEMA,
     )
@@ -422,12 +427,11 @@ def test_the_wide_frame_goes_to_any_depth():
     ]
     wide = tb.Simulation(messages).to_pandas()
     # Then each level has its total, and each plan its columns below its contract
-    assert wide.columns.nlevels == 102
+    assert wide.columns.nlevels == levels + 2
     row = wide.iloc[0]
     assert row[(*path, "deep", "total_amount")] == row[(*path, "total", "")] == 5
-    assert row[(*path[:99], "beside", "", "total_amount")] == 7
-    for depth in range(1, 100):
-        assert row[(*path[:depth], "total", *[""] * (101 - depth))] == 12
+    assert row[(*path[:-1], "beside", "", "total_amount")] == 7
+    assert [row[(*path[:depth], "total", *[""] * (levels + 1 - depth))] for depth in (1, levels // 2)] == [12] * 2
 
 
 @pytest.mark.parametrize("as_rows", [True, False])

@@ -27,14 +27,16 @@ _ROW_INCHES = 0.62
 _HEAD_INCHES = 1.0
 _WORDS_INSIDE = 0.5
 """A bar is long enough for its words from this part of the longest one on."""
+_WIDTH_MAX = 100
+"""Per cent; changes beyond stand at the edge, or a few customers who paid next to nothing would squeeze all others."""
 _WIDTH_MIN = 5
 """Per cent to either side that the changes are drawn over at least."""
 _SEED = 1
 """Of the dots' places within their row, so that the same simulation is the same picture."""
 _NAME_CHARACTERS = 22
 """Of a scenario's name, as many as there is room for."""
-_SMALLEST_SHOWN = Decimal("0.0005")
-"""A smaller part would be shown as 0.0 %."""
+_SMALLEST_SHOWN = Decimal("0.001")
+"""A smaller part would be shown as 0.0 %, or as more than it is."""
 _SPREAD_HEIGHT = 0.28
 """How far a dot may lie from the middle of its row, of the row's height."""
 
@@ -107,11 +109,14 @@ def _changes(axes: Axes, simulation: tb.Simulation, totals: Sequence[tb.Scenario
     """A row a scenario: a dot for each customer's change, the median, and how many pay more and less."""
     customers = simulation.customers().filter(pl.col("currency") == currency)
     place = np.random.default_rng(_SEED)
+    all_within = True
     axes.axvline(0, color=_MUTED, linewidth=1)
     for row, total in enumerate(totals):
         if row == 0:
             continue
         changes = _percentages(customers, total.scenario)
+        all_within = all_within and bool((np.abs(changes) <= _WIDTH_MAX).all())
+        changes = np.clip(changes, -_WIDTH_MAX, _WIDTH_MAX)
         if len(changes):
             heights = row + place.uniform(-_SPREAD_HEIGHT, _SPREAD_HEIGHT, len(changes))
             colours = [_colour(change) for change in changes.tolist()]
@@ -135,10 +140,10 @@ def _changes(axes: Axes, simulation: tb.Simulation, totals: Sequence[tb.Scenario
     widest = max(map(abs, axes.get_xlim()))
     if widest < _WIDTH_MIN:
         axes.set_xlim(-_WIDTH_MIN, _WIDTH_MIN)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+,.0f} %" if value else "0")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f} %" if value else "0")
     axes.set_title(
-        "Change by customer: a dot each, the line is the median",
+        _heading(all_within),
         loc="left",
         color=_INK,
         fontweight="bold",
@@ -164,6 +169,13 @@ def _percentage(part: Decimal) -> str:
     if abs(part) < _SMALLEST_SHOWN:
         return f"under 0.1 % {'more' if part > 0 else 'less'}"
     return f"{part * 100:+,.1f} %"
+
+
+def _heading(all_within: bool) -> str:
+    """What the dots are, and where those are that lie beyond the axis."""
+    if all_within:
+        return "Change by customer: a dot each, the line is the median"
+    return f"Change by customer: line the median, {_WIDTH_MAX} % or more at the edge"
 
 
 def _cut(name: str) -> str:

@@ -6,6 +6,8 @@ from importlib import resources
 
 import grpc
 
+from tallybook_client.errors import UnauthenticatedError
+
 DEFAULT_TARGET = "127.0.0.1:7430"
 """Where `tallybook serve` listens unless told otherwise."""
 
@@ -33,5 +35,9 @@ def service_config() -> str:
 
 
 def credential_metadata(key: str | None) -> tuple[tuple[str, str], ...]:
-    """The metadata that carries a key."""
+    """The metadata that carries a key. UnauthenticatedError for a text that is none: gRPC would not send it."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise UnauthenticatedError(
+            grpc.StatusCode.UNAUTHENTICATED, "the key has characters that no key has; is a line's end in it?"
+        )
     return (("authorization", f"Bearer {key}"),) if key else ()

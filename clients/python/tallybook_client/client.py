@@ -117,8 +117,8 @@ class Client:
         """`target` is host:port. `credentials` encrypt the connection; without them it is plain text, which is for
         loopback. `retry` says how broken streams are taken up again; other calls follow the service config.
         """
-        self._channel = open_channel(target, credentials)
         self._metadata = credential_metadata(key)
+        self._channel = open_channel(target, credentials)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self._determinants = determinants_pb2_grpc.DeterminantsServiceStub(self._channel)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -410,34 +410,58 @@ class Simulation:
             raise ValueError(f"{scenario!r} was not run; there are {', '.join(map(repr, self.scenarios))}")
 
         rows = self.to_polars().filter(pl.col("scenario") == scenario)
-        depth = max((len(_levels(row)) for row in rows.iter_rows(named=True)), default=1)
-        cells: dict[tuple[str, ...], dict[Any, Decimal | None]] = {}
-        order: dict[tuple[str, ...], None] = {}
+        tree = _Tree()
+        cells: dict[_Column, dict[Any, Decimal | None]] = {}
         # Totals have their currency's digits; the frame has the same for all.
         unit = {each.amount_excluding_tax.currency: each.amount_excluding_tax.quantity for each in self.totals}
         for row in rows.iter_rows(named=True):
-            path, start = _levels(row), row["period_start_time"]
+            start, contract = row["period_start_time"], _ROOT
             amount = row["amount_excluding_tax"].quantize(unit[row["currency"]])
-            for level in range(1, len(path) + 1):
-                column = _filled((*path[:level], TOTAL), depth)
-                order.setdefault(column)
-                _add(cells.setdefault(column, {}), start, amount)
+            for name in _levels(row):
+                contract = tree.below(contract, name)
+                _add(cells.setdefault((contract, TOTAL, ""), {}), start, amount)
             values = (_without_zeros(row["unit_amount"]), _without_zeros(row["quantity"]), amount)
             for measure, value in zip(MEASURES, values, strict=True):
                 if row["line_kind"] != CHARGE and value is None:
                     continue
-                column = (*_filled((*path, _label(row)), depth)[:-1], measure)
-                order.setdefault(column)
-                found = cells.setdefault(column, {})
+                found = cells.setdefault((contract, _label(row), measure), {})
                 if measure == MEASURES[0]:
                     found[start] = value
                 else:
                     _add(found, start, value)
         starts = sorted({start for column in cells.values() for start in column})
-        columns = pd.MultiIndex.from_tuples(order, names=[*("contract",) * depth, "plan", "measure"])
-        data = [[cells[column].get(start) for column in order] for start in starts]
+        depth = max(map(len, tree.paths))
+        names = []
+        for contract, label, measure in cells:
+            path = (*tree.paths[contract], label)
+            names.append((*path, *[""] * (depth + 1 - len(path)), measure))
+        columns = pd.MultiIndex.from_tuples(names, names=[*("contract",) * max(depth, 1), "plan", "measure"])
+        data = [[column.get(start) for column in cells.values()] for start in starts]
         kind = "float64" if as_float else object
         return pd.DataFrame(data, index=pd.DatetimeIndex(starts, name="charge_time"), columns=columns, dtype=kind)
+
+
+_Column: TypeAlias = tuple[int, str, str]
+"""A contract of a `_Tree`, what of it, and which measure."""
+
+_ROOT = 0
+"""What is above all root contracts."""
+
+
+class _Tree:
+    """Contracts as numbers: the path of one a thousand levels deep is too long to be a key itself."""
+
+    def __init__(self) -> None:
+        self.paths: list[tuple[str, ...]] = [()]
+        """Ids from the root contract down, by number."""
+        self._below: dict[tuple[int, str], int] = {}
+
+    def below(self, contract: int, name: str) -> int:
+        """The contract of this id directly below another one."""
+        found = self._below.setdefault((contract, name), len(self.paths))
+        if found == len(self.paths):
+            self.paths.append((*self.paths[contract], name))
+        return found
 
 
 def _levels(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -451,11 +475,6 @@ def _label(row: Mapping[str, Any]) -> str:
     if row["line_kind"] == CHARGE:
         return f"{row['plan_id']}[{row['cell_id']}]" if row["cell_id"] else str(row["plan_id"])
     return f"{row['line_kind']} {row['line_id']}" if row["line_id"] else str(row["line_kind"])
-
-
-def _filled(column: Sequence[str], depth: int) -> tuple[str, ...]:
-    """A column's names down to the measure."""
-    return (*column, *("",) * (depth + 2 - len(column)))
 
 
 def _add(found: dict[Any, Decimal | None], start: Any, value: Decimal) -> None:
