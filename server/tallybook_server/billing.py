@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
-from tallybook_engine.determinants.billing_values import billing_values
+from tallybook_engine.determinants.billing_values import annotations_of, billing_values
 from tallybook_engine.determinants.calculate import calculate
+from tallybook_engine.determinants.configuration import Datasource
 from tallybook_engine.determinants.message import billing_message
 from tallybook_engine.determinants.readings import ChannelReadingsFault, ReadingsFault
 from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest, RequestFault
 from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_server.codec.determinants import check_demands, read_request, request_invalid
 from tallybook_server.errors import field_invalid
-from tallybook_server.journal.attached import BillingValueRow, MessageRow, SeriesName
+from tallybook_server.journal.attached import BillingValueRow, MessageRow, SeriesName, StoredValue
 from tallybook_server.journal.interface import Journal
 from tallybook_server.stored_readings import does_not_fit, load_readings
 from tallybook_server.writer import Parcel
@@ -84,8 +86,29 @@ def _check_apart(request: BillingRequest, configuration: BillingConfiguration) -
                 )
 
 
-def parcel_of(result: Result, partition: int, calculation_us: int) -> Parcel:
-    """What is stored of a result: the value of each determinant, also that it has none any more, and one message."""
+def values_gone(journal: Journal, result: Result, source: Datasource | None) -> list[tuple[str, StoredValue]]:
+    """(BILLING channel, value) of what is current within a result's period, of classifiers that no channel of the
+    datasource has any more. Of a datasource that the catalogue does not have, nothing is known to be gone.
+    """
+    if source is None:
+        return []
+    classifiers = {each.classifier for each in source.channels} | {each.classifier for each in result.determinants}
+    last: dict[tuple[str, int, int], tuple[str, StoredValue]] = {}
+    for channel, value in journal.datasource_values(result.datasource, result.start_us, result.end_us):
+        key = channel, value.start_us, value.end_us
+        is_within = result.start_us <= value.start_us and value.end_us <= result.end_us
+        if is_within and (key not in last or last[key][1].position < value.position):
+            last[key] = channel, value
+    found = ((read_body(value.body), channel, value) for channel, value in last.values())
+    return [(channel, value) for body, channel, value in found if body.value and body.classifier not in classifiers]
+
+
+def parcel_of(
+    result: Result, partition: int, calculation_us: int, gone: Sequence[tuple[str, StoredValue]] = ()
+) -> Parcel:
+    """What is stored of a result: the value of each determinant, also that it has none any more, and one message; and
+    that there is none any more of values that are gone.
+    """
     rows = []
     for determinant, value in zip(result.determinants, billing_values(result, calculation_us), strict=True):
         body = {
@@ -93,9 +116,16 @@ def parcel_of(result: Result, partition: int, calculation_us: int) -> Parcel:
             "unit": value.unit,
             "quality": value.quality or "",
             "annotations": dict(value.annotations),
+            "classifier": determinant.classifier,
+            "billable": result.is_billable,
         }
         series = SeriesName(result.datasource, value.channel, partition)
         rows.append(BillingValueRow(series, value.timestamp_us, determinant.start_us, 0, _json(body)))
+    for channel, each in gone:
+        annotations = annotations_of(result, each.start_us, each.end_us, calculation_us)
+        withdrawn = replace(read_body(each.body), value="", quality="", annotations=annotations)
+        series = SeriesName(result.datasource, channel, partition)
+        rows.append(BillingValueRow(series, each.end_us, each.start_us, 0, _json(asdict(withdrawn))))
     document = _json(billing_message(result, calculation_us))
     return Parcel(values=rows, messages=[MessageRow(result.datasource, document)])
 
@@ -109,6 +139,10 @@ class BillingBody:
     unit: str
     quality: str
     annotations: dict[str, str]
+    classifier: str
+    """Of the channel that it was computed of."""
+    billable: bool
+    """Whether it was more than reported (`Result.is_billable`)."""
 
 
 def read_body(body: bytes) -> BillingBody:

@@ -93,7 +93,11 @@ def determinants_as_usage(
         # Each channel is a read of the journal.
         go_on()
         for each in _counting(book.readings, source.id, channel, start_us, end_us, sequence):
-            quantity = parse_decimal(read_body(each.body).value)
+            body = read_body(each.body)
+            # What was withdrawn, or only reported, is not billed.
+            if not body.value or not body.billable:
+                continue
+            quantity = parse_decimal(body.value)
             # The last instant of its period, which lies in the period that it is billed in.
             time_us = max(each.end_us - 1, each.start_us)
             rows.append(_Row(product_contract_id, product_id, source.id, time_us, quantity))

@@ -390,7 +390,9 @@ class Writer:
         if basis is None or basis.sequence == self.state.sequence:
             return
         periods = (period for commit in self._on_their_way() for period in commit.billed.get(basis.datasource, ()))
-        if any(_meet(basis, period) for period in periods) or self._journal.has_values(*basis):
+        if any(_meet(basis, period) for period in periods):
+            raise Overtaken
+        for _ in self._journal.datasource_values(*basis):
             raise Overtaken
 
     def _new_commit(self) -> Commit:

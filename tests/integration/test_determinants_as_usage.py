@@ -200,6 +200,50 @@ def test_a_datasource_of_another_customer_is_billed_to_that_one_alone(
     assert lawful(tmp_path)
 
 
+ACTIVE_CHANNELS = ("BILLING_ACTIVE_INTERVAL", "BILLING_ACTIVE_TIMESLICE_tariff_T1", "BILLING_ACTIVE_PMAX_POWER")
+EXPORT_CHANNEL = "BILLING_EXPORT_INTERVAL"
+
+
+def current(services: Services, channel: str) -> list[str]:
+    """The values that a BILLING channel of the small meter shows."""
+    wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel=channel)
+    return [each.value for each in services.determinants.ListBillingReadings(wanted).readings]
+
+
+def withdrawn(services: Services, channel: str) -> list[tuple[str, bool, bool]]:
+    """(value, superseded, withdrawn) of everything that was stored in a BILLING channel."""
+    wanted = determinants_pb2.ListBillingReadingsRequest(
+        datasource="m1", billing_channel=channel, include_superseded=True
+    )
+    found = services.determinants.ListBillingReadings(wanted).readings
+    return [(each.value, each.superseded, each.withdrawn) for each in found]
+
+
+@pytest.mark.parametrize("is_billed", [True, False])
+def test_values_of_a_channel_that_is_gone_are_withdrawn_within_the_period(tmp_path: Path, is_billed: bool) -> None:
+    (source,) = SMALL["datasources"]
+    other = {**SMALL, "datasources": [{**source, "channels": source["channels"][1:]}]}
+    if not is_billed:
+        other["contracts"] = []
+    with served(tmp_path) as services:
+        services.apply(SMALL if is_billed else {**SMALL, "contracts": []})
+        services.determinants.CalculateDeterminants(longer(split_by_month=True))
+        before = {each: current(services, each) for each in (*ACTIVE_CHANNELS, f"{ACTIVE_CHANNELS[0]}_MONTH")}
+        assert before[f"{ACTIVE_CHANNELS[0]}_MONTH"] == ["1", "1.005"]
+        # When the datasource has the channel no more, and another one of it is calculated
+        services.apply(other)
+        asked = request()
+        del asked.billing_request.channels[:], asked.readings[0]
+        asked.billing_request.channels.add(channel="read", kind="REGISTER")
+        services.determinants.CalculateDeterminants(asked)
+        # Then what lies within the period is withdrawn, and what reaches beyond stays
+        assert current(services, f"{ACTIVE_CHANNELS[0]}_MONTH") == ["1"]
+        assert current(services, ACTIVE_CHANNELS[0]) == before[ACTIVE_CHANNELS[0]]
+        # And a simulation of what is stored, which has no plan for it, does not fail over it
+        simulated(services)
+    assert not is_billed or lawful(tmp_path)
+
+
 def test_a_channel_of_another_classifier_is_billed_as_that_one_alone(tmp_path: Path) -> None:
     export = {**contract([{"plan": "export_plan"}], "UTC"), "id": "c2"}
     both = {
@@ -228,12 +272,18 @@ def test_a_channel_of_another_classifier_is_billed_as_that_one_alone(tmp_path: P
         # When the channel measures something else, and the same hour is calculated again
         services.apply({**both, "datasources": [exporting]})
         services.determinants.CalculateDeterminants(request())
-        # Then nothing is billed of what it measured before
+        # Then nothing is billed of what it measured before, and its values are withdrawn
         assert amounts(services) == {**NOTHING, "export": ("1.005", "5.03")}
+        assert [current(services, each) for each in (*ACTIVE_CHANNELS, EXPORT_CHANNEL)] == [*(3 * [[]]), ["1.005"]]
+        assert withdrawn(services, ACTIVE_CHANNELS[0]) == [("1.005", True, False), ("", False, True)]
         # And the other way round
         services.apply(both)
         services.determinants.CalculateDeterminants(request())
         assert amounts(services) == {**before, "export": ("0", "0.00")}
+        assert [current(services, each) for each in (ACTIVE_CHANNELS[0], EXPORT_CHANNEL)] == [["1.005"], []]
+        # Once it is withdrawn it is not withdrawn again
+        services.determinants.CalculateDeterminants(request())
+        assert len(withdrawn(services, EXPORT_CHANNEL)) == 2
     assert lawful(tmp_path)
 
 
@@ -430,6 +480,9 @@ def test_a_value_that_is_gone_takes_its_event_back(tmp_path: Path) -> None:
         # Then there is no maximum, and its event is gone
         assert "BILLING_ACTIVE_PMAX_POWER" not in {each.event.meter_reference for each in services.events()}
         assert amounts(services)["energy"] == ("0", "0.00")
+        assert current(services, "BILLING_ACTIVE_PMAX_POWER") == []
+        # Nor does a simulation know of it
+        assert simulated(services)[1] == {}
     assert lawful(tmp_path)
 
 
@@ -464,6 +517,8 @@ def test_what_was_only_reported_is_stored_and_not_billed(tmp_path: Path) -> None
         assert (remark.reason, result.stored_sequence > 0) == (determinants_pb2.DeterminantsCause.NOT_BILLABLE, True)
         assert result.determinants[0].value == "1.005"
         assert amounts(services) == NOTHING
+        # Nor is it usage of a simulation
+        assert simulated(services)[1] == {}
         # When nothing is wrong, REPORT is billed like CANCEL; and what is missing without cancelling is billed too
         sound = request(on_invalid=determinants_pb2.BillingRequest.REPORT)
         sound.readings[1].values.pop()

@@ -171,8 +171,10 @@ class FaultyJournal:
     ) -> Iterator[StoredValue]:
         return self.journal.billing_values(datasource, channel, start_us, end_us, upto_sequence)
 
-    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
-        return self.journal.has_values(datasource, start_us, end_us, after_sequence)
+    def datasource_values(
+        self, datasource: str, start_us: int, end_us: int, after_sequence: int = 0
+    ) -> Iterator[tuple[str, StoredValue]]:
+        return self.journal.datasource_values(datasource, start_us, end_us, after_sequence)
 
     def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
         return self.journal.billing_messages(after_id)

@@ -1976,8 +1976,9 @@ class BillingReading(_message.Message):
     superseded: _builtins.bool
     """Whether a later calculation of the same period has replaced or withdrawn it."""
     withdrawn: _builtins.bool
-    """Whether this calculation found no value any more where an earlier one had found one: that one counts no more, and
-    nothing takes its place. Shown with `include_superseded`.
+    """Whether this calculation found no value any more where an earlier one had found one, or no channel of the datasource
+    has the classifier any more: the earlier one counts no more, and nothing takes its place. Shown with
+    `include_superseded`.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:

@@ -288,9 +288,11 @@ class Journal(Protocol):
         """
         ...
 
-    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
-        """Whether a commit behind a sequence stored values of a datasource, of a period that meets [start, end) or is
-        the same.
+    def datasource_values(
+        self, datasource: str, start_us: int, end_us: int, after_sequence: int = 0
+    ) -> Iterator[tuple[str, StoredValue]]:
+        """(BILLING channel, value) of what commits behind a sequence stored of a datasource, of periods that meet
+        [start, end) or are the same; in no order. Exhaust it or let go of it.
         """
         ...
 

@@ -249,18 +249,17 @@ class MemoryJournal:
         end = position_of(upto_sequence + 1, 0)
         return (each for each in every if start_us <= each.end_us < end_us and each.position < end)
 
-    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
+    def datasource_values(
+        self, datasource: str, start_us: int, end_us: int, after_sequence: int = 0
+    ) -> Iterator[tuple[str, StoredValue]]:
         first = position_of(after_sequence + 1, 0)
         with self._lock:
-            every = [each for name, values in self._values.items() if name[0] == datasource for each in values]
-        return any(
-            each.position >= first
-            and (
-                (each.start_us < end_us and start_us < each.end_us)
-                or (each.start_us, each.end_us) == (start_us, end_us)
-            )
-            for each in every
-        )
+            every = [(name, each) for name, values in self._values.items() for each in values]
+        for (name, channel), each in every:
+            is_same = (each.start_us, each.end_us) == (start_us, end_us)
+            meets = is_same or (each.start_us < end_us and start_us < each.end_us)
+            if name == datasource and each.position >= first and meets:
+                yield channel, each
 
     def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
         with self._lock:

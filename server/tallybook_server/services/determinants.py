@@ -17,7 +17,7 @@ from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_server import limits
-from tallybook_server.billing import BookOfReadings, Calculated, outcome_of, parcel_of
+from tallybook_server.billing import BookOfReadings, Calculated, outcome_of, parcel_of, values_gone
 from tallybook_server.codec import determinants as codec
 from tallybook_server.codec.columns import CalculateDeterminantsEnvelope, StreamingCalculateDeterminantsEnvelope
 from tallybook_server.codec.envelope import parsed
@@ -137,7 +137,8 @@ class DeterminantsService:
     ) -> tuple[Calculated, wire.DeterminantsResult | None, Parcel | None]:
         # Before the catalogue and the readings are looked at: they are of this sequence or later.
         sequence = book.committed_sequence() if envelope.store else 0
-        metering = metering_of(envelope.configuration, book.catalog())
+        catalog = book.catalog()
+        metering = metering_of(envelope.configuration, catalog)
         calculated = outcome_of(envelope, metering, book)
         if isinstance(calculated.outcome, Cancellation):
             return calculated, None, None
@@ -147,10 +148,11 @@ class DeterminantsService:
         parcel = None
         if envelope.store:
             (partition,) = book.partitions([calculated.outcome.datasource])
-            parcel = parcel_of(calculated.outcome, partition, now_us)
+            outcome = calculated.outcome
+            gone = values_gone(book.readings, outcome, catalog.datasources.get(outcome.datasource))
+            parcel = parcel_of(outcome, partition, now_us, gone)
             # Readings that the request names are those to bill, whatever the book holds by now.
             if calculated.readings_sequence and not envelope.as_of_sequence:
-                outcome = calculated.outcome
                 parcel = replace(parcel, basis=Basis(outcome.datasource, outcome.start_us, outcome.end_us, sequence))
         return calculated, result, parcel
 

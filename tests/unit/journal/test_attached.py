@@ -205,7 +205,9 @@ def test_values_that_were_stored_behind_a_sequence_are_found_by_datasource_and_p
     rows = [BillingValueRow(SeriesName("month", "BILLING", 0), 200, 100, 0, b"{}")]
     rows += [BillingValueRow(SeriesName("moment", "BILLING", 0), 100, 100, 0, b"{}")]
     append(journal, 3, replace(attached(3), values=rows))
-    assert journal.has_values(datasource, start, end, after) is expected
+    found = list(journal.datasource_values(datasource, start, end, after))
+    assert bool(found) is expected
+    assert all(value in journal.billing_values(datasource, channel, -1, 10_000, 9) for channel, value in found)
 
 
 def test_messages_stay_until_they_are_acknowledged(journal: Journal) -> None:

@@ -48,11 +48,11 @@ WITH RECURSIVE buckets (bucket) AS (
 SELECT bucket FROM buckets WHERE bucket IS NOT NULL
 """
 """Those of many that any channel has blocks in: they are found one by one in the directory."""
-HAS_VALUES = """
-SELECT 1 FROM series CROSS JOIN billing_values USING (series_id)
+DATASOURCE_VALUES = """
+SELECT channel, end_us, start_us, position, message_id, body, crc32
+FROM series CROSS JOIN billing_values USING (series_id)
 WHERE datasource = :datasource AND end_us >= :start AND position >= :first
 AND (start_us < :end AND end_us > :start OR (start_us, end_us) = (:start, :end))
-LIMIT 1
 """
 FEW_BUCKETS = 128
 """Eleven years: buckets that are looked for with one query, whether a channel has blocks in them or not."""
@@ -304,13 +304,18 @@ class AttachedReader:
         for row in self._connection.execute(query, bounds):
             yield _checked_value(name, row)
 
-    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
-        """See `interface.Journal.has_values`."""
+    def datasource_values(
+        self, datasource: str, start_us: int, end_us: int, after_sequence: int
+    ) -> Iterator[tuple[str, StoredValue]]:
+        """See `interface.Journal.datasource_values`."""
         if not self._has_tables:
-            return False
+            return
         first = position_of(after_sequence + 1, 0)
         bindings = {"datasource": datasource, "start": start_us, "end": end_us, "first": first}
-        return self._connection.execute(HAS_VALUES, bindings).fetchone() is not None
+        with closing(self._connection.execute(DATASOURCE_VALUES, bindings)) as cursor:
+            rows: Any = cursor
+            for channel, *row in rows:
+                yield channel, _checked_value(SeriesName(datasource, channel, 0), row)
 
     def messages(self, after_id: int) -> Iterator[StoredMessage]:
         """See `interface.Journal.billing_messages`."""

@@ -279,9 +279,11 @@ class SqliteJournal:
         with self._attached_reader(f"values of {datasource!r}, channel {channel!r}") as reader:
             yield from reader.values(datasource, channel, start_us, end_us, upto_sequence)
 
-    def has_values(self, datasource: str, start_us: int, end_us: int, after_sequence: int) -> bool:
+    def datasource_values(
+        self, datasource: str, start_us: int, end_us: int, after_sequence: int = 0
+    ) -> Iterator[tuple[str, StoredValue]]:
         with self._attached_reader(f"values of {datasource!r}") as reader:
-            return reader.has_values(datasource, start_us, end_us, after_sequence)
+            yield from reader.datasource_values(datasource, start_us, end_us, after_sequence)
 
     def billing_messages(self, after_id: int) -> Iterator[StoredMessage]:
         with self._attached_reader("a billing message") as reader:
