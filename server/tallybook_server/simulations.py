@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.asking import GoOn, asking, stretches, unasked
 from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
-from tallybook_engine.catalog.model import Catalog, Contract, with_each_level
+from tallybook_engine.catalog.model import Catalog, Contract, with_each_level, with_fields
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
 from tallybook_engine.contract.invoice import Invoice
@@ -340,9 +340,12 @@ def _replanned(contract: Contract, plans: Mapping[str, str]) -> Contract:
         if not any(each.plan in plans for each in level.product_contracts):
             return level
         own = tuple(
-            replace(each, plan=plans[each.plan]) if each.plan in plans else each for each in level.product_contracts
+            [
+                with_fields(each, plan=plans[each.plan]) if each.plan in plans else each
+                for each in level.product_contracts
+            ]
         )
-        return level if own == level.product_contracts else replace(level, product_contracts=own)
+        return level if own == level.product_contracts else with_fields(level, product_contracts=own)
 
     return with_each_level(contract, changed)
 

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from tallybook.v1 import ingest_pb2 as wire
 from tallybook.v1 import simulate_pb2
+from tallybook_engine.asking import unasked
 from tallybook_engine.catalog.change import CatalogChange, CatalogObjects
 from tallybook_engine.catalog.model import (
     Aggregation,
@@ -67,6 +69,7 @@ from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.verify import verify
 from tallybook_engine.pricing.model import Graduated, Package, PerUnit, Price, Tier, Volume
+from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_server.book import Book
 from tallybook_server.codec import arrow
@@ -156,8 +159,9 @@ async def _use(book: Book) -> None:
 
 
 def _simulate(catalog: Catalog) -> None:
-    """Usage of every product contract, under the catalogue and under itself as a scenario."""
-    request = simulate_pb2.RunSimulationRequest(scenarios=[simulate_pb2.Scenario(name="again")])
+    """Usage of every product contract, as rows and as Arrow, under the catalogue and under itself as a scenario."""
+    scenarios = [simulate_pb2.Scenario(name="again")]
+    request = simulate_pb2.RunSimulationRequest(scenarios=scenarios)
     for (contract,) in (path for each in catalog.contracts.values() for path in each.levels()):
         for each in contract.product_contracts:
             request.rows.rows.add(
@@ -167,9 +171,26 @@ def _simulate(catalog: Catalog) -> None:
                 quantity="7.5",
                 properties={"kind": "a"},
             )
-    simulation = prepare(request, catalog, ContractTable(catalog.contracts))
-    for piece in simulation.plan.pieces:
-        simulation.run(piece, lambda: None)
+    rows = request.rows.rows
+    table = pa.table(
+        {
+            "date": pa.array([date.fromisoformat(each.date) for each in rows]),
+            "product_id": [each.product_id for each in rows],
+            "contract_id": [each.contract_id for each in rows],
+            "quantity": pa.array([Decimal(each.quantity) for each in rows]),
+            "property:kind": ["a"] * len(rows),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    arrow = simulate_pb2.RunSimulationRequest(scenarios=scenarios, arrow=sink.getvalue().to_pybytes())
+    for sent in (request, arrow):
+        simulation = prepare(sent, catalog, ContractTable(catalog.contracts))
+        comparison = Comparison(simulation.plan)
+        for piece in simulation.plan.pieces:
+            found, _ = simulation.run(piece, unasked)
+            comparison.add(found)
 
 
 def _batches(day: int) -> list[EventColumns]:

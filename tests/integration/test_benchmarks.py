@@ -28,10 +28,11 @@ HASHES = {
         "aff20e55633561d1",
     },
     "sandboxes": {"bb515a40320c8900"},
+    "large_simulations": {"f806986e483da64a", "28fdae8deae31d6e"},
 }
 """Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
 determinants of a month over gRPC, and the whole rule over a journal; bills of a simulation and its rivals, then of the
-simulations by which growth is measured."""
+simulations by which growth is measured; what scenarios over uploaded usage come to, and a cancelled one."""
 
 
 @pytest.mark.parametrize("name", HASHES)

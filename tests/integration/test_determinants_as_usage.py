@@ -6,7 +6,8 @@ NREL SAM's tariffs are catalogues here, and their bills are charge lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from tests.support.call_errors import fields_of, status_of_call
 from tests.support.energy.sam import ENERGY_TOLERANCE, POWER_TOLERANCE, YEAR, SamTariff, month_period, sam_tariffs
 from tests.support.energy.sam_prices import OPEN, Bounds, bounds_of, rows_by_period
 from tests.support.energy.wire import request_message
+from tests.support.live_server import SETTINGS, live_server
 
+import tallybook_client as tb
 from tallybook.v1 import (
     catalog_pb2,
     determinants_pb2,
@@ -97,6 +100,32 @@ def test_the_same_value_again_posts_nothing_and_another_one_takes_its_place(tmp_
         assert amounts(services) == after
         assert len(services.events()) == 3
     assert lawful(tmp_path)
+
+
+def test_a_sandbox_bills_the_determinants_that_it_begins_with(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, data_directory=tmp_path)
+    with live_server(settings) as address, grpc.insecure_channel(address) as channel, tb.Client(address) as book:
+        services = Services(channel)
+        services.apply(SMALL)
+        # Given determinants that were stored, and one of them again with another value
+        services.determinants.CalculateDeterminants(request())
+        other = request()
+        other.readings[0].values[3] = 155
+        services.determinants.CalculateDeterminants(other)
+        # When a sandbox begins with the customer's recorded usage
+        day = datetime(2026, 1, 1, tzinfo=UTC)
+        made = book.create_sandbox(recorded_usage=(day, day + timedelta(days=1)))
+        # Then its charge lines are production's
+        assert made.sandbox.recorded_usage is not None
+        assert made.sandbox.recorded_usage.event_count == 3
+        with tb.Client(address, made.access_token) as sandbox:
+            # Lines are numbered in the order of their opening.
+            ours, productions = (
+                [replace(each, line_number=0) for each in client.charges(tb.Span(customer_id=CUSTOMER))]
+                for client in (sandbox, book)
+            )
+            assert ours == productions
+            assert len(ours) == 3
 
 
 def test_a_month_is_one_event_whichever_way_it_is_asked_for(tmp_path: Path) -> None:

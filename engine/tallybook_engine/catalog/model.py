@@ -374,6 +374,16 @@ _own = operator.attrgetter(*(each.name for each in fields(Contract) if each.name
 """What a contract has itself, without the contracts below it."""
 
 
+Value = TypeVar("Value", Contract, ProductContract)
+
+
+def with_fields(value: Value, **changed: object) -> Value:
+    """As `dataclasses.replace`, which takes ten times as long, and a scenario changes thousands."""
+    made = object.__new__(type(value))
+    made.__dict__.update(value.__dict__, **changed)
+    return made
+
+
 def with_each_level(root: Contract, changed: Callable[[Contract], Contract]) -> Contract:
     """A tree whose every level is changed, those below it first; itself where nothing changes.
 

@@ -63,5 +63,6 @@ class EventColumns:
     """[n] RowFault of each row; 0 where it is fine."""
     fault_fields: Mapping[int, tuple[str, str]]
     """Row -> (field that is at fault, the text found there)."""
-    are_determinants: bool = False
-    """Whether the book made them, of stored determinants: nothing else may be an event of a BILLING channel."""
+    may_be_determinants: bool = False
+    """Whether a book made them of stored determinants, or has stored them before: nothing else may be an event of a
+    BILLING channel."""

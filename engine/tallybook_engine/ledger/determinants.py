@@ -189,7 +189,7 @@ def _columns(
         ),
         faults=np.zeros(count, dtype=np.uint8),
         fault_fields={},
-        are_determinants=True,
+        may_be_determinants=True,
     )
 
 

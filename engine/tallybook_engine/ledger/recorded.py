@@ -105,6 +105,7 @@ class RecordedEvents:
             ),
             faults=np.zeros(self.row_count, dtype=np.uint8),
             fault_fields={},
+            may_be_determinants=True,
         )
 
     def _names(self, column: str, *, is_id: bool) -> Names:

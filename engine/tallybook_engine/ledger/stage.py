@@ -261,7 +261,7 @@ def _checked(
         if lacks.any():
             unknown = (carried.codes >= 0) & known & lacks[codes]
             refuse(unknown, RowFault.PROPERTY_UNKNOWN, _always("meter_properties", carried.name))
-    if not columns.are_determinants:
+    if not columns.may_be_determinants:
         names = _names(columns.meters.names, columns.meters.is_id)
         reserved = np.array([compiled.is_of_determinants(*name) for name in names] + [False], dtype=np.bool_)
         if reserved.any():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from enum import Enum
 from typing import Literal, TypeVar
@@ -46,6 +45,7 @@ from tallybook_engine.catalog.model import (
     Tax,
     TaxMode,
     determinant_product,
+    with_fields,
 )
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.decimals import (
@@ -439,6 +439,10 @@ class _Reader:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
+        # Thousands of contracts say the same dates and frequencies.
+        self._days: dict[tuple[str, str], date] = {}
+        """What sound texts of fields are."""
+        self._frequencies: dict[tuple[Basis, int, PeriodUnit], Frequency] = {}
 
     def tax(self, tax: wire.Tax, path: str) -> Tax:
         return Tax(
@@ -515,7 +519,7 @@ class _Reader:
         for place in reversed(range(len(read))):
             if read[place][1]:
                 sub_contracts = tuple(made[at] for at in read[place][1])
-                made[place] = replace(made[place], sub_contracts=sub_contracts)
+                made[place] = with_fields(made[place], sub_contracts=sub_contracts)
         return made[0]
 
     def _below(self, root: wire.Contract, path: str) -> dict[int, list[tuple[wire.Contract, str]]]:
@@ -612,7 +616,7 @@ class _Reader:
                     self._faults.add(f"{path}.{field}", "is the whole tree's: give it in the root contract")
         basis = (overriding or read).billing_frequency.basis
         product_contracts = enumerate(contract.product_contracts)
-        return replace(
+        return with_fields(
             read,
             product_contracts=tuple(
                 self._product_contract(each, f"{path}.product_contracts[{index}]", read.id, basis)
@@ -687,11 +691,10 @@ class _Reader:
             self._faults.add(here, "is required")
             return Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
         frequency: wire.Frequency = getattr(owner, field)
-        return Frequency(
-            basis=self._word(_BASES, frequency.basis, f"{here}.basis", default_basis),
-            interval=frequency.interval,
-            unit=self._word(_UNITS, frequency.unit, f"{here}.unit"),
-        )
+        basis = self._word(_BASES, frequency.basis, f"{here}.basis", default_basis)
+        unit = self._word(_UNITS, frequency.unit, f"{here}.unit")
+        key = basis, frequency.interval, unit
+        return self._frequencies.setdefault(key, Frequency(*key))
 
     def _rule(self, rule: wire.MatrixRule, path: str) -> MatrixRule:
         match = tuple(sorted(rule.match.items()))
@@ -814,6 +817,8 @@ class _Reader:
         if not owner.HasField(field):
             return None
         text, here = getattr(owner, field), f"{path}.{field}"
+        if (known := self._days.get((field, text))) is not None:
+            return known
         match = _DATE.fullmatch(text)
         times = ("00:00:00", "23:59:59") if field == "end_date" else ("00:00:00",)
         if match is None or match[2] not in (None, *times):
@@ -828,6 +833,7 @@ class _Reader:
         if not limits.DATE_MIN <= day <= limits.DATE_MAX:
             self._faults.add(here, f"{_shown(text)} is not from {limits.DATE_MIN} to {limits.DATE_MAX}")
             return None
+        self._days[field, text] = day
         return day
 
     def _word(self, words: Mapping[int, Word], number: int, path: str, default: Word | None = None) -> Word:
