@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -55,6 +55,23 @@ class Tree:
         """The same levels with nothing but their charge lines, in another currency."""
         levels = tuple(replace(level, contract=_without_terms(level.contract)) for level in self.levels)
         return replace(self, levels=levels, currency=currency)
+
+    def term_ids(self) -> list[str]:
+        """Ids of the fees, shares and credits, level by level, in the order of the catalogue."""
+        found: list[str] = []
+        for level in self.levels:
+            contract = level.contract
+            found += (each.id for each in contract.fixed_fees)
+            found += (each.id for each in contract.revenue_shares)
+            found += (each.id for each in contract.credits)
+        return found
+
+    def level_of(self, contract_path: Sequence[str]) -> int:
+        """The level of a product contract; the nearest one above where the tree no longer has it."""
+        for name in reversed(contract_path[:-1]):
+            if name in self.numbers:
+                return self.numbers[name]
+        return 0
 
     def minor(self, amount: int) -> int:
         """An amount of the catalogue (scale 12) in minor units; the check has refused what is finer."""
