@@ -81,7 +81,7 @@ class Stand:
         """By billing period, what invoices of the lines that are held have beside charge lines."""
         found = []
         for planted, held, stretch in zip(self.planted, self.held, self.stretches, strict=True):
-            settled = {each.start_us: each for each in settle(planted.compiled.tree, held, *stretch)}
+            settled = {each.start_us: each for each in settle(planted.tree, held, *stretch)}
             for period in planted.root_periods:
                 beyond = [each for each in settled[period.start_us].lines if each.kind is not LineKind.CHARGE]
                 found.append(

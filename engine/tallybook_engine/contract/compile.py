@@ -39,6 +39,8 @@ from tallybook_engine.kernels.arrays import typed
 from tallybook_engine.rating.tax import TaxPool
 
 Integers = NDArray[np.int64]
+ChargePlace = tuple[int, int | str]
+"""A product contract, (level, place in its list); by its id where the level has it no more."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _LARGEST = 2**63 - 1
@@ -46,9 +48,10 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class CompiledTree:
-    """A tree in numbers that count from 0; `contract/forest` puts several side by side."""
+    """A tree in numbers that count from 0; `contract/forest` puts several side by side. It is that of all trees of its
+    form (`contract/form`).
+    """
 
-    tree: Tree
     taxes: tuple[Tax | None, ...]
     """Those that its lines may have, in the order in which amounts are spread over them."""
     calendars: Sequence[LevelPeriods]
@@ -59,8 +62,8 @@ class CompiledTree:
     balance_count: int
     line_count_max: int
     """Lines that settling it makes, at most."""
-    charge_items: Mapping[tuple[int, str], int]
-    """(level, product contract) that some revenue share is of -> which item of the level's places."""
+    charge_items: Mapping[ChargePlace, int]
+    """Product contract that some revenue share is of -> which item of the level's places."""
 
     @property
     def root_periods(self) -> Sequence[BillingPeriod]:
@@ -100,10 +103,12 @@ def compile_tree(
     credit_count = (credit_bounds[1:] - credit_bounds[:-1])[layout.level]
     balance_start = np.cumsum(credit_count) - credit_count
     discount_rate, threshold, on_excess, cap, minimum = _bounds(tree, calendars)[layout.order].T
-    days = np.array(
-        [(_day(each.start_date), _day(each.end_date)) for calendar in calendars for each in calendar.periods],
-        dtype=np.int64,
-    ).reshape(-1, 2)[layout.order]
+    days = [
+        (_day(each.start_date), _day(each.end_date), each.start_us, each.end_us)
+        for calendar in calendars
+        for each in calendar.periods
+    ]
+    start_day, end_day, start_us, end_us = np.array(days, dtype=np.int64).reshape(-1, 4)[layout.order].T
     count, tax_count = len(layout.order), len(own_taxes)
     cell_start = tax_count * np.arange(count)
     places = typed(
@@ -115,8 +120,10 @@ def compile_tree(
         is_first=layout.period == 0,
         root=layout.root,
         root_end=np.full(count, len(calendars[0].periods)),
-        start_day=days[:, 0],
-        end_day=days[:, 1],
+        start_day=start_day,
+        end_day=end_day,
+        start_us=start_us,
+        end_us=end_us,
         cell_start=cell_start,
         cell_end=cell_start + tax_count,
         own_tax=np.full(count, own_taxes.index(tree.tax)),
@@ -142,7 +149,6 @@ def compile_tree(
     cells = typed(CellTable, np.array(indexes), np.array([is_inclusive(tax) for tax in own_taxes] * count))
     tables = TreeTables(places, cells, fees, shares, sources, credits_table)
     return CompiledTree(
-        tree,
         own_taxes,
         calendars,
         tables,
@@ -150,8 +156,14 @@ def compile_tree(
         int(item_count.sum()),
         int(credit_count.sum()),
         line_count_max,
-        items.of_charges,
+        {charge_place(tree, level, name): item for (level, name), item in items.of_charges.items()},
     )
+
+
+def charge_place(tree: Tree, level: int, product_contract_id: str) -> ChargePlace:
+    """Where a product contract stands in a level of a tree."""
+    listed = tree.levels[level].contract.product_contracts
+    return level, next((at for at, each in enumerate(listed) if each.id == product_contract_id), product_contract_id)
 
 
 def history(tree: Tree, first_us: int) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.billing_dates import BillingPeriod
 from tallybook_engine.catalog.model import Tax
-from tallybook_engine.contract.compile import CompiledTree, compile_tree
+from tallybook_engine.contract.compile import CompiledTree, charge_place, compile_tree
+from tallybook_engine.contract.form import form_of
 from tallybook_engine.contract.holding import LevelTable, PeriodTable, find_places
-from tallybook_engine.contract.settling import settle_all
+from tallybook_engine.contract.settling import settle_all, settle_trees
 from tallybook_engine.contract.tables import (
     NONE,
     BalanceState,
@@ -24,6 +25,7 @@ from tallybook_engine.contract.tables import (
     ItemState,
     LineColumns,
     MadeLines,
+    MoveColumns,
     PlaceState,
     PlaceTable,
     Room,
@@ -65,6 +67,7 @@ _COUNTED_IN = {name: counted for counted, names in _COUNTS.items() for name in n
 class Planted:
     """A tree of a forest, and where its rows are."""
 
+    tree: Tree
     compiled: CompiledTree
     level_first: int
     """Its root, of all levels; the others behind it as in the tree."""
@@ -85,6 +88,7 @@ class Forest:
 
     def __init__(self) -> None:
         self._taxes = TaxPool()
+        self._compiled: dict[Hashable, CompiledTree] = {}
         tables = (PlaceTable, CellTable, FeeTable, ShareTable, SourceTable, CreditTable)
         states = (CellState, PlaceState, RootState, ItemState, BalanceState)
         self._tables: list[GrowingTable[Any]] = [GrowingTable(each) for each in tables]
@@ -116,8 +120,16 @@ class Forest:
         taxes: Iterable[Tax | None] = (),
         charges: Iterable[Sequence[str]] = (),
     ) -> Planted:
-        """Compiles a tree (`compile_tree`) and adds it. It comes to nothing until it is settled."""
-        compiled = compile_tree(tree, first_us, until_us, taxes, charges, self._taxes)
+        """Compiles a tree (`compile_tree`), unless one of its form was, and adds it. It comes to nothing until it is
+        settled.
+        """
+        taxes, charges = frozenset(taxes), frozenset(map(tuple, charges))
+        strangers = frozenset(charge_place(tree, tree.level_of(path), path[-1]) for path in charges)
+        key = form_of(tree), first_us, until_us, taxes, strangers
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = compile_tree(tree, first_us, until_us, taxes, charges, self._taxes)
+            self._compiled[key] = compiled
         cells, places, roots, items, balances = self._states
         counts = {
             "places": len(places),
@@ -139,6 +151,7 @@ class Forest:
         if len(compiled.taxes) > len(self._room.current):
             self._room = _room(len(compiled.taxes))
         return Planted(
+            tree,
             compiled,
             level_first,
             counts["places"],
@@ -168,13 +181,44 @@ class Forest:
 
     def place_of(self, planted: Planted, contract_path: Sequence[str], end_us: int) -> int:
         """The same of one charge line of a tree."""
-        level = planted.level_first + planted.compiled.tree.level_of(contract_path)
+        level = planted.level_first + planted.tree.level_of(contract_path)
         return int(self.find_places(np.array([level], np.int32), np.array([end_us], np.int64))[0])
+
+    def settle_trees(
+        self,
+        first_place: NDArray[np.int32],
+        first_shown: NDArray[np.int32],
+        end_place: NDArray[np.int32],
+        charges: MoveColumns,
+        charge_start: NDArray[np.int64],
+        made: MadeLines,
+    ) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64]]:
+        """(the first of n trees that does not fit or NONE, [n, 2] what their lines but charge lines come to without
+        tax, [n, 2] and their tax): each settled from its charge lines alone (`contract/settling`).
+        """
+        excluding_tax, tax = (np.empty((len(first_place), 2), dtype=np.uint64) for _ in range(2))
+        failed = settle_trees(
+            self.tables,
+            self.state,
+            self.taxes,
+            made,
+            first_place,
+            first_shown,
+            end_place,
+            charges,
+            charge_start,
+            excluding_tax,
+            tax,
+        )
+        return failed, excluding_tax, tax
 
     def item_of(self, planted: Planted, contract_path: Sequence[str], place: int) -> int:
         """The item of a product contract's lines in a place; NONE where no revenue share is of it."""
-        number = planted.compiled.charge_items.get((planted.compiled.tree.level_of(contract_path), contract_path[-1]))
-        return NONE if number is None else int(self.tables.places.item_start[place]) + number
+        items = planted.compiled.charge_items
+        if not items:
+            return NONE
+        number = items.get(charge_place(planted.tree, planted.tree.level_of(contract_path), contract_path[-1]))
+        return NONE if number is None else int(self._tables[0].arrays.item_start[place]) + number
 
 
 def _moved(rows: Any, counts: dict[str, int]) -> Any:
@@ -204,12 +248,14 @@ def _room(tax_count: int) -> Room:
     )
 
 
-def line_room(count: int) -> MadeLines:
+def line_room(count: int, are_wanted: bool = True) -> MadeLines:
     """Room for so many lines."""
     columns = (np.empty(count, dtype=of) for of in column_types(LineColumns))
-    return MadeLines(LineColumns._make(columns), np.zeros(1, np.int64), np.zeros(1, np.int32))
+    return MadeLines(
+        LineColumns._make(columns), np.array([are_wanted]), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int32)
+    )
 
 
 def no_lines() -> MadeLines:
     """For lines that nobody wants."""
-    return line_room(0)
+    return line_room(0, are_wanted=False)

@@ -15,8 +15,7 @@ from tallybook_engine.catalog.model import Tax
 from tallybook_engine.contract.calendars import level_periods
 from tallybook_engine.contract.compile import history, tax_order
 from tallybook_engine.contract.forest import Forest, Planted, line_room
-from tallybook_engine.contract.invoice import Charge, Invoice, InvoiceLevel, InvoiceLine, LineKind, TaxTotal
-from tallybook_engine.contract.settling import settle_trees
+from tallybook_engine.contract.invoice import LINE_KINDS, Charge, Invoice, InvoiceLevel, InvoiceLine, LineKind, TaxTotal
 from tallybook_engine.contract.tables import NEVER, NONE, LineColumns, MoveColumns
 from tallybook_engine.contract.tree import Tree
 from tallybook_engine.decimals import DoesNotFit
@@ -61,7 +60,7 @@ class _Settling:
     def __init__(self, forest: Forest, planted: Planted, charges: Sequence[Charge]) -> None:
         self._forest = forest
         self._planted = planted
-        self._tree = planted.compiled.tree
+        self._tree = planted.tree
         self._charges = charges
         levels = [self._tree.level_of(each.contract_path) for each in charges]
         self._places = forest.find_places(
@@ -86,19 +85,9 @@ class _Settling:
             for at in wanted
         ]
         made = line_room(planted.compiled.line_count_max)
-        sums = np.empty((2, 1, 2), dtype=np.uint64)
-        failed = settle_trees(
-            forest.tables,
-            forest.state,
-            forest.taxes,
-            made,
-            np.array([planted.place_first], dtype=np.int32),
-            np.array([planted.place_end], dtype=np.int32),
-            _moves(rows),
-            np.array([0, len(rows)], dtype=np.int64),
-            np.empty(1, dtype=np.int64),
-            *sums,
-        )
+        first, end = (np.array([place], dtype=np.int32) for place in (planted.place_first, planted.place_end))
+        row_start = np.array([0, len(rows)], dtype=np.int64)
+        failed, _, _ = forest.settle_trees(first, first, end, _moves(rows), row_start, made)
         if failed != NONE:
             raise DoesNotFit(
                 f'contract "{self._tree.root.id}": what a level comes to, or a tax, is not below 2^63 minor units'
@@ -131,10 +120,9 @@ class _Settling:
         ids = self._tree.term_ids()
         terms = timedelta(days=self._tree.root.payment_term_days)
         for _, place, code, number, tax, amount, tax_amount in zip(*(column.tolist() for column in made), strict=True):
-            kind = _KINDS[code]
-            level = self._level(place)
-            period = compiled.calendars[level].periods[int(tables.places.period[place])]
-            start_us, end_us, due_date = period.start_us, period.end_us, self._due_date(place)
+            kind = LINE_KINDS[code]
+            start_us, end_us = int(tables.places.start_us[place]), int(tables.places.end_us[place])
+            due_date = self._due_date(place)
             if kind is LineKind.FIXED_FEE:
                 start_us, end_us = int(tables.fees.start_us[number]), int(tables.fees.end_us[number])
                 if tables.fees.issue_day[number] != NEVER:
@@ -147,7 +135,7 @@ class _Settling:
             self._own[place].append(
                 InvoiceLine(
                     kind,
-                    self._tree.levels[level].path,
+                    self._tree.levels[self._level(place)].path,
                     ids[int(named[kind][number])] if kind in named else "",
                     start_us,
                     end_us,
@@ -178,11 +166,9 @@ class _Settling:
             lines[at] += self._own[place]
             if self._own[place] or place in come_to_something:
                 come_to_something.add(int(places.parent[place]))
-                level = self._level(place)
-                period = self._planted.compiled.calendars[level].periods[int(places.period[place])]
-                subtotal, total = int(state.subtotal[place]), int(state.total[place])
+                columns = places.start_us, places.end_us, state.subtotal, state.total
                 levels[at].append(
-                    InvoiceLevel(tree.levels[level].path, period.start_us, period.end_us, subtotal, total)
+                    InvoiceLevel(tree.levels[self._level(place)].path, *(int(column[place]) for column in columns))
                 )
         for at, dates in enumerate(self._planted.root_periods):
             yield Invoice(
@@ -199,18 +185,6 @@ class _Settling:
                 tuple(levels[at]),
                 _tax_totals(lines[at]),
             )
-
-
-_KINDS = (
-    LineKind.CHARGE,
-    LineKind.FIXED_FEE,
-    LineKind.REVENUE_SHARE,
-    LineKind.DISCOUNT,
-    LineKind.CAP,
-    LineKind.MINIMUM,
-    LineKind.CREDIT,
-)
-"""By the numbers of `contract/tables`."""
 
 
 def _moves(rows: Sequence[tuple[int, int, int, int]]) -> MoveColumns:

@@ -111,7 +111,7 @@ def _add_line(
     # An inclusive tax is a part of the amount, so that this fits.
     _add(room.own, _EXCLUDING, amount - tax_amount if trees.cells.is_inclusive[cell] else amount)
     _add(room.own, _TAX, tax_amount)
-    if len(made.lines.kind) > 0:
+    if made.are_wanted[0]:
         at = made.line_count[0]
         made.lines.tree[at] = made.tree[0]
         made.lines.place[at] = place
@@ -363,34 +363,39 @@ def settle_trees(
     taxes: TaxTables,
     made: MadeLines,
     first_place: NDArray[np.int32],
+    first_shown: NDArray[np.int32],
     end_place: NDArray[np.int32],
     lines: MoveColumns,
     line_start: NDArray[np.int64],
-    made_end: NDArray[np.int64],
     excluding_tax: Words,
     tax: Words,
 ) -> int:
     """Settles trees one after the other, each from its charge lines alone; answers the first that does not fit, NONE
     where all do.
 
-    Trees with equal terms share their places: `first_place[t]:end_place[t]` is what is settled of tree t, whole billing
-    periods of the root. `line_start[t]:line_start[t + 1]` are its charge lines, which lie there. Its lines are `made`,
-    up to `made_end[t]`, and come to `excluding_tax[t]` and `tax[t]`, two limbs each.
+    Trees of one form share their places: `first_place[t]:end_place[t]` is what is settled of tree t, whole billing
+    periods of the root. `line_start[t]:line_start[t + 1]` are its charge lines; one without a place is left alone.
+    From `first_shown[t]` on, its lines are written to `made` if they are wanted, and come to `excluding_tax[t]` and
+    `tax[t]`, two limbs each.
     """
+    are_wanted = made.are_wanted[0]
     for tree in range(len(first_place)):
         first, end = first_place[tree], end_place[tree]
         made.tree[0] = tree
         _clear(trees, state, first, end)
         for row in range(line_start[tree], line_start[tree + 1]):
-            _move(trees, state, lines, row, 1)
+            if lines.place[row] != NONE:
+                _move(trees, state, lines, row, 1)
         for row in range(2):
             excluding_tax[tree, row], tax[tree, row] = ZERO, ZERO
         for place in range(first, end):
+            is_shown = place >= first_shown[tree]
+            made.are_wanted[0] = are_wanted and is_shown
             if not settle_period(trees, state, taxes, made, place):
                 return tree
-            _add_pair(excluding_tax, tree, state.places.excluding_tax, place)
-            _add_pair(tax, tree, state.places.tax, place)
-        made_end[tree] = made.line_count[0]
+            if is_shown:
+                _add_pair(excluding_tax, tree, state.places.excluding_tax, place)
+                _add_pair(tax, tree, state.places.tax, place)
     return NONE
 
 

@@ -42,6 +42,8 @@ class PlaceTable(NamedTuple):
     """First local date, in days since 1970-01-01."""
     end_day: NDArray[np.int32]
     """First one after."""
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
     cell_start: NDArray[np.int32]
     """Its cells, one a tax, in the order in which amounts are spread over them."""
     cell_end: NDArray[np.int32]
@@ -240,9 +242,12 @@ class LineColumns(NamedTuple):
 
 
 class MadeLines(NamedTuple):
-    """Where settling writes its lines: room for all of them, or for none where they are not wanted."""
+    """Where settling writes its lines."""
 
     lines: LineColumns
+    """Room for all of them, where they are wanted."""
+    are_wanted: NDArray[np.bool_]
+    """[1]"""
     line_count: NDArray[np.int64]
     """[1] how many there are."""
     tree: NDArray[np.int32]

@@ -101,9 +101,24 @@ def tree_has_terms(root: Contract) -> bool:
 
 def tree_of(catalog: Catalog, root: Contract) -> Tree:
     """A root contract of a checked catalogue, with all that lies below it."""
+    currency = root.currency or ""
+    for path in root.levels() if not currency else ():
+        if path[-1].product_contracts:
+            currency = catalog.plans[path[-1].product_contracts[0].plan].currency
+            break
+    return tree_in(root, currency, tax_of_terms(catalog, root))
+
+
+def tax_of_terms(catalog: Catalog, root: Contract) -> Tax | None:
+    """What lines of a tree are taxed by that stand for no product."""
+    country = catalog.customers[root.customer].country_code
+    return next((each for each in catalog.taxes.values() if each.country_code == country), None)
+
+
+def tree_in(root: Contract, currency: str, tax: Tax | None) -> Tree:
+    """A root contract with all that lies below it, its currency and tax being known."""
     levels: list[Level] = []
     numbers: dict[str, int] = {}
-    currency = root.currency or ""
     for path in root.levels():
         contract = path[-1]
         numbers[contract.id] = len(levels)
@@ -117,8 +132,4 @@ def tree_of(catalog: Catalog, root: Contract) -> Tree:
                 contract.ends_on,
             )
         )
-        if not currency and contract.product_contracts:
-            currency = catalog.plans[contract.product_contracts[0].plan].currency
-    country = catalog.customers[root.customer].country_code
-    tax = next((each for each in catalog.taxes.values() if each.country_code == country), None)
     return Tree(tuple(levels), numbers, currency, tax)
