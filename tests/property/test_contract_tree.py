@@ -165,8 +165,7 @@ def test_amounts_near_the_limit_are_the_oracles():
         # When they are settled, or refused
         try:
             found = settle(tree, charges, first_us, until_us)
-        except DoesNotFit as error:
-            assert tree.root.id in str(error)
+        except DoesNotFit:
             refused += 1
             continue
         # Then the lines are the oracle's, and none leaves the limits

@@ -43,7 +43,7 @@ def settle(tree: Tree, charges: Sequence[Charge], first_us: int, until_us: int) 
 
     `charges` are the lines of the tree, in any order; those of other periods are left alone. They are in the tree's
     currency. Where the tree has credits, they are those from its start on, because earlier periods use them up. Raises
-    InvoiceTooLargeError, and DoesNotFit where what a level comes to, or a tax, is not below 2^63 minor units.
+    InvoiceTooLargeError, and DoesNotFit where what a level comes to, a line or a tax is not below 2^63 minor units.
     """
     forest = Forest()
     planted = forest.add(
@@ -89,9 +89,7 @@ class _Settling:
         row_start = np.array([0, len(rows)], dtype=np.int64)
         failed, _, _ = forest.settle_trees(first, first, end, _moves(rows), row_start, made)
         if failed != NONE:
-            raise DoesNotFit(
-                f'contract "{self._tree.root.id}": what a level comes to, or a tax, is not below 2^63 minor units'
-            )
+            raise DoesNotFit("what a level comes to, a line of it or a tax is not below 2^63 minor units")
         self._add_charges(wanted)
         self._add_made(LineColumns._make(column[: made.line_count[0]] for column in made.lines))
 
