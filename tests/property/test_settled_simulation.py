@@ -1,6 +1,7 @@
 """What is billed is one thing: invoices of what is stored, a simulation's lines, and the recursive oracle agree."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -9,6 +10,8 @@ from tests.property.test_simulation import NOW_US, Rows
 from tests.support.live_book import LiveBook
 from tests.support.random_catalogue import RandomCatalogue
 from tests.support.random_terms import RandomTerms
+from tests.support.renamed import renamed
+from tests.support.settled_trees import invoices_of, lines_beside, settled_lines
 
 from tallybook.v1 import catalog_pb2
 from tallybook_engine.contract.invoice import LineKind
@@ -50,15 +53,18 @@ def simulated(catalogs, rows):
         planner.add(each)
     plan = planner.finish()
     comparison, settlement = Comparison(plan), Settlement(plan)
-    for piece in plan.pieces:
-        found = run_piece(plan, piece)
+    pieces = [run_piece(plan, piece) for piece in plan.pieces]
+    for found in pieces:
         comparison.add(found)
         settlement.add(found)
     by_catalogue = []
     for number in range(len(catalogs)):
-        settled = [invoice for each in settlement.invoices(number) for invoice in each]
-        for invoice in settled:
-            comparison.add_invoice(number, invoice)
+        settled = invoices_of(plan, pieces, number)
+        # All trees at once come to what they come to one by one, in the same order
+        assert list(settled_lines(settlement, number)) == lines_beside(settled)
+        for each in settlement.settle(number, with_lines=False):
+            assert len(each.lines.tree) == 0
+            comparison.add_settled(number, each)
         by_catalogue.append(settled)
     customers = comparison.customers()
     paid = [
@@ -178,3 +184,25 @@ def test_scenarios_are_settled_each_by_its_own_terms():
         }
         found += bool(kinds & {LineKind.CAP, LineKind.MINIMUM})
     assert found > 10
+
+
+def test_trees_of_one_form_each_come_to_their_own():
+    alike = 0
+    for seed in range(10):
+        # Given customers with the same trees, all but the names, who use other quantities at other times
+        chance = random.Random(seed)
+        catalog = read_catalog(ParseDict(catalogue(chance), catalog_pb2.Catalog()))
+        contracts, customers = dict(catalog.contracts), dict(catalog.customers)
+        for root in list(catalog.contracts.values())[:2]:
+            for number in range(3):
+                name = f"{root.customer}.{number}"
+                customers[name] = replace(catalog.customers[root.customer], id=name, reference=name)
+                other = renamed(root, name, f".{number}")
+                contracts[other.id] = other
+        catalog = replace(catalog, contracts=contracts, customers=customers)
+        capped = {name: replace(each, cap=5 * UNIT) for name, each in contracts.items()}
+        # When all are settled at once, then each comes to what it comes to alone: `simulated` looks at that
+        (settled, _), _ = simulated([catalog, replace(catalog, contracts=capped)], Rows(chance, catalog))
+        names = {each.contract_id for each in settled}
+        alike += len(names) - len({name.split(".")[0] for name in names})
+    assert alike > 10

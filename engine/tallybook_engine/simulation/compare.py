@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, unasked
-from tallybook_engine.contract.invoice import Invoice, LineKind
 from tallybook_engine.currencies import minor_digits
+from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.simulation.plan import SimulationPlan
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.settlement import SettledTrees
 from tallybook_engine.simulation.sums import Sums, add_lines, no_sums
 
 _HALF = 32
@@ -102,18 +103,16 @@ class Comparison:
                 Sums(self._taxes.high[number], self._taxes.low[number]),
             )
 
-    def add_invoice(self, number: int, invoice: Invoice) -> None:
-        """Adds what an invoice under a catalogue has beside charge lines, which come with their pieces."""
+    def add_settled(self, number: int, found: SettledTrees) -> None:
+        """Adds what settled trees under a catalogue have beside charge lines, which come with their pieces."""
         registry = self._plan.registry
-        pair = registry.customers.add(invoice.customer_id) * self._currency_count
-        group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(invoice.currency)))
-        lines = [each for each in invoice.lines if each.kind is not LineKind.CHARGE]
-        for sums, amount in (
-            (self._amounts, sum(each.amount_excluding_tax for each in lines)),
-            (self._taxes, sum(each.tax_amount for each in lines)),
-        ):
-            sums.high[number, group] += amount >> _HALF
-            sums.low[number, group] += amount & _LOW
+        for tree, excluding_tax, tax in zip(found.trees, found.excluding_tax.tolist(), found.tax.tolist(), strict=True):
+            pair = registry.customers.add(tree.root.customer) * self._currency_count
+            group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(tree.currency)))
+            for sums, limbs in ((self._amounts, excluding_tax), (self._taxes, tax)):
+                amount = from_limbs(*limbs)
+                sums.high[number, group] += amount >> _HALF
+                sums.low[number, group] += amount & _LOW
 
     def customers(self) -> CustomerAmounts:
         """What customers pay under every catalogue."""

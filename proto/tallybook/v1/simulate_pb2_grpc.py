@@ -132,8 +132,8 @@ class SimulateServiceServicer:
         The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
         OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
         invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
-        credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: the tax of a line
-        would reach 2^63 minor units.
+        credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: what a level comes
+        to, a line or a tax would reach 2^63 minor units.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,8 +56,8 @@ class SimulateServiceStub:
     The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
     OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
     invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
-    credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: the tax of a line
-    would reach 2^63 minor units.
+    credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: what a level comes
+    to, a line or a tax would reach 2^63 minor units.
     """
     RunSimulation: _grpc.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]
     """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
@@ -155,8 +155,8 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
     OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
     invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
-    credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: the tax of a line
-    would reach 2^63 minor units.
+    credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: what a level comes
+    to, a line or a tax would reach 2^63 minor units.
     """
     RunSimulation: _aio.UnaryStreamMultiCallable[_simulate_pb2.RunSimulationRequest, _simulate_pb2.RunSimulationResponse]  # type: ignore[assignment]
     """Runs the contracts of the book over usage, under the catalogue and under changes of it, and compares. Of it the
@@ -269,8 +269,8 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.
         OBJECT_NOT_FOUND: no root contract of this id. SEQUENCE_NOT_COMMITTED as in ListCharges. INVOICE_TOO_LARGE: an
         invoice has more than 65,536 lines, or more than 262,144 billing periods of levels would be settled together (with
-        credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: the tax of a line
-        would reach 2^63 minor units.
+        credits, these are all from the contract's start on): ask for fewer periods. INVOICE_DOES_NOT_FIT: what a level comes
+        to, a line or a tax would reach 2^63 minor units.
         """
 
     @_abc_1.abstractmethod
