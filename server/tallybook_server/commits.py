@@ -24,6 +24,7 @@ from tallybook_engine.ledger.segments import (
     Tables,
     concatenated,
     encode,
+    net_table,
     numpy_of,
     one_chunk,
     opening_table,
@@ -90,6 +91,7 @@ class Commit:
                 one_chunk(concatenated(records)),
                 posting_table(joined([piece.postings for piece in stored])),
                 opening_table(openings, self.charge_names),
+                net_table((piece.row_offset, piece.net) for piece in stored),
             )
         return self._tables
 
@@ -161,7 +163,7 @@ def segment_of(commit: Commit, journal: Journal, hasher: Hasher) -> tuple[Segmen
     ordered = tables
     if (np.diff(partitions) < 0).any():
         order = np.argsort(partitions.astype(np.int16), kind="stable")
-        ordered = Tables(tables.records.take(pa.array(order)), tables.postings, tables.openings)
+        ordered = Tables(tables.records.take(pa.array(order)), tables.postings, tables.openings, tables.net)
     segment = packed(
         Decoded(commit.sequence, ordered),
         commit.sequence,

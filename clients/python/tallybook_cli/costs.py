@@ -25,6 +25,11 @@ def print_cost(cost: tb.CostPrediction) -> None:
             f"  {detail.amount_excluding_tax} without tax, {summary.tax_amount.quantity:,f} tax{country}, "
             f"[bold]{detail.amount_including_tax}[/bold] in all"
         )
+        if detail.net_amount_including_tax != detail.amount_including_tax:
+            console().print(
+                f"  net of the contract's terms {detail.net_amount_excluding_tax} without tax, "
+                f"[bold]{detail.net_amount_including_tax}[/bold] in all"
+            )
         for period in detail.periods:
             print_period(period)
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.compile import Definition
 from tallybook_engine.kernels.wide import from_limbs
-from tallybook_engine.ledger.outcomes import Cause, ChargeLine, Explained, Postings, UsageTotal
+from tallybook_engine.ledger.outcomes import (
+    Adjustment,
+    Cause,
+    ChargeLine,
+    Explained,
+    NetPosting,
+    Postings,
+    StageOutcome,
+    UsageTotal,
+)
 from tallybook_engine.ledger.state import LineOrigin, State
 from tallybook_engine.pricing.line import LineKind, PriceLine
 from tallybook_engine.pricing.lines import included_left, next_tier_from, price_lines
@@ -47,8 +54,10 @@ def combined(signed_lines: Iterable[tuple[int, PriceLine]]) -> list[PriceLine]:
     ]
 
 
-def explain_postings(state: State, postings: Postings, start: int, end: int, cause: Cause) -> list[Explained]:
-    """The postings [start, end) of one record, those that move nothing left out.
+def explain_postings(
+    state: State, postings: Postings, start: int, end: int, cause: Cause, net: Sequence[NetPosting] = ()
+) -> list[Explained]:
+    """The postings [start, end) of one record, those that move nothing left out, and its moves of net lines.
 
     A carried posting stands right behind that of the part before it, which says how the carried part's start moved.
     """
@@ -79,15 +88,33 @@ def explain_postings(state: State, postings: Postings, start: int, end: int, cau
                 price=price,
             )
         )
-    return explained
+    return _with_adjustments(state, explained, [each for each in net if each.cause is not Cause.OPEN])
+
+
+def _with_adjustments(state: State, explained: list[Explained], net: Sequence[NetPosting]) -> list[Explained]:
+    """The same with each tree's moves of net lines on its first posting."""
+    by_root: dict[str, list[Adjustment]] = {}
+    for each in net:
+        line = state.net.lines[each.net_line]
+        by_root.setdefault(line.contract_id, []).append(
+            Adjustment(line.contract_id, line.start_us, line.end_us, each.amount, each.tax)
+        )
+    if not by_root:
+        return explained
+    return [replace(each, adjustments=tuple(by_root.pop(each.contract_path[0], ()))) for each in explained]
 
 
 def explain_rows(
-    state: State, postings: Postings, posting_starts: NDArray[np.int64], rows: Iterable[int], cause: Cause = Cause.EVENT
+    state: State, outcome: StageOutcome, rows: Iterable[int], cause: Cause = Cause.EVENT
 ) -> list[list[Explained]]:
     """`explain_postings` of each row."""
+    net: dict[int, list[NetPosting]] = {}
+    for each in outcome.net:
+        net.setdefault(each.row, []).append(each)
+    starts = outcome.posting_starts
     return [
-        explain_postings(state, postings, int(posting_starts[row]), int(posting_starts[row + 1]), cause) for row in rows
+        explain_postings(state, outcome.postings, int(starts[row]), int(starts[row + 1]), cause, net.get(row, ()))
+        for row in rows
     ]
 
 

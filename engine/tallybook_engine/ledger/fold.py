@@ -34,14 +34,16 @@ def fold(state: State, decoded: Decoded, last_sequence: int) -> None:
         if not touched[part]:
             _inherit(state, part, touched)
     _add_references(state, decoded)
+    state.net.apply(decoded.net)
     state.sequence = last_sequence
     receipts = numpy_of(decoded.column("receipt_time_us"))
     state.receipt_time_us = max(state.receipt_time_us, int(receipts.max(initial=0)))
 
 
 def pinned_versions(decoded: Decoded) -> list[int]:
-    """Catalogue versions to which the segment's openings are pinned."""
-    return sorted(set(decoded.tables.openings.column("version").to_pylist()))
+    """Catalogue versions to which the segment pins what it opens."""
+    pins = {each.version for each in decoded.net if each.version >= 0}
+    return sorted(pins.union(decoded.tables.openings.column("version").to_pylist()))
 
 
 def settle(state: State) -> None:

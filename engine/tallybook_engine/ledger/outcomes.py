@@ -70,6 +70,43 @@ class Postings(NamedTuple):
     """[m] whether the part moved because an earlier part of its accumulation period did."""
 
 
+UNPINNED = -1
+"""In the place of a version: no version of the catalogue has the period any more, and nothing is due for it."""
+SAME_PIN = -2
+"""In the place of a version: a posting that moves no pin."""
+
+
+class NetPosting(NamedTuple):
+    """One move of a net line (see `ledger/net`)."""
+
+    row: int
+    """Of the record that caused it."""
+    cause: Cause
+    net_line: int
+    amount: int
+    """Move of the adjustment without tax, minor units."""
+    tax: int
+    """Minor units."""
+    version: int = SAME_PIN
+    """What the line is pinned to from here on."""
+    contract_id: str = ""
+    """Root contract; only where the posting opens the line."""
+    start_us: int = 0
+    end_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What the terms of a contract tree make of an event, in one billing period of the root."""
+
+    contract_id: str
+    start_us: int
+    end_us: int
+    amount: int
+    """Without tax, minor units."""
+    tax: int
+
+
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
     """What became of n rows."""
@@ -87,6 +124,8 @@ class StageOutcome:
     """[n + 1] postings of row i are [posting_starts[i], posting_starts[i + 1]). A DUPLICATE has those first posted,
     where they were asked for."""
     postings: Postings
+    net: tuple[NetPosting, ...] = ()
+    """By row, those that `posting_starts` has postings of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +159,8 @@ class Explained:
     """After minus before; they add up to `exact_amount`."""
     included_quantity_left: int | None
     next_tier_from: int | None
+    adjustments: tuple[Adjustment, ...] = ()
+    """What the terms of its tree make of all that the event posted in it; on the first posting of the tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +289,8 @@ class ReprocessProgress:
     line_count_moved: int
     amounts: tuple[tuple[str, int, int, int], ...]
     """(currency, minor digits, amount without tax, tax), minor units."""
+    net_amounts: tuple[tuple[str, int, int, int], ...]
+    """The same with what the terms of contract trees make of it."""
     resume_token: str
     sequence: int
     done: bool

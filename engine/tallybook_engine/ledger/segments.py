@@ -1,6 +1,7 @@
 """Commits as Arrow tables and as bytes: what the journal keeps.
 
-A body is three Arrow IPC streams without their schema messages (records, postings, openings), each behind its length.
+A body is four Arrow IPC streams without their schema messages (records, postings, openings, net postings), each behind
+its length.
 Records are sorted by partition, then by sequence and row. `row` numbers a record within its commit, for ever; postings
 stand in the order in which they were made, and each record says how many are its own. Columns of values and properties
 differ between commits, so the records' schema is kept once in the journal and named by each segment.
@@ -9,18 +10,20 @@ differ between commits, so the records' schema is kept once in the journal and n
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import IntEnum
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
-from tallybook_engine.ledger.outcomes import Postings
+from tallybook_engine.ledger.outcomes import Cause, NetPosting, Postings
 from tallybook_engine.ledger.references import ROW_BITS
 from tallybook_engine.ledger.state import Opening
 
@@ -32,7 +35,7 @@ TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
 NUMBER = pa.decimal128(38, 12)
 COMPRESSED_BYTES_MIN = 16_384
 """A smaller table is kept as it is: to set a compressor up costs more than writing it, and merges compress it later."""
-_LENGTHS = struct.Struct("<QQQ")
+_LENGTHS = struct.Struct("<QQQQ")
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
@@ -102,6 +105,20 @@ OPENINGS_SCHEMA = pa.schema(
         ("tax", pa.int64()),
     ]
 )
+NET_SCHEMA = pa.schema(
+    [
+        ("sequence_offset", pa.uint32()),
+        ("row", pa.uint32()),
+        ("cause", pa.uint8()),
+        ("net_line", pa.int32()),
+        ("amount", pa.decimal128(38, 0)),
+        ("tax", pa.decimal128(38, 0)),
+        ("version", pa.int64()),
+        ("contract_id", pa.string()),
+        ("start_us", pa.int64()),
+        ("end_us", pa.int64()),
+    ]
+)
 
 
 def fixed_binary(limbs: NDArray[np.uint64]) -> pa.FixedSizeBinaryArray:
@@ -138,10 +155,14 @@ class Tables:
     records: pa.Table
     postings: pa.Table
     openings: pa.Table
+    net: pa.Table
 
 
 NOTHING = Tables(
-    pa.schema(list(RECORD_FIELDS)).empty_table(), POSTINGS_SCHEMA.empty_table(), OPENINGS_SCHEMA.empty_table()
+    pa.schema(list(RECORD_FIELDS)).empty_table(),
+    POSTINGS_SCHEMA.empty_table(),
+    OPENINGS_SCHEMA.empty_table(),
+    NET_SCHEMA.empty_table(),
 )
 """Of a commit without a record."""
 
@@ -151,21 +172,24 @@ def encode(tables: Tables) -> tuple[bytes, bytes]:
     schema, records = _encode_table(tables.records)
     _, postings = _encode_table(tables.postings)
     _, openings = _encode_table(tables.openings)
-    return schema, b"".join((_LENGTHS.pack(len(records), len(postings), len(openings)), records, postings, openings))
+    _, net = _encode_table(tables.net)
+    streams = records, postings, openings, net
+    return schema, b"".join((_LENGTHS.pack(*map(len, streams)), *streams))
 
 
 def decode(schema: bytes, body: bytes) -> Tables:
     """The reverse of `encode`."""
-    record_length, posting_length, opening_length = _LENGTHS.unpack_from(body)
-    at = _LENGTHS.size
-    records = body[at : at + record_length]
-    postings = body[at + record_length : at + record_length + posting_length]
-    openings = body[at + record_length + posting_length :]
-    assert len(openings) == opening_length
+    streams, at = [], _LENGTHS.size
+    for length in _LENGTHS.unpack_from(body):
+        streams.append(body[at : at + length])
+        at += length
+    assert at == len(body)
+    records, postings, openings, net = streams
     return Tables(
         _decode_table(schema, records),
         _decode_table(_schema_message(POSTINGS_SCHEMA), postings),
         _decode_table(_schema_message(OPENINGS_SCHEMA), openings),
+        _decode_table(_schema_message(NET_SCHEMA), net) if net else NET_SCHEMA.empty_table(),
     )
 
 
@@ -251,6 +275,31 @@ def openings_of(table: pa.Table, charge_numbers: dict[str, int]) -> list[Opening
     return openings
 
 
+def net_table(pieces: Iterable[tuple[int, Sequence[NetPosting]]]) -> pa.Table:
+    """Net postings of pieces as Arrow, each behind the row that its rows count from."""
+    rows = [each._replace(row=each.row + offset) for offset, net in pieces for each in net]
+    if not rows:
+        return _NO_NET
+    columns: list[Sequence[Any]] = [[0] * len(rows), *zip(*rows, strict=True)]
+    arrays = [
+        pa.array([Decimal(value) for value in column] if pa.types.is_decimal(field.type) else column, type=field.type)
+        for column, field in zip(columns, NET_SCHEMA, strict=True)
+    ]
+    return pa.table(arrays, schema=NET_SCHEMA)
+
+
+_NO_NET = NET_SCHEMA.empty_table()
+
+
+def net_of(table: pa.Table) -> list[NetPosting]:
+    """The reverse of `net_table`, in order."""
+    columns = table.drop_columns("sequence_offset").to_pydict().values()
+    return [
+        NetPosting(row, Cause(cause), net_line, int(amount), int(tax), *pin)
+        for row, cause, net_line, amount, tax, *pin in zip(*columns, strict=True)
+    ]
+
+
 class Decoded:
     """Tables with the look-ups that the ledger needs; `first_sequence` is that of `sequence_offset` 0."""
 
@@ -328,6 +377,28 @@ class Decoded:
         ends[self._order] = np.cumsum(counts[self._order])
         return ends - counts, ends
 
+    @property
+    def has_net(self) -> bool:
+        """Whether anything moved a net line."""
+        return bool(self.tables.net.num_rows)
+
+    @cached_property
+    def net(self) -> list[NetPosting]:
+        """Moves of net lines, in the order in which they were made."""
+        return net_of(self.tables.net)
+
+    @cached_property
+    def _net_at(self) -> dict[int, list[NetPosting]]:
+        found: dict[int, list[NetPosting]] = {}
+        offsets = self.tables.net.column("sequence_offset").to_pylist()
+        for offset, each in zip(offsets, self.net, strict=True):
+            found.setdefault((self.first_sequence + offset) << ROW_BITS | each.row, []).append(each)
+        return found
+
+    def net_of(self, location: int) -> list[NetPosting]:
+        """Moves of net lines that the record of a location caused."""
+        return self._net_at.get(location, []) if self.has_net else []
+
     def behind(self, sequence: int) -> Decoded:
         """What came after a sequence."""
         if self.first_sequence > sequence:
@@ -341,6 +412,7 @@ class Decoded:
                 one_chunk(self.tables.records.filter(pa.array(kept))),
                 self.tables.postings.slice(earlier_postings),
                 self.tables.openings.filter(pa.array(offsets > sequence - self.first_sequence)),
+                self.tables.net.filter(pc.field("sequence_offset") > sequence - self.first_sequence),
             ),
         )
 
@@ -359,6 +431,7 @@ def merge(
     first = runs[0][0]
     records = [_shifted(tables.records, sequence - first) for sequence, tables in runs]
     openings = [_shifted(tables.openings, sequence - first) for sequence, tables in runs]
+    net = [_shifted(tables.net, sequence - first) for sequence, tables in runs]
     all_partitions = np.concatenate(partitions)
     order = np.argsort(all_partitions, kind="stable")
     merged = concatenated(records).take(pa.array(order))
@@ -367,6 +440,7 @@ def merge(
             one_chunk(merged),
             one_chunk(pa.concat_tables([tables.postings for _, tables in runs])),
             one_chunk(pa.concat_tables(openings)),
+            one_chunk(pa.concat_tables(net)),
         ),
         all_partitions[order],
     )

@@ -20,8 +20,9 @@ from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn
 from tallybook_engine.ledger.faults import RowFault
+from tallybook_engine.ledger.net import event_steps, is_concerned, post_net
 from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part, opens_with_value
-from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
+from tallybook_engine.ledger.outcomes import Match, NetPosting, Postings, StageOutcome, Status
 from tallybook_engine.ledger.references import (
     DELETED_BIT,
     MAXIMUM_ROWS,
@@ -86,6 +87,7 @@ class EventPiece:
     outcome: StageOutcome
     """Its postings are those of the stored rows only."""
     postings: Postings
+    net: tuple[NetPosting, ...]
     openings: tuple[Opening, ...]
     open_before: Mark
 
@@ -124,9 +126,13 @@ def stage_events(
     fault_fields = {row: found for row, found in fault_fields.items() if faults[row]}
 
     open_before = mark(state)
-    match, postings, posting_starts = _rate(state, resolved, known.new, faults)
+    match, postings, posting_starts, opening_rows = _rate(state, resolved, known.new, faults)
     known.status[known.new & (faults != 0)] = Status.UNPRICED
     _answer_as_stored(known, match, faults)
+    openings = tuple(state.openings[open_before.parts :])
+    net: tuple[NetPosting, ...] = ()
+    if is_concerned(state):
+        net = post_net(state, event_steps(state, postings, posting_starts, openings, opening_rows))
     outcome = StageOutcome(
         status=known.status,
         match=match,
@@ -136,6 +142,7 @@ def stage_events(
         generations=known.generations,
         posting_starts=posting_starts,
         postings=postings,
+        net=net,
     )
     return EventPiece(
         columns=columns,
@@ -150,13 +157,15 @@ def stage_events(
         resent=known.resent,
         outcome=outcome,
         postings=postings,
-        openings=tuple(state.openings[open_before.parts :]),
+        net=net,
+        openings=openings,
         open_before=open_before,
     )
 
 
 def undo_events(state: State, piece: EventPiece) -> None:
     """Takes a staged piece back; pieces are undone in the reverse order of their staging. O(piece)."""
+    state.net.take_back(piece.net)
     undo_postings(state, piece.postings)
     close_after(state, piece.open_before)
     _release(state, piece.keys, piece.claimed, piece.resent)
@@ -184,6 +193,7 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
     pieces = [outcome.postings]
     starts, ends = outcome.posting_starts[:-1].copy(), outcome.posting_starts[1:].copy()
     at = len(outcome.postings.part)
+    net = list(outcome.net)
     for decoded, rows in _by_commit(outcome.event_ids, duplicates, records):
         begin, end = decoded.posting_ranges
         positions = decoded.positions(outcome.event_ids[rows])
@@ -194,12 +204,18 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
         ends[rows[order]] = at + np.cumsum(lengths)
         at += len(chosen)
         pieces.append(Postings._make(column[chosen] for column in decoded.postings))
+        if decoded.has_net:
+            for row in rows.tolist():
+                net += [each._replace(row=row) for each in decoded.net_of(int(outcome.event_ids[row]))]
     everything = joined(pieces)
     in_row_order = ranges(starts, ends)
     posting_starts = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(ends - starts, out=posting_starts[1:])
     return replace(
-        outcome, posting_starts=posting_starts, postings=Postings._make(column[in_row_order] for column in everything)
+        outcome,
+        posting_starts=posting_starts,
+        postings=Postings._make(column[in_row_order] for column in everything),
+        net=tuple(net),
     )
 
 
@@ -506,12 +522,14 @@ def _answer_as_stored(known: _Known, match: NDArray[np.uint8], faults: NDArray[n
 
 def _rate(
     state: State, resolved: Resolved, new: NDArray[np.bool_], faults: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64]]:
-    """(match, postings, posting starts) of the new rows; rows that do not fit get a fault and no postings."""
+) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64], list[int]]:
+    """(match, postings, posting starts, row of each opening) of the new rows; rows that do not fit get a fault and no
+    postings."""
     poster = _Poster(state, resolved.numbers, faults)
-    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults, poster.post)
+    opening_rows: list[int] = []
+    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults, poster.post, opening_rows)
     poster.post(pairs, pair_start, len(new))
-    return match, *poster.made()
+    return match, *poster.made(), opening_rows
 
 
 def post_pairs(
@@ -581,8 +599,10 @@ def match_batch(
     wanted: NDArray[np.bool_],
     faults: NDArray[np.uint8],
     post: Post = _post_later,
+    opening_rows: list[int] | None = None,
 ) -> tuple[NDArray[np.uint8], Pairs, NDArray[np.int64]]:
-    """(match, pairs, pair starts) of the wanted rows; opens what they fall into.
+    """(match, pairs, pair starts) of the wanted rows; opens what they fall into, and adds to `opening_rows` which row
+    each opening is for.
 
     What is worth something without events moves its line when it opens, so the rows before are posted first: what a
     row costs must not depend on what else comes in its batch. A row whose line would not even fit without events gets
@@ -637,7 +657,9 @@ def match_batch(
                     costly.append(here)
                 continue
             try:
-                open_part(state, *what, state.current.version)
+                opened = open_part(state, *what, state.current.version)
+                if opening_rows is not None:
+                    opening_rows += [here] * len(opened)
             except OpeningDoesNotFit:
                 wanted[here] = False
                 reasons[here] = Match.MATCHED
