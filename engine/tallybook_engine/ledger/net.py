@@ -15,7 +15,7 @@ periods too. So it is posted like a charge line, new minus old, whatever the ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -65,6 +65,12 @@ class NetLines:
     _trees: dict[tuple[int, str], Tree | None] = field(default_factory=dict)
     _places: dict[int, dict[int, tuple[int, int] | None]] = field(default_factory=dict)
     """Charge line -> version -> the period of the root that bills it under the version."""
+    _root_numbers: dict[str, int] = field(default_factory=dict)
+    """Root contract -> its number here."""
+    _root_of_line: NDArray[np.int32] = field(default_factory=lambda: np.zeros(16, dtype=np.int32))
+    """By charge line, the number of its root, as far as it was worked out."""
+    _line_count: int = 0
+    """How far that is."""
 
     def tree(self, state: State, version: int, contract_id: str) -> Tree | None:
         """A root contract's tree under a version; None where that has it not, or without terms."""
@@ -90,8 +96,23 @@ class NetLines:
             known.pop(version, None)
 
     def forget_line(self, line: int) -> None:
-        """Forgets what was worked out of a charge line that is closed again."""
+        """Forgets what was worked out of a charge line that is closed again, as all behind it are."""
         self._places.pop(line, None)
+        self._line_count = min(self._line_count, line)
+
+    def are_of(self, state: State, roots: Collection[str], lines: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """[n] whether each of n charge lines is of one of some root contracts."""
+        count = len(state.line_origins)
+        if count > len(self._root_of_line):
+            self._root_of_line = np.resize(self._root_of_line, 2 * count)
+        for line in range(self._line_count, count):
+            root = root_of(state, line)
+            self._root_of_line[line] = self._root_numbers.setdefault(root, len(self._root_numbers))
+        self._line_count = count
+        wanted = np.zeros(len(self._root_numbers), dtype=np.bool_)
+        wanted[[self._root_numbers[root] for root in roots if root in self._root_numbers]] = True
+        found: NDArray[np.bool_] = wanted[self._root_of_line[lines]]
+        return found
 
     def apply(self, postings: Iterable[NetPosting]) -> None:
         """Opens and moves net lines as postings say, in order."""
@@ -264,9 +285,7 @@ def event_steps(
             opened.setdefault(row, []).append(opening)
             roots.add(root)
     lines = state.parts.arrays.line[postings.part]
-    moving = np.flatnonzero((postings.amount != 0) | (postings.tax != 0))
-    concerned = [line for line in np.unique(lines[moving]).tolist() if root_of(state, line) in roots]
-    moving = moving[np.isin(lines[moving], concerned)] if concerned else moving[:0]
+    moving = np.flatnonzero(net.are_of(state, roots, lines) & ((postings.amount != 0) | (postings.tax != 0)))
     moves: dict[int, list[tuple[int, int, int]]] = {}
     rows = np.searchsorted(posting_starts, moving, side="right") - 1
     for row, at in zip(rows.tolist(), moving.tolist(), strict=True):
