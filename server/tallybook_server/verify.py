@@ -93,7 +93,13 @@ def verify(data_directory: Path, book: str, oracle: bool, sample: int | None) ->
     finally:
         journal.close()
     return VerifyReport(
-        len(lines), len(net_lines), posting_count, event_count, len(differences), differences[:DIFFERENCES_SHOWN], *beside
+        len(lines),
+        len(net_lines),
+        posting_count,
+        event_count,
+        len(differences),
+        differences[:DIFFERENCES_SHOWN],
+        *beside,
     )
 
 
