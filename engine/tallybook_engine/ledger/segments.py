@@ -27,7 +27,7 @@ from tallybook_engine.ledger.outcomes import Cause, NetPosting, Postings
 from tallybook_engine.ledger.references import ROW_BITS
 from tallybook_engine.ledger.state import Opening
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RATING_VERSION = 1
 VALUE_PREFIX = "value:"
 PROPERTY_PREFIX = "property:"
