@@ -18,15 +18,14 @@ from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, F
 from tallybook_engine.catalog.model import Catalog, Contract, with_each_level
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
-from tallybook_engine.contract.invoice import Invoice
 from tallybook_engine.currencies import minor_digits
-from tallybook_engine.decimals import DoesNotFit, format_money
+from tallybook_engine.decimals import format_money
 from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter, charges_writers, money_column, settled_table
 from tallybook_engine.simulation.compare import Comparison, CustomerAmounts
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
 from tallybook_engine.simulation.plan import Piece, Planner, SimulationPlan
 from tallybook_engine.simulation.run import DoesNotFitError, PieceLines, run_piece
-from tallybook_engine.simulation.settlement import Settlement
+from tallybook_engine.simulation.settlement import Settlement, TreeDoesNotFitError
 from tallybook_engine.simulation.usage import FAULTS_MAX, SimulationTooLargeError, UsageFaultsError, UsageFrame
 from tallybook_server import limits
 from tallybook_server.codec.catalog import read_change
@@ -35,8 +34,6 @@ from tallybook_server.codec.usage import read_usage, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.stored_usage import UsageBook, determinants_as_usage, events_as_usage
 
-TREES_IN_BATCH = 256
-"""Contract trees that are settled before others may have the thread."""
 BASELINE = "baseline"
 """Name of what scenarios are compared with."""
 
@@ -114,31 +111,22 @@ class Simulation:
         `go_on` raises where nobody waits for them.
         """
         for number, name in enumerate(self.names):
-            roots, found = settlement.roots(number), settlement.invoices(number)
-            for first in range(0, len(roots), TREES_IN_BATCH):
-                batch: list[Invoice] = []
-                for root in roots[first : first + TREES_IN_BATCH]:
-                    go_on()
-                    batch += self._invoices(found, name, root)
-                for invoice in batch:
-                    comparison.add_invoice(number, invoice)
-                streams = _streams(settled_table(batch)) if self.writers else ()
-                yield [
-                    wire.RunSimulationResponse(
-                        simulation_id=self.simulation_id, charges=wire.SimulationCharges(scenario=name, arrow=stream)
-                    )
-                    for stream in streams
-                ]
-
-    def _invoices(self, found: Iterator[list[Invoice]], name: str, root: str) -> list[Invoice]:
-        try:
-            return next(found)
-        except InvoiceTooLargeError as error:
-            raise Fault(ErrorCode.SIMULATION_TOO_LARGE, f"{name}: {error}") from None
-        except DoesNotFit:
-            message = f'{name}: contract "{root}": an amount would leave the limits'
-            metadata = {"scenario": name, "contract_id": root}
-            raise Fault(ErrorCode.SIMULATION_DOES_NOT_FIT, message, metadata) from None
+            try:
+                for found in settlement.settle(number, go_on, with_lines=bool(self.writers)):
+                    comparison.add_settled(number, found)
+                    streams = _streams(settled_table(found)) if self.writers else ()
+                    yield [
+                        wire.RunSimulationResponse(
+                            simulation_id=self.simulation_id,
+                            charges=wire.SimulationCharges(scenario=name, arrow=stream),
+                        )
+                        for stream in streams
+                    ]
+            except InvoiceTooLargeError as error:
+                raise Fault(ErrorCode.SIMULATION_TOO_LARGE, f"{name}: {error}") from None
+            except TreeDoesNotFitError as error:
+                metadata = {"scenario": name, "contract_id": error.contract_id}
+                raise Fault(ErrorCode.SIMULATION_DOES_NOT_FIT, f"{name}: {error}", metadata) from None
 
     def results(self, comparison: Comparison, unfit_row_counts: Sequence[int]) -> Iterator[wire.RunSimulationResponse]:
         """The last messages."""

@@ -102,7 +102,7 @@ def test_invoices_are_the_oracles(seed):
     # Given a random tree and charge lines
     chance = random.Random(seed)
     put = catalogue(chance)
-    tree = tree_of(*_read(put))
+    tree = tree_of(*read(put))
     start_us = first_instant("UTC", tree.root.start_date)
     first_us = start_us + chance.choice([0, 45, 200]) * DAY_US
     until_us = first_us + chance.choice([1, 50, 200]) * DAY_US
@@ -142,7 +142,7 @@ def test_invoices_are_the_oracles(seed):
     ]
 
 
-def _read(put):
+def read(put):
     catalog = read_catalog(ParseDict(put, catalog_pb2.Catalog()))
     (root,) = catalog.contracts.values()
     return catalog, root
@@ -154,7 +154,7 @@ def test_random_trees_have_every_term():
     for seed in range(120):
         chance = random.Random(seed)
         put = catalogue(chance)
-        tree = tree_of(*_read(put))
+        tree = tree_of(*read(put))
         until_us = first_instant("UTC", tree.root.start_date) + 250 * DAY_US
         charges = random_charges(chance, tree, 0, until_us)
         kinds |= {line.kind.value for each in settle(tree, charges, 0, until_us) for line in each.lines}

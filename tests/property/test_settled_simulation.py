@@ -9,6 +9,7 @@ from tests.property.test_simulation import NOW_US, Rows
 from tests.support.live_book import LiveBook
 from tests.support.random_catalogue import RandomCatalogue
 from tests.support.random_terms import RandomTerms
+from tests.support.settled_trees import invoices_of, lines_beside, settled_lines
 
 from tallybook.v1 import catalog_pb2
 from tallybook_engine.contract.invoice import LineKind
@@ -50,15 +51,18 @@ def simulated(catalogs, rows):
         planner.add(each)
     plan = planner.finish()
     comparison, settlement = Comparison(plan), Settlement(plan)
-    for piece in plan.pieces:
-        found = run_piece(plan, piece)
+    pieces = [run_piece(plan, piece) for piece in plan.pieces]
+    for found in pieces:
         comparison.add(found)
         settlement.add(found)
     by_catalogue = []
     for number in range(len(catalogs)):
-        settled = [invoice for each in settlement.invoices(number) for invoice in each]
-        for invoice in settled:
-            comparison.add_invoice(number, invoice)
+        settled = invoices_of(plan, pieces, number)
+        # All trees at once come to what they come to one by one, in the same order
+        assert list(settled_lines(settlement, number)) == lines_beside(settled)
+        for each in settlement.settle(number, with_lines=False):
+            assert len(each.lines.tree) == 0
+            comparison.add_settled(number, each)
         by_catalogue.append(settled)
     customers = comparison.customers()
     paid = [

@@ -6,13 +6,16 @@ to the period of the level above that holds its last instant: a year ends in one
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
+from tallybook_engine.contract.holding import holding
 from tallybook_engine.contract.tree import Level, Tree
 
 LEVEL_PERIODS_MAX = 262_144
@@ -45,20 +48,19 @@ class LevelPeriods:
     """Whether the last one is the level's last."""
 
     @cached_property
-    def _starts(self) -> list[int]:
-        return [each.start_us for each in self.periods]
+    def starts_us(self) -> NDArray[np.int64]:
+        """[periods] when each starts."""
+        return np.array([each.start_us for each in self.periods], dtype=np.int64)
+
+    @property
+    def end_us(self) -> int:
+        """When the last one ends; 0 where there is none."""
+        return self.periods[-1].end_us if self.periods else 0
 
     def holding(self, instant_us: int) -> int:
-        """The period that holds an instant, -1 where it is not settled; before the first of all it is the first, after
-        the last of all the last.
-        """
-        if not self.periods:
-            return -1
-        if instant_us >= self.periods[-1].end_us:
-            return len(self.periods) - 1 if self.is_to_end else -1
-        if instant_us < self._starts[0]:
-            return 0 if self.is_from_start else -1
-        return bisect_right(self._starts, instant_us) - 1
+        """The period that holds an instant, NONE where it is not settled (`contract/holding`)."""
+        count = len(self.periods)
+        return holding(self.starts_us, 0, count, self.end_us, self.is_from_start, self.is_to_end, instant_us)
 
 
 def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[LevelPeriods]:
@@ -69,6 +71,13 @@ def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[Level
     found: list[LevelPeriods] = []
     count = 0
     for level in tree.levels:
+        same = _same(tree, level, found)
+        if same is not None:
+            count += len(same.periods)
+            if count > LEVEL_PERIODS_MAX:
+                raise InvoiceTooLargeError(tree.root.id)
+            found.append(same)
+            continue
         periods: list[BillingPeriod] = []
         parents: list[int] = []
         above = found[level.parent] if level.parent >= 0 else None
@@ -97,6 +106,25 @@ def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[Level
             )
         )
     return found
+
+
+def _same(tree: Tree, level: Level, found: Sequence[LevelPeriods]) -> LevelPeriods | None:
+    """The periods of a level that is billed as the one above it is; None where it is billed otherwise."""
+    if level.parent < 0:
+        return None
+    above = tree.levels[level.parent]
+    if _calendar(level) != _calendar(above):
+        return None
+    calendar = found[level.parent]
+    if above.parent < 0 or _calendar(above) == _calendar(tree.levels[above.parent]):
+        return calendar
+    return replace(calendar, parents=range(len(calendar.periods)))
+
+
+def _calendar(level: Level) -> tuple[object, ...]:
+    """What levels have in common that have the same billing periods."""
+    contract = level.contract
+    return level.frequency, level.anchor, contract.start_date, level.end_date, contract.time_zone
 
 
 def _from_date(above: LevelPeriods | None, first_us: int | None) -> date | None:

@@ -7,37 +7,49 @@ wallets: in the order of their creation). They come last: a true-up is paid by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 
-@dataclass(slots=True)
+from tallybook_engine.catalog.model import Contract
+from tallybook_engine.kernels import kernel
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
-    """What is left of a credit, minor units."""
+    """What a level has of a credit when it begins."""
 
     id: str
+    amount: int
+    """Scale 12."""
     start_date: date
     end_date: date
     """First day after; the last of the calendar where it does not expire."""
-    left: int
 
 
-def in_order(balances: Sequence[Balance]) -> list[Balance]:
-    """Balances in the order in which they pay."""
-    return sorted(balances, key=lambda each: (each.end_date, each.start_date))
+def balances(contract: Contract) -> list[Balance]:
+    """A level's credits, in the order in which they pay."""
+    found = [
+        Balance(each.id, each.amount, each.start_date or contract.start_date, each.end_date or date.max)
+        for each in contract.credits
+    ]
+    return sorted(found, key=lambda each: (each.end_date, each.start_date))
 
 
-def pay(balances: Sequence[Balance], amount: int, start_date: date, end_date: date) -> list[tuple[Balance, int]]:
-    """Pays an amount of the billing period [start_date, end_date); what each balance, which it changes, gave to it.
+@kernel
+def paid_by(
+    left: np.int64,
+    credit_start_day: np.int32,
+    credit_end_day: np.int32,
+    amount: np.int64,
+    start_day: np.int32,
+    end_day: np.int32,
+) -> np.int64:
+    """What the rest of a credit gives to an amount of a billing period; minor units, days by number, ends exclusive.
 
-    `balances` are in order. An amount of 0 or below needs none.
+    An amount of 0 or below needs nothing.
     """
-    paid = []
-    for balance in balances:
-        used = min(balance.left, amount)
-        if used > 0 and balance.start_date < end_date and start_date < balance.end_date:
-            balance.left -= used
-            amount -= used
-            paid.append((balance, used))
-    return paid
+    if credit_start_day >= end_day or start_day >= credit_end_day:
+        return np.int64(0)
+    return max(min(left, amount), np.int64(0))

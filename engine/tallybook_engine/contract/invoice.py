@@ -41,6 +41,18 @@ class LineKind(Enum):
     CREDIT = "CREDIT"
 
 
+LINE_KINDS = (
+    LineKind.CHARGE,
+    LineKind.FIXED_FEE,
+    LineKind.REVENUE_SHARE,
+    LineKind.DISCOUNT,
+    LineKind.CAP,
+    LineKind.MINIMUM,
+    LineKind.CREDIT,
+)
+"""By their numbers in `contract/tables`."""
+
+
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
     """One line of an invoice."""

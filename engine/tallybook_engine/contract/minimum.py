@@ -5,7 +5,24 @@ The amount is of rounded lines, so that the true-up is what the shown lines lack
 
 from __future__ import annotations
 
+import numpy as np
 
-def true_up(amount: int, minimum: int) -> int:
-    """What an amount lacks, at least 0; minor units."""
-    return max(minimum - amount, 0)
+from tallybook_engine.kernels import kernel
+
+NO_MINIMUM = -(2**63)
+"""The minimum of a level without one: nothing is below it."""
+
+_LARGEST = np.int64(2**63 - 1)
+
+
+@kernel
+def true_up(amount: np.int64, minimum: np.int64) -> tuple[bool, np.int64]:
+    """(fits, what an amount lacks, at least 0); minor units, the amount above -2^63.
+
+    It fits where it is below 2^63: what an amount below 0 lacks need not.
+    """
+    if amount >= minimum:
+        return True, np.int64(0)
+    if amount < 0 and minimum > _LARGEST + amount:
+        return False, np.int64(0)
+    return True, minimum - amount

@@ -5,15 +5,26 @@ A share may be of other shares of its level; no chain of them leads back to itse
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+import numpy as np
 
 from tallybook_engine.catalog.model import RevenueShare
-from tallybook_engine.decimals import UNIT, ratio
+from tallybook_engine.contract.percentage import percentage_of
+from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels.wide import Limb, narrow
 
 
-def share_of(amounts: Iterable[int], rate: int) -> int:
-    """The share of rounded lines; minor units, the rate of scale 12."""
-    return ratio(sum(amounts) * rate, UNIT)
+@kernel
+def share_of(lo: Limb, hi: Limb, rate: np.int64) -> tuple[bool, np.int64]:
+    """(fits, the share of a sum of rounded lines); minor units, the sum two limbs, the rate of scale 12.
+
+    It fits where the sum and the share are below 2^63.
+    """
+    fits, amount = narrow(lo, hi)
+    if not fits:
+        return False, np.int64(0)
+    return percentage_of(amount, rate)
 
 
 def cycle(shares: Sequence[RevenueShare]) -> tuple[str, ...]:

@@ -6,15 +6,56 @@ to the first (Hare's method, as votes become seats).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels.wide import ONE, ZERO, divide_pair, umul64
+
+_WEIGHT_LIMIT = np.uint64(2**63)
 
 
-def spread(amount: int, weights: Sequence[int]) -> list[int]:
-    """An amount in parts, one a weight, of its sign. Weights are at least 0, and one is above."""
-    total = sum(weights)
-    shares = [divmod(abs(amount) * weight, total) for weight in weights]
-    parts = [share for share, _ in shares]
-    by_remainder = sorted(range(len(weights)), key=lambda index: -shares[index][1])
-    for index in by_remainder[: abs(amount) - sum(parts)]:
-        parts[index] += 1
-    return parts if amount >= 0 else [-part for part in parts]
+@kernel
+def spread(
+    amount: np.int64,
+    weights: NDArray[np.int64],
+    count: int,
+    parts: NDArray[np.int64],
+    remainders: NDArray[np.uint64],
+) -> tuple[bool, bool]:
+    """(fits, whether any weight is above 0); writes an amount, above -2^63, in parts of its sign, one a weight.
+
+    A weight of 0 or below has no part. `remainders` is room to work in, as long as the others are: `count` or more.
+    It fits where the weights above 0 are below 2^63 together; otherwise nothing is said of the parts.
+    """
+    total = ZERO
+    for index in range(count):
+        parts[index] = 0
+        remainders[index] = ZERO
+        if weights[index] > 0:
+            total += np.uint64(weights[index])
+            if total >= _WEIGHT_LIMIT:
+                return False, True
+    if total == ZERO:
+        return True, False
+    magnitude = np.uint64(-amount if amount < 0 else amount)
+    left = magnitude
+    for index in range(count):
+        if weights[index] > 0:
+            lo, hi = umul64(magnitude, np.uint64(weights[index]))
+            part, remainders[index] = divide_pair(lo, hi, total)
+            parts[index] = np.int64(part)
+            left -= part
+    while left != ZERO:
+        largest = 0
+        for index in range(1, count):
+            if remainders[index] > remainders[largest]:
+                largest = index
+        # There are more remainders above 0 than units, so one that has its unit is never found again.
+        remainders[largest] = ZERO
+        parts[largest] += 1
+        left -= ONE
+    if amount < 0:
+        for index in range(count):
+            parts[index] = -parts[index]
+    return True, True

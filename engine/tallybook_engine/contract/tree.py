@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -56,6 +56,23 @@ class Tree:
         levels = tuple(replace(level, contract=_without_terms(level.contract)) for level in self.levels)
         return replace(self, levels=levels, currency=currency)
 
+    def term_ids(self) -> list[str]:
+        """Ids of the fees, shares and credits, level by level, in the order of the catalogue."""
+        found: list[str] = []
+        for level in self.levels:
+            contract = level.contract
+            found += (each.id for each in contract.fixed_fees)
+            found += (each.id for each in contract.revenue_shares)
+            found += (each.id for each in contract.credits)
+        return found
+
+    def level_of(self, contract_path: Sequence[str]) -> int:
+        """The level of a product contract; the nearest one above where the tree no longer has it."""
+        for name in reversed(contract_path[:-1]):
+            if name in self.numbers:
+                return self.numbers[name]
+        return 0
+
     def minor(self, amount: int) -> int:
         """An amount of the catalogue (scale 12) in minor units; the check has refused what is finer."""
         return amount // 10 ** (QUANTITY_SCALE - self.minor_digits)
@@ -84,9 +101,24 @@ def tree_has_terms(root: Contract) -> bool:
 
 def tree_of(catalog: Catalog, root: Contract) -> Tree:
     """A root contract of a checked catalogue, with all that lies below it."""
+    currency = root.currency or ""
+    for path in root.levels() if not currency else ():
+        if path[-1].product_contracts:
+            currency = catalog.plans[path[-1].product_contracts[0].plan].currency
+            break
+    return tree_in(root, currency, tax_of_terms(catalog, root))
+
+
+def tax_of_terms(catalog: Catalog, root: Contract) -> Tax | None:
+    """What lines of a tree are taxed by that stand for no product."""
+    country = catalog.customers[root.customer].country_code
+    return next((each for each in catalog.taxes.values() if each.country_code == country), None)
+
+
+def tree_in(root: Contract, currency: str, tax: Tax | None) -> Tree:
+    """A root contract with all that lies below it, its currency and tax being known."""
     levels: list[Level] = []
     numbers: dict[str, int] = {}
-    currency = root.currency or ""
     for path in root.levels():
         contract = path[-1]
         numbers[contract.id] = len(levels)
@@ -100,8 +132,4 @@ def tree_of(catalog: Catalog, root: Contract) -> Tree:
                 contract.ends_on,
             )
         )
-        if not currency and contract.product_contracts:
-            currency = catalog.plans[contract.product_contracts[0].plan].currency
-    country = catalog.customers[root.customer].country_code
-    tax = next((each for each in catalog.taxes.values() if each.country_code == country), None)
     return Tree(tuple(levels), numbers, currency, tax)

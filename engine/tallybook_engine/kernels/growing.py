@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Generic, NamedTuple, Self, TypeVar, get_type_hints
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tallybook_engine.kernels.arrays import column_types
 
 Table = TypeVar("Table", bound=NamedTuple)
 
@@ -20,11 +22,9 @@ class GrowingTable(Generic[Table]):
 
     def __init__(self, table: type[Table], limbs: dict[str, int] | None = None, capacity: int = 16) -> None:
         self._type = table
-        hints = get_type_hints(table)
         widths = limbs or {}
         columns: list[NDArray[Any]] = []
-        for name in table._fields:
-            dtype = hints[name].__args__[1].__args__[0]
+        for name, dtype in zip(table._fields, column_types(table), strict=True):
             shape = (capacity, widths[name]) if name in widths else (capacity,)
             columns.append(np.zeros(shape, dtype=dtype))
         self._count = 0

@@ -30,6 +30,7 @@ _WORD = ir.IntType(WORD_BITS)
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
 SIXTY_THREE = np.uint64(63)
+_LEAST_WORD = np.uint64(1 << 63)
 ALL_ONES = np.uint64(WORD_MASK)
 
 Limb = np.uint64
@@ -257,6 +258,19 @@ def is_zero192(lo: Limb, mid: Limb, hi: Limb) -> bool:
     return (lo | mid | hi) == ZERO
 
 
+@inlined_kernel
+def widened(value: np.int64) -> Pair:
+    """A signed word as a pair."""
+    return np.uint64(value), np.uint64(value >> np.int64(63))
+
+
+@inlined_kernel
+def narrow(lo: Limb, hi: Limb) -> tuple[bool, np.int64]:
+    """(fits, the pair as a signed word). It fits where its magnitude is below 2^63."""
+    value = np.int64(lo)
+    return hi == np.uint64(value >> np.int64(63)) and lo != _LEAST_WORD, value
+
+
 class Divisor(NamedTuple):
     """A divisor made ready for `divide192`; as a row of a table, six ``uint64``."""
 
@@ -373,3 +387,22 @@ def divide192(
         return lo // divisor_lo, ZERO, ZERO, lo % divisor_lo, ZERO, ZERO
     quotient_lo, quotient_mid, quotient_hi, rest = _divide_by_word(lo, mid, hi, normalised, shift, reciprocal)
     return quotient_lo, quotient_mid, quotient_hi, rest, ZERO, ZERO
+
+
+@kernel
+def divide_pair(lo: Limb, hi: Limb, divisor: Limb) -> tuple[Limb, Limb]:
+    """(quotient, remainder) of an unsigned pair by a word that is not prepared; hi < divisor <= 2^63.
+
+    One instruction where the pair is a word, otherwise a step a bit: for divisors that are met once.
+    """
+    if hi == ZERO:
+        return lo // divisor, lo % divisor
+    rest, quotient = hi, ZERO
+    for _ in range(WORD_BITS):
+        rest = (rest << ONE) | (lo >> SIXTY_THREE)
+        lo = lo << ONE
+        quotient = quotient << ONE
+        if rest >= divisor:
+            rest -= divisor
+            quotient |= ONE
+    return quotient, rest

@@ -6,14 +6,14 @@ import operator
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tallybook_engine.contract.invoice import Invoice, LineKind
-from tallybook_engine.currencies import minor_digits
+from tallybook_engine.contract.invoice import LINE_KINDS, LineKind, is_inclusive
+from tallybook_engine.contract.tables import NONE
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
@@ -21,6 +21,9 @@ from tallybook_engine.simulation.contracts import Codes
 from tallybook_engine.simulation.evaluation import rescaled
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.settlement import SettledTrees
+
+Item = TypeVar("Item")
 
 QUANTITY = pa.decimal128(38, 12)
 EXACT = pa.decimal256(39, 24)
@@ -122,9 +125,7 @@ class ChargesWriter:
     def _money(self, found: PieceLines) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
         """Without tax, the tax, and with it; two limbs, as many decimals as any currency has."""
         factors = _FACTORS[self._terms.pricing.minor_digits[found.subject]]
-        priced, tax = (np.empty((len(factors), 2), dtype=np.uint64) for _ in range(2))
-        rescaled(found.lines.amount, factors, priced)
-        rescaled(found.lines.tax, factors, tax)
+        priced, tax = (_limbs(amounts, factors) for amounts in (found.lines.amount, found.lines.tax))
         inclusive = self._terms.inclusive[found.subject][:, None]
         if not inclusive.any():
             return priced, tax, _plus(priced, tax)
@@ -143,33 +144,47 @@ class ChargesWriter:
         return limb_array(numbers, 2), np.array([isinstance(model, PerUnit) for model in models], dtype=np.bool_)
 
 
-def settled_table(invoices: Sequence[Invoice]) -> pa.Table:
-    """What invoices have beside charge lines, in their order, as CHARGES_SCHEMA."""
-    lines = [(each, line) for each in invoices for line in each.lines if line.kind is not LineKind.CHARGE]
-
-    def names(texts: Iterable[str]) -> pa.Array:
-        return pa.array([text or None for text in texts], pa.string()).dictionary_encode()
-
-    def money(amounts: Iterable[int]) -> pa.Array:
-        digits = [minor_digits(invoice.currency) for invoice, _ in lines]
-        return pa.array(
-            [Decimal(amount).scaleb(-places) for amount, places in zip(amounts, digits, strict=True)], MONEY
-        )
-
-    nothing = {name: pa.nulls(len(lines), kind) for name, kind in _OF_CHARGES.items()}
-    columns = nothing | {
-        "customer_id": names(invoice.customer_id for invoice, _ in lines),
-        "contract_path": pa.array([list(line.contract_path) for _, line in lines], pa.list_(pa.string())),
-        "period_start_time": pa.array([line.start_us for _, line in lines], INSTANT),
-        "period_end_time": pa.array([line.end_us for _, line in lines], INSTANT),
-        "currency": names(invoice.currency for invoice, _ in lines),
-        "amount_excluding_tax": money(line.amount_excluding_tax for _, line in lines),
-        "tax_amount": money(line.tax_amount for _, line in lines),
-        "amount_including_tax": money(line.amount_excluding_tax + line.tax_amount for _, line in lines),
-        "line_kind": names(line.kind.value for _, line in lines),
-        "line_id": names(line.id for _, line in lines),
+def settled_table(found: SettledTrees) -> pa.Table:
+    """What settled trees have beside charge lines, in their order, as CHARGES_SCHEMA."""
+    lines, trees = found.lines, found.trees
+    count = len(lines.tree)
+    level_start, paths = _numbered([level.path for level in tree.levels] for tree in trees)
+    name_start, ids = _numbered(tree.term_ids() for tree in trees)
+    names = np.where(lines.name == NONE, NONE, name_start[lines.tree] + lines.name)
+    digits = np.array([tree.minor_digits for tree in trees], dtype=np.int64)[lines.tree]
+    inclusive = np.array([is_inclusive(tree.tax) for tree in trees], dtype=np.bool_)[lines.tree]
+    excluding = np.where(inclusive, lines.amount - lines.tax_amount, lines.amount)
+    excluding_tax, tax = (_limbs(amounts, _FACTORS[digits]) for amounts in (excluding, lines.tax_amount))
+    columns = {
+        **{name: pa.nulls(count, kind) for name, kind in _OF_CHARGES.items()},
+        "customer_id": _Named([tree.root.customer for tree in trees]).column(lines.tree),
+        "contract_path": pa.array(paths, pa.list_(pa.string())).take(pa.array(level_start[lines.tree] + lines.level)),
+        "period_start_time": pa.array(lines.start_us, INSTANT),
+        "period_end_time": pa.array(lines.end_us, INSTANT),
+        "currency": _Named([tree.currency for tree in trees]).column(lines.tree),
+        "amount_excluding_tax": _decimals(excluding_tax, MONEY),
+        "tax_amount": _decimals(tax, MONEY),
+        "amount_including_tax": _decimals(_plus(excluding_tax, tax), MONEY),
+        "line_kind": _KIND_NAMES.column(lines.kind),
+        "line_id": _Named(ids).column(names, names != NONE),
     }
     return pa.Table.from_arrays([columns[name] for name in CHARGES_SCHEMA.names], schema=CHARGES_SCHEMA)
+
+
+def _numbered(lists: Iterable[Sequence[Item]]) -> tuple[NDArray[np.int64], list[Item]]:
+    """(where each list begins, all lists, one behind the other)."""
+    starts, found = [], list[Item]()
+    for each in lists:
+        starts.append(len(found))
+        found += each
+    return np.array(starts, dtype=np.int64), found
+
+
+def _limbs(minor: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Minor units x factors, two limbs each."""
+    scaled = np.empty((len(minor), 2), dtype=np.uint64)
+    rescaled(minor, factors, scaled)
+    return scaled
 
 
 def _same(name: str, count: int) -> pa.Array:
@@ -188,9 +203,7 @@ def money_column(minor: NDArray[Any], digits: NDArray[np.int64]) -> pa.Array:
     if minor.dtype == object:
         pairs = zip(minor.tolist(), digits.tolist(), strict=True)
         return pa.array([Decimal(amount).scaleb(-places) for amount, places in pairs], MONEY)
-    limbs = np.empty((len(minor), 2), dtype=np.uint64)
-    rescaled(minor, _FACTORS[digits], limbs)
-    return _decimals(limbs, MONEY)
+    return _decimals(_limbs(minor, _FACTORS[digits]), MONEY)
 
 
 class _Named:
@@ -201,9 +214,16 @@ class _Named:
         self._codes = np.array([codes.add(name) for name in names], dtype=np.int32)
         self._names = pa.array(list(codes), pa.string())
 
-    def column(self, numbers: NDArray[np.int64]) -> pa.Array:
-        """The names of n numbers, as a dictionary column."""
-        return pa.DictionaryArray.from_arrays(pa.array(self._codes[numbers]), self._names)
+    def column(self, numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
+        """The names of n numbers, as a dictionary column; null where they are not valid."""
+        if valid is None:
+            return pa.DictionaryArray.from_arrays(pa.array(self._codes[numbers]), self._names)
+        codes = np.zeros(len(numbers), dtype=np.int32)
+        codes[valid] = self._codes[numbers[valid]]
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=~valid), self._names)
+
+
+_KIND_NAMES = _Named([kind.value for kind in LINE_KINDS])
 
 
 def _decimals(limbs: NDArray[np.uint64], kind: pa.DataType, valid: NDArray[np.bool_] | None = None) -> pa.Array:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.contract.invoice import Invoice, LineKind
 from tallybook_engine.currencies import minor_digits
+from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.simulation.plan import SimulationPlan
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.settlement import SettledTrees
 
 _HALF = np.int64(32)
 _LOW = np.int64(2**32 - 1)
@@ -82,18 +83,16 @@ class Comparison:
                 np.add.at(self._sums[name][number], groups, values >> _HALF)
                 np.add.at(self._sums[f"{name}_low"][number], groups, values & _LOW)
 
-    def add_invoice(self, number: int, invoice: Invoice) -> None:
-        """Adds what an invoice under a catalogue has beside charge lines, which come with their pieces."""
+    def add_settled(self, number: int, found: SettledTrees) -> None:
+        """Adds what settled trees under a catalogue have beside charge lines, which come with their pieces."""
         registry = self._plan.registry
-        pair = registry.customers.add(invoice.customer_id) * self._currency_count
-        group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(invoice.currency)))
-        lines = [each for each in invoice.lines if each.kind is not LineKind.CHARGE]
-        for name, amount in (
-            ("amount", sum(each.amount_excluding_tax for each in lines)),
-            ("tax", sum(each.tax_amount for each in lines)),
-        ):
-            self._sums[name][number, group] += amount >> int(_HALF)
-            self._sums[f"{name}_low"][number, group] += amount & int(_LOW)
+        for tree, excluding_tax, tax in zip(found.trees, found.excluding_tax.tolist(), found.tax.tolist(), strict=True):
+            pair = registry.customers.add(tree.root.customer) * self._currency_count
+            group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(tree.currency)))
+            for name, limbs in (("amount", excluding_tax), ("tax", tax)):
+                amount = from_limbs(*limbs)
+                self._sums[name][number, group] += amount >> int(_HALF)
+                self._sums[f"{name}_low"][number, group] += amount & int(_LOW)
 
     def customers(self) -> CustomerAmounts:
         """What customers pay under every catalogue."""

@@ -2,20 +2,24 @@
 
 from datetime import date
 
+import numpy as np
 import pytest
 
 from tallybook_engine.calendar.proration import prorated
-from tallybook_engine.catalog.model import DiscountMode, RevenueShare
-from tallybook_engine.contract.cap import overage
-from tallybook_engine.contract.credits import Balance, in_order, pay
+from tallybook_engine.catalog.model import Basis, Contract, Credit, Frequency, PeriodUnit, RevenueShare
+from tallybook_engine.contract.cap import NO_CAP, overage
+from tallybook_engine.contract.credits import balances, paid_by
 from tallybook_engine.contract.discount import discount_of
-from tallybook_engine.contract.minimum import true_up
+from tallybook_engine.contract.minimum import NO_MINIMUM, true_up
+from tallybook_engine.contract.percentage import percentage_of
 from tallybook_engine.contract.revenue_share import cycle, share_of
 from tallybook_engine.contract.revenue_share import in_order as shares_in_order
 from tallybook_engine.contract.spread import spread
 from tallybook_engine.decimals import UNIT
+from tallybook_engine.kernels.wide import to_limbs
 
 TENTH = UNIT // 10
+LARGEST = 2**63 - 1
 
 
 @pytest.mark.parametrize(
@@ -31,40 +35,81 @@ TENTH = UNIT // 10
         (0, 0, "ALL", 0),
         (-500, 0, "ALL", 0),
         (-500, -1_000, "ALL", 0),
+        (LARGEST, 0, "ALL", 922337203685477581),
+        (LARGEST, LARGEST - 5, "EXCESS", 1),
+        (LARGEST, LARGEST, "ALL", 0),
     ],
 )
 def test_discount(amount, threshold, mode, discount):
-    assert discount_of(amount, threshold, TENTH, DiscountMode(mode)) == discount
+    assert discount_of(np.int64(amount), np.int64(threshold), np.int64(TENTH), mode == "EXCESS") == discount
 
 
-@pytest.mark.parametrize(("amount", "over", "lacking"), [(99, 0, 1), (100, 0, 0), (101, 1, 0), (-5, 0, 105)])
+def test_a_discount_of_all_there_is():
+    assert discount_of(np.int64(LARGEST), np.int64(0), np.int64(UNIT), False) == LARGEST
+
+
+@pytest.mark.parametrize(
+    ("amount", "rate", "fits", "percentage"),
+    [
+        (5, TENTH, True, 1),  # a half goes away from zero
+        (4, TENTH, True, 0),
+        (-5, TENTH, True, -1),
+        (-4, TENTH, True, 0),
+        (5, -TENTH, True, -1),
+        (-5, -TENTH, True, 1),
+        (LARGEST, UNIT, True, LARGEST),
+        (-LARGEST, UNIT, True, -LARGEST),
+        (LARGEST // 1_000, 1_000 * UNIT, True, LARGEST // 1_000 * 1_000),
+        (LARGEST // 1_000 + 1, 1_000 * UNIT, False, 0),
+        (2**62, 2 * UNIT, False, 0),  # 2^63 itself
+        (LARGEST, 1_000 * UNIT, False, 0),
+        (0, UNIT, True, 0),
+    ],
+)
+def test_a_percentage_is_rounded_once(amount, rate, fits, percentage):
+    assert percentage_of(np.int64(amount), np.int64(rate)) == (fits, percentage)
+
+
+@pytest.mark.parametrize(
+    ("amount", "over", "lacking"),
+    [(99, 0, 1), (100, 0, 0), (101, 1, 0), (-5, 0, 105), (-LARGEST, 0, None), (100 - LARGEST, 0, LARGEST)],
+)
 def test_cap_and_minimum(amount, over, lacking):
-    assert overage(amount, 100) == over
-    assert true_up(amount, 100) == lacking
+    assert overage(np.int64(amount), np.int64(100)) == over
+    assert true_up(np.int64(amount), np.int64(100)) == ((False, 0) if lacking is None else (True, lacking))
+
+
+@pytest.mark.parametrize("amount", [-LARGEST, 0, LARGEST])
+def test_no_cap_and_no_minimum(amount):
+    assert overage(np.int64(amount), np.int64(NO_CAP)) == 0
+    assert true_up(np.int64(amount), np.int64(NO_MINIMUM)) == (True, 0)
 
 
 class TestCredits:
     START, END = date(2024, 3, 1), date(2024, 4, 1)
 
     def balances(self, *rows):
-        return in_order(
-            [Balance(name, date.fromisoformat(start), date.fromisoformat(end), 10) for name, start, end in rows]
-        )
+        def day(text):
+            return None if text is None else date.fromisoformat(text)
 
-    def paid(self, balances, amount):
-        return [(balance.id, used) for balance, used in pay(balances, amount, self.START, self.END)]
+        month = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
+        credits_of = tuple(Credit(name, 10, day(start), day(end)) for name, start, end in rows)
+        return balances(Contract("root", "ann", "UTC", date(2024, 2, 1), None, month, credits=credits_of))
+
+    def paid(self, balance, amount):
+        days = [day.toordinal() for day in (balance.start_date, balance.end_date, self.START, self.END)]
+        first, last, start, end = map(np.int32, days)
+        return paid_by(np.int64(balance.amount), first, last, np.int64(amount), start, end)
 
     def test_the_earliest_expiry_pays_first_then_the_earliest_start_then_as_listed(self):
-        balances = self.balances(
+        found = self.balances(
             ("late", "2024-01-01", "2025-01-01"),
+            ("never", None, None),
             ("b", "2024-02-01", "2024-12-01"),
-            ("c", "2024-02-01", "2024-12-01"),
+            ("c", None, "2024-12-01"),  # from the contract's start on
             ("a", "2024-01-01", "2024-12-01"),
         )
-        assert self.paid(balances, 35) == [("a", 10), ("b", 10), ("c", 10), ("late", 5)]
-        # What is left is there for the next one
-        assert self.paid(balances, 35) == [("late", 5)]
-        assert self.paid(balances, 35) == []
+        assert [each.id for each in found] == ["a", "b", "c", "late", "never"]
 
     @pytest.mark.parametrize(
         ("start", "end", "pays"),
@@ -76,11 +121,23 @@ class TestCredits:
         ],
     )
     def test_a_credit_pays_where_the_period_has_a_day_of_it(self, start, end, pays):
-        assert bool(self.paid(self.balances(("one", start, end)), 5)) is pays
+        [balance] = self.balances(("one", start, end))
+        assert self.paid(balance, 5) == (5 if pays else 0)
 
-    @pytest.mark.parametrize("amount", [0, -5])
-    def test_nothing_to_pay(self, amount):
-        assert self.paid(self.balances(("one", "2024-01-01", "2025-01-01")), amount) == []
+    @pytest.mark.parametrize(("amount", "paid"), [(0, 0), (-5, 0), (9, 9), (10, 10), (11, 10)])
+    def test_it_pays_what_is_needed_and_no_more_than_is_left(self, amount, paid):
+        [balance] = self.balances(("one", "2024-01-01", "2025-01-01"))
+        assert self.paid(balance, amount) == paid
+
+
+def spread_of(amount, weights):
+    """(fits, whether there is a weight, parts)."""
+    count = len(weights)
+    parts = np.full(count, 99)
+    fits, is_spread = spread(
+        np.int64(amount), np.array(weights, np.int64), count, parts, np.empty(count, dtype=np.uint64)
+    )
+    return fits, is_spread, parts.tolist()
 
 
 @pytest.mark.parametrize(
@@ -88,16 +145,30 @@ class TestCredits:
     [
         (100, [1], [100]),
         (100, [1, 1, 1], [34, 33, 33]),  # equal remainders: the first
+        (101, [1, 1, 1], [34, 34, 33]),
         (100, [1, 2], [33, 67]),
         (10, [333, 333, 334], [3, 3, 4]),
         (-100, [1, 1, 1], [-34, -33, -33]),
         (1, [1, 1_000_000], [0, 1]),
         (5, [0, 1, 0], [0, 5, 0]),
+        (5, [-7, 1, 0], [0, 5, 0]),  # what is below 0 has no part
         (0, [1, 2], [0, 0]),
+        (LARGEST, [1, LARGEST - 1], [1, LARGEST - 1]),
+        (-LARGEST, [LARGEST // 2, LARGEST // 2], [-(2**62), 1 - 2**62]),
+        (LARGEST, [1, 1, 1], [3074457345618258603, 3074457345618258602, 3074457345618258602]),
     ],
 )
 def test_spread_by_largest_remainder(amount, weights, parts):
-    assert spread(amount, weights) == parts
+    assert spread_of(amount, weights) == (True, True, parts)
+
+
+def test_nothing_to_spread_over():
+    assert spread_of(5, [0, -1]) == (True, False, [0, 0])
+
+
+@pytest.mark.parametrize(("weights", "fits"), [([LARGEST, -5], True), ([LARGEST, 1], False), ([LARGEST] * 3, False)])
+def test_weights_fit_together(weights, fits):
+    assert spread_of(5, weights)[0] is fits
 
 
 @pytest.mark.parametrize(
@@ -126,10 +197,19 @@ def share(name, *charges):
 
 class TestRevenueShares:
     @pytest.mark.parametrize(
-        ("amounts", "rate", "amount"), [((105,), TENTH, 11), ((-105,), TENTH, -11), ((104, 1), TENTH, 11)]
+        ("amount", "rate", "found"),
+        [
+            (105, TENTH, (True, 11)),
+            (-105, TENTH, (True, -11)),
+            (-LARGEST, UNIT, (True, -LARGEST)),
+            (2**63, TENTH, (False, 0)),  # the sum does not fit
+            (-(2**63), TENTH, (False, 0)),
+            (2**64, TENTH, (False, 0)),
+            (2**62, 2 * UNIT, (False, 0)),
+        ],
     )
-    def test_of_rounded_lines_rounded_once(self, amounts, rate, amount):
-        assert share_of(amounts, rate) == amount
+    def test_of_rounded_lines_rounded_once(self, amount, rate, found):
+        assert share_of(*to_limbs(amount, 2), np.int64(rate)) == found
 
     def test_each_behind_those_it_is_of(self):
         shares = [share("a", "b", "fee"), share("b", "c"), share("c", "fee")]

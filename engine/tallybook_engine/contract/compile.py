@@ -1,0 +1,440 @@
+"""A contract tree as the numbers that settling reads: its calendars and terms as places (`contract/tables`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallybook_engine.calendar.billing_dates import BillingPeriod
+from tallybook_engine.catalog.model import Contract, DiscountMode, Tax
+from tallybook_engine.contract.calendars import LevelPeriods, level_periods
+from tallybook_engine.contract.cap import NO_CAP
+from tallybook_engine.contract.credits import balances
+from tallybook_engine.contract.discount import NO_DISCOUNT
+from tallybook_engine.contract.fixed_fee import FeePeriod, fee_periods
+from tallybook_engine.contract.holding import LevelTable, PeriodTable
+from tallybook_engine.contract.invoice import is_inclusive
+from tallybook_engine.contract.minimum import NO_MINIMUM
+from tallybook_engine.contract.revenue_share import in_order as shares_in_order
+from tallybook_engine.contract.tables import (
+    NEVER,
+    NONE,
+    CellTable,
+    CreditTable,
+    FeeTable,
+    PlaceTable,
+    ShareTable,
+    SourceTable,
+    TreeTables,
+)
+from tallybook_engine.contract.tree import Level, Tree
+from tallybook_engine.decimals import DoesNotFit
+from tallybook_engine.kernels.arrays import typed
+from tallybook_engine.rating.tax import TaxPool
+
+Integers = NDArray[np.int64]
+ChargePlace = tuple[int, int | str]
+"""A product contract, (level, place in its list); by its id where the level has it no more."""
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class CompiledTree:
+    """A tree in numbers that count from 0; `contract/forest` puts several side by side. It is that of all trees of its
+    form (`contract/form`).
+    """
+
+    taxes: tuple[Tax | None, ...]
+    """Those that its lines may have, in the order in which amounts are spread over them."""
+    calendars: Sequence[LevelPeriods]
+    tables: TreeTables
+    levels: LevelTable
+    periods: PeriodTable
+    item_count: int
+    balance_count: int
+    line_count_max: int
+    """Lines that settling it makes, at most."""
+    charge_items: Mapping[ChargePlace, int]
+    """Product contract that some revenue share is of -> which item of the level's places."""
+
+    @property
+    def root_periods(self) -> Sequence[BillingPeriod]:
+        """The root's billing periods."""
+        return self.calendars[0].periods
+
+    @cached_property
+    def tax_numbers(self) -> Mapping[Tax | None, int]:
+        """Tax -> which of its taxes."""
+        return {tax: number for number, tax in enumerate(self.taxes)}
+
+
+def compile_tree(
+    tree: Tree,
+    first_us: int,
+    until_us: int,
+    taxes: Iterable[Tax | None],
+    charges: Iterable[Sequence[str]],
+    pool: TaxPool,
+) -> CompiledTree:
+    """A tree's billing periods of the root that touch [first_us, until_us); with credits, all from its start on.
+
+    `taxes` are those of charge lines beside the tree's own, `charges` the contract paths of product contracts with
+    charge lines, beside those that the tree has; taxes are indexes of the pool. Raises InvoiceTooLargeError, and
+    DoesNotFit where a fee, a minimum or a credit is not below 2^63 minor units.
+    """
+    calendars = level_periods(tree, history(tree, first_us), until_us)
+    layout = _layout(tree, calendars)
+    items = _items(tree, charges)
+    own_taxes = tuple(sorted({*taxes, tree.tax}, key=tax_order))
+    item_count = items.count[layout.level]
+    item_start = np.cumsum(item_count) - item_count
+    made_item_start = item_start + items.charge_count[layout.level]
+    fees, fee_bounds = _fees(tree, calendars, layout, items, item_start)
+    shares, share_bounds, sources = _shares(tree, layout, items, item_start)
+    credits_table, credit_bounds = _credits(tree)
+    credit_count = (credit_bounds[1:] - credit_bounds[:-1])[layout.level]
+    balance_start = np.cumsum(credit_count) - credit_count
+    discount_rate, threshold, on_excess, cap, minimum = _bounds(tree, calendars)[layout.order].T
+    days = [
+        (_day(each.start_date), _day(each.end_date), each.start_us, each.end_us)
+        for calendar in calendars
+        for each in calendar.periods
+    ]
+    start_day, end_day, start_us, end_us = np.array(days, dtype=np.int64).reshape(-1, 4)[layout.order].T
+    count, tax_count = len(layout.order), len(own_taxes)
+    cell_start = tax_count * np.arange(count)
+    places = typed(
+        PlaceTable,
+        level=layout.level,
+        period=layout.period,
+        parent=layout.parent,
+        following=layout.following,
+        is_first=layout.period == 0,
+        root=layout.root,
+        root_end=np.full(count, len(calendars[0].periods)),
+        start_day=start_day,
+        end_day=end_day,
+        start_us=start_us,
+        end_us=end_us,
+        cell_start=cell_start,
+        cell_end=cell_start + tax_count,
+        own_tax=np.full(count, own_taxes.index(tree.tax)),
+        item_start=item_start,
+        made_item_start=made_item_start,
+        item_end=item_start + item_count,
+        discount_rate=discount_rate,
+        discount_threshold=threshold,
+        discount_on_excess=on_excess,
+        cap=cap,
+        minimum=minimum,
+        fee_start=fee_bounds[:-1],
+        fee_end=fee_bounds[1:],
+        share_start=share_bounds[:-1],
+        share_end=share_bounds[1:],
+        credit_start=credit_bounds[layout.level],
+        credit_end=credit_bounds[layout.level + 1],
+        balance_start=balance_start,
+    )
+    modifiers = (discount_rate != NO_DISCOUNT).sum() + (cap != NO_CAP).sum() + (minimum != NO_MINIMUM).sum()
+    line_count_max = len(fees.amount) + len(shares.rate) + tax_count * int(modifiers + credit_count.sum())
+    indexes = [pool.add(tax) for tax in own_taxes] * count
+    cells = typed(CellTable, np.array(indexes), np.array([is_inclusive(tax) for tax in own_taxes] * count))
+    tables = TreeTables(places, cells, fees, shares, sources, credits_table)
+    return CompiledTree(
+        own_taxes,
+        calendars,
+        tables,
+        *_calendar_tables(calendars, layout),
+        int(item_count.sum()),
+        int(credit_count.sum()),
+        line_count_max,
+        {charge_place(tree, level, name): item for (level, name), item in items.of_charges.items()},
+    )
+
+
+def charge_place(tree: Tree, level: int, product_contract_id: str) -> ChargePlace:
+    """Where a product contract stands in a level of a tree."""
+    listed = tree.levels[level].contract.product_contracts
+    return level, next((at for at, each in enumerate(listed) if each.id == product_contract_id), product_contract_id)
+
+
+def history(tree: Tree, first_us: int) -> int | None:
+    """Where the first period settled lies: with credits at the start, for what is left of them comes from there."""
+    return None if any(level.contract.credits for level in tree.levels) else first_us
+
+
+def tax_order(tax: Tax | None) -> tuple[str, int, str, str]:
+    """The order in which amounts are spread over taxes."""
+    return ("", 0, "", "") if tax is None else (tax.id, tax.rate, tax.mode.value, tax.country_code)
+
+
+class _Layout(NamedTuple):
+    """The places of a tree: each is a period of a level."""
+
+    order: Integers
+    """[places] the period, counted through all levels."""
+    place: list[Integers]
+    """By level, the place of each of its periods."""
+    above: list[Integers]
+    """By level, the period of the level above that each of its periods belongs to."""
+    level: Integers
+    """[places], as those below."""
+    period: Integers
+    """Counted in its level."""
+    root: Integers
+    parent: Integers
+    following: Integers
+
+
+def _layout(tree: Tree, calendars: Sequence[LevelPeriods]) -> _Layout:
+    counts = np.array([len(each.periods) for each in calendars], dtype=np.int64)
+    start = np.cumsum(counts) - counts
+    above = [np.array(calendar.parents, dtype=np.int64) for calendar in calendars]
+    in_root: list[Integers] = []
+    for level, parents in zip(tree.levels, above, strict=True):
+        in_root.append(in_root[level.parent][parents] if level.parent >= 0 else parents)
+    rank = np.empty(len(calendars), dtype=np.int64)
+    rank[leaves_first(tree)] = np.arange(len(calendars))
+    level_of = np.repeat(np.arange(len(calendars)), counts)
+    period = np.arange(len(level_of)) - start[level_of]
+    root = np.concatenate(in_root)
+    order = np.lexsort((period, rank[level_of], root))
+    place_of = np.empty(len(order), dtype=np.int64)
+    place_of[order] = np.arange(len(order))
+    place = np.split(place_of, start[1:])
+    parent, following = (np.full(len(order), NONE, dtype=np.int64) for _ in range(2))
+    for level, mine, parents in zip(tree.levels, place, above, strict=True):
+        following[mine[:-1]] = mine[1:]
+        if level.parent >= 0:
+            parent[mine] = place[level.parent][parents]
+    return _Layout(order, place, above, level_of[order], period[order], root[order], parent, following)
+
+
+def leaves_first(tree: Tree) -> list[int]:
+    """The levels, each behind all below it, and otherwise in the order of the catalogue."""
+    below: list[list[int]] = [[] for _ in tree.levels]
+    for number, level in enumerate(tree.levels):
+        if level.parent >= 0:
+            below[level.parent].append(number)
+    # Parents before children, the last child first: read backwards, it is what is wanted.
+    ordered, due = [], [0]
+    while due:
+        number = due.pop()
+        ordered.append(number)
+        due += below[number]
+    return ordered[::-1]
+
+
+@dataclass(frozen=True)
+class _Items:
+    """What revenue shares are of: (level, id) -> which item of the level's places."""
+
+    of_charges: dict[tuple[int, str], int]
+    of_terms: dict[tuple[int, str], int]
+    """Fees and shares, which come behind."""
+    charge_count: Integers
+    """[levels] items of charge lines."""
+    count: Integers
+    """[levels] all items."""
+
+
+def _items(tree: Tree, charges: Iterable[Sequence[str]]) -> _Items:
+    shared = {name for level in tree.levels for share in level.contract.revenue_shares for name in share.charges}
+    count = [0] * len(tree.levels)
+
+    def numbered(named: Iterable[tuple[int, str]]) -> dict[tuple[int, str], int]:
+        found: dict[tuple[int, str], int] = {}
+        for level, name in named:
+            if name in shared and (level, name) not in found:
+                found[level, name] = count[level]
+                count[level] += 1
+        return found
+
+    of_charges = numbered(_charges(tree, charges)) if shared else {}
+    charge_count = count.copy()
+    of_terms = numbered(_terms(tree)) if shared else {}
+    return _Items(of_charges, of_terms, np.array(charge_count, dtype=np.int64), np.array(count, dtype=np.int64))
+
+
+def _charges(tree: Tree, charges: Iterable[Sequence[str]]) -> Iterator[tuple[int, str]]:
+    for number, level in enumerate(tree.levels):
+        for product_contract in level.contract.product_contracts:
+            yield number, product_contract.id
+    for path in charges:
+        yield tree.level_of(path), path[-1]
+
+
+def _terms(tree: Tree) -> Iterator[tuple[int, str]]:
+    for number, level in enumerate(tree.levels):
+        yield from ((number, fee.id) for fee in level.contract.fixed_fees)
+        yield from ((number, share.id) for share in level.contract.revenue_shares)
+
+
+def _bounds(tree: Tree, calendars: Sequence[LevelPeriods]) -> Integers:
+    """By period of all levels: discount's rate, threshold and whether it is on the excess, cap, minimum."""
+    found = []
+    for level, calendar in zip(tree.levels, calendars, strict=True):
+        contract, periods = level.contract, calendar.periods
+        if contract.prorate:
+            found += [_bounds_of(tree, contract, period.prorated) for period in periods]
+        else:
+            found += [_bounds_of(tree, contract, lambda amount: amount)] * len(periods)
+    return np.array(found, dtype=np.int64).reshape(-1, 5)
+
+
+def _bounds_of(tree: Tree, contract: Contract, part_of: Callable[[int], int]) -> tuple[int, int, bool, int, int]:
+    """The same of one period, which has a part of amounts (minor units)."""
+    rate, threshold, on_excess, cap, minimum = NO_DISCOUNT, 0, False, NO_CAP, NO_MINIMUM
+    # Nothing is above the largest amount, so a larger threshold or cap is that.
+    if contract.discount is not None:
+        rate, threshold = contract.discount.rate, min(part_of(tree.minor(contract.discount.threshold)), _LARGEST)
+        on_excess = contract.discount.mode is DiscountMode.EXCESS
+    if contract.cap is not None:
+        cap = min(part_of(tree.minor(contract.cap)), _LARGEST)
+    if contract.minimum is not None:
+        minimum = _fitting(part_of(tree.minor(contract.minimum)))
+    return rate, threshold, on_excess, cap, minimum
+
+
+def _fees(
+    tree: Tree, calendars: Sequence[LevelPeriods], layout: _Layout, items: _Items, item_start: Integers
+) -> tuple[FeeTable, Integers]:
+    """What places are billed of fixed fees, by place, and [places + 1] where that of each begins."""
+    found = []
+    for number, (first_name, level) in enumerate(zip(_first_names(tree), tree.levels, strict=True)):
+        periods = calendars[number].periods
+        for index, fee in enumerate(level.contract.fixed_fees if periods else ()):
+            item = items.of_terms.get((number, fee.id), NONE)
+            for at, each in _billed(tree, level, calendars[number], index):
+                place = int(layout.place[number][at])
+                found.append(
+                    (
+                        place,
+                        _fitting(each.amount),
+                        NONE if item == NONE else int(item_start[place]) + item,
+                        first_name + index,
+                        each.start_us,
+                        each.end_us,
+                        NEVER if each.issue_date is None else _day(each.issue_date),
+                    )
+                )
+    rows = np.array(found, dtype=np.int64).reshape(-1, 7)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    return typed(FeeTable, *rows[:, 1:].T), np.searchsorted(rows[:, 0], np.arange(len(layout.order) + 1))
+
+
+def _billed(tree: Tree, level: Level, calendar: LevelPeriods, index: int) -> Iterator[tuple[int, FeePeriod]]:
+    """The periods of a level's fee, each with the billing period that it is billed in."""
+    contract, fee = level.contract, level.contract.fixed_fees[index]
+    for each in fee_periods(
+        fee,
+        tree.minor(fee.amount),
+        fee.frequency or level.frequency,
+        level.anchor,
+        fee.start_date or contract.start_date,
+        fee.end_date or level.end_date,
+        contract.time_zone,
+        calendar.periods[0].start_date,
+    ):
+        if each.start_us >= calendar.periods[-1].end_us:
+            return
+        at = calendar.holding(each.billed_us)
+        if at != NONE:
+            yield at, each
+
+
+def _shares(
+    tree: Tree, layout: _Layout, items: _Items, item_start: Integers
+) -> tuple[ShareTable, Integers, SourceTable]:
+    """Revenue shares by place, [places + 1] where those of each begin, and what they are of."""
+    ordered = [shares_in_order(level.contract.revenue_shares) for level in tree.levels]
+    share_count = np.array([len(each) for each in ordered], dtype=np.int64)
+    bounds = np.concatenate([[0], np.cumsum(share_count[layout.level])])
+    rate, item, name = (np.full(bounds[-1], NONE, dtype=np.int64) for _ in range(3))
+    wanted: dict[str, list[tuple[int, int]]] = {}
+    """Id -> the (level, share) that are of it."""
+    for number, (first_name, level) in enumerate(zip(_first_names(tree), tree.levels, strict=True)):
+        first_name += len(level.contract.fixed_fees)
+        names = {each.id: first_name + at for at, each in enumerate(level.contract.revenue_shares)}
+        for at, share in enumerate(ordered[number]):
+            mine = bounds[layout.place[number]] + at
+            rate[mine], name[mine] = share.rate, names[share.id]
+            if (number, share.id) in items.of_terms:
+                item[mine] = item_start[layout.place[number]] + items.of_terms[number, share.id]
+            for charge in share.charges:
+                wanted.setdefault(charge, []).append((number, at))
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for (number, charge), which in (*items.of_charges.items(), *items.of_terms.items()):
+        source = item_start[layout.place[number]] + which
+        above, period = number, np.arange(len(source))
+        while above >= 0:
+            for of, at in wanted[charge]:
+                if of == above:
+                    pairs.append(np.column_stack([bounds[layout.place[above][period]] + at, source]))
+            if tree.levels[above].parent >= 0:
+                period = layout.above[above][period]
+            above = tree.levels[above].parent
+    sources = np.concatenate(pairs)
+    sources = sources[np.argsort(sources[:, 0], kind="stable")]
+    starts = np.searchsorted(sources[:, 0], np.arange(bounds[-1] + 1))
+    return typed(ShareTable, rate, item, starts[:-1], starts[1:], name), bounds, typed(SourceTable, sources[:, 1])
+
+
+def _credits(tree: Tree) -> tuple[CreditTable, Integers]:
+    """Credits by level, and [levels + 1] where those of each begin."""
+    found, bounds = [], [0]
+    for first_name, level in zip(_first_names(tree), tree.levels, strict=True):
+        contract = level.contract
+        first_name += len(contract.fixed_fees) + len(contract.revenue_shares)
+        names = {each.id: first_name + at for at, each in enumerate(contract.credits)}
+        for balance in balances(contract) if contract.credits else ():
+            amount = _fitting(tree.minor(balance.amount))
+            found.append((amount, _day(balance.start_date), _day(balance.end_date), names[balance.id]))
+        bounds.append(len(found))
+    return typed(CreditTable, *np.array(found, dtype=np.int64).reshape(-1, 4).T), np.array(bounds)
+
+
+def _first_names(tree: Tree) -> Iterator[int]:
+    """By level, where its ids begin in `Tree.term_ids`."""
+    first = 0
+    for level in tree.levels:
+        yield first
+        first += _term_count(level.contract)
+
+
+def _term_count(contract: Contract) -> int:
+    return len(contract.fixed_fees) + len(contract.revenue_shares) + len(contract.credits)
+
+
+def _calendar_tables(calendars: Sequence[LevelPeriods], layout: _Layout) -> tuple[LevelTable, PeriodTable]:
+    """The calendars as `contract/holding` looks through them."""
+    ends = np.cumsum([len(each.periods) for each in calendars])
+    levels = typed(
+        LevelTable,
+        np.concatenate([[0], ends[:-1]]),
+        ends,
+        np.array([each.end_us for each in calendars]),
+        np.array([each.is_from_start for each in calendars]),
+        np.array([each.is_to_end for each in calendars]),
+    )
+    starts_us = np.concatenate([each.starts_us for each in calendars])
+    return levels, typed(PeriodTable, starts_us, np.concatenate(layout.place))
+
+
+def _day(day: date) -> int:
+    return day.toordinal() - _EPOCH
+
+
+def _fitting(amount: int) -> int:
+    """An amount in minor units that kernels can take. Raises DoesNotFit."""
+    if abs(amount) > _LARGEST:
+        raise DoesNotFit("a fee, a minimum or a credit is not below 2^63 minor units")
+    return amount

@@ -1,0 +1,161 @@
+"""Trees that are settled again as charge lines move come to what they come to when settled from nothing."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.property.test_contract_tree import DAY_US, catalogue, random_charges, read
+from tests.unit.contract.test_settle import START_US, charge, contract
+from tests.unit.contract.test_settle import tree as chain
+
+from tallybook_engine.catalog.model import Discount
+from tallybook_engine.contract.forest import Forest, no_lines
+from tallybook_engine.contract.invoice import LineKind
+from tallybook_engine.contract.settle import settle
+from tallybook_engine.contract.settling import settle_moves
+from tallybook_engine.contract.tables import NONE, MoveColumns, NetDifferences
+from tallybook_engine.contract.tree import tree_of
+from tallybook_engine.decimals import UNIT
+from tallybook_engine.kernels.arrays import column_types, typed
+from tallybook_oracle.calendar import first_instant
+
+
+def random_trees(chance):
+    """Trees, each with a stretch of time and charge lines that may come."""
+    found = []
+    for _ in range(chance.randint(1, 3)):
+        tree = tree_of(*read(catalogue(chance)))
+        start_us = first_instant("UTC", tree.root.start_date)
+        until_us = start_us + chance.choice([1, 50, 200]) * DAY_US
+        found.append((tree, start_us, until_us, random_charges(chance, tree, start_us, until_us)))
+    return found
+
+
+class Stand:
+    """Trees in one forest, settled without charge lines, and those that they hold by now."""
+
+    def __init__(self, trees):
+        self.forest = Forest()
+        self.stretches = [(first_us, until_us) for _, first_us, until_us, _ in trees]
+        self.lines = [lines for *_, lines in trees]
+        self.held = [[] for _ in trees]
+        self.planted = [
+            self.forest.add(tree, first_us, until_us, {each.tax for each in lines})
+            for tree, first_us, until_us, lines in trees
+        ]
+        assert all(map(self.forest.settle_all, self.planted))
+
+    def row(self, number, line):
+        """A charge line of a tree as a move; None where it is of no period."""
+        planted = self.planted[number]
+        place = self.forest.place_of(planted, line.contract_path, line.end_us)
+        if place == NONE:
+            return None
+        tax = planted.compiled.tax_numbers[line.tax]
+        return place, tax, self.forest.item_of(planted, line.contract_path, place), line.amount
+
+    def move(self, groups, room=10_000):
+        """Makes moves; of each group the differences by billing period, None where it does not fit."""
+        forest, rows = self.forest, [row for group in groups for row in group]
+        moves = typed(MoveColumns, *np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+        starts = np.cumsum([0, *map(len, groups)])
+        fits = np.zeros(len(groups), dtype=np.bool_)
+        found, following = [{} for _ in groups], 0
+        while following < len(groups):
+            differences = NetDifferences._make(np.zeros(room, dtype=of) for of in column_types(NetDifferences))
+            before = following
+            following, count = settle_moves(
+                *(forest.tables, forest.state, forest.taxes, no_lines()), moves, starts, before, fits, differences
+            )
+            assert following > before
+            for group, *difference in zip(*(column[:count].tolist() for column in differences), strict=True):
+                found[group][difference[0]] = tuple(difference[1:])
+        return [each if fit else None for each, fit in zip(found, fits, strict=True)]
+
+    def adjustments(self):
+        """By billing period, what the forest says."""
+        return [self.forest.adjustment(root) for root in range(self.planted[-1].root_end)]
+
+    def fresh(self):
+        """By billing period, what invoices of the lines that are held have beside charge lines."""
+        found = []
+        for planted, held, stretch in zip(self.planted, self.held, self.stretches, strict=True):
+            settled = {each.start_us: each for each in settle(planted.tree, held, *stretch)}
+            for period in planted.root_periods:
+                beyond = [each for each in settled[period.start_us].lines if each.kind is not LineKind.CHARGE]
+                found.append(
+                    (sum(each.amount_excluding_tax for each in beyond), sum(each.tax_amount for each in beyond))
+                )
+        return found
+
+    def kept(self):
+        """All that the forest knows; but an item that had a line once is there for ever, if only with 0."""
+        cells, places, roots, items, balances, _ = self.forest.state
+        return [each.tolist() for each in (*cells, *places, *roots, items.sum, *balances)]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_moved_is_settled_afresh(seed):
+    # Given trees without charge lines: they come to what their terms alone say
+    chance = random.Random(seed)
+    stand = Stand(random_trees(chance))
+    posted = stand.adjustments()
+    assert posted == stand.fresh()
+    # When lines open and move in groups, of this tree and that
+    due = [(number, line) for number, lines in enumerate(stand.lines) for line in lines]
+    chance.shuffle(due)
+    while due:
+        groups = []
+        for _ in range(chance.randint(1, 6)):
+            number = chance.randrange(len(stand.planted))
+            size = chance.choice([0, 1, 1, 3])
+            mine = [at for at, (of, _) in enumerate(due) if of == number][-size:] if size else []
+            lines = [due.pop(at)[1] for at in reversed(mine)]
+            moved = [replace(line, amount=chance.choice([-50, 700])) for line in lines[1:]]
+            stand.held[number] += lines + moved
+            groups.append([row for line in lines + moved if (row := stand.row(number, line)) is not None])
+        # Then the differences add up to what settling from nothing says
+        for group in stand.move(groups, room=400):
+            for root, difference in group.items():
+                assert difference != (0, 0)
+                posted[root] = posted[root][0] + difference[0], posted[root][1] + difference[1]
+        if chance.random() < 0.2 or not due:
+            assert posted == stand.adjustments() == stand.fresh()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_taken_back_leaves_nothing_behind(seed):
+    # Given trees with lines
+    chance = random.Random(seed)
+    stand = Stand(random_trees(chance))
+    rows = [
+        (number, row)
+        for number, lines in enumerate(stand.lines)
+        for line in lines
+        if (row := stand.row(number, line)) is not None
+    ]
+    chance.shuffle(rows)
+    half = len(rows) // 2
+    stand.move([[row] for _, row in rows[:half]])
+    before = stand.kept()
+    # When others come and are taken back, last first
+    stand.move([[row] for _, row in rows[half:]])
+    stand.move([[(*row[:3], -row[3])] for _, row in reversed(rows[half:])])
+    # Then no bit has changed
+    assert stand.kept() == before
+
+
+def test_a_group_that_does_not_fit_is_taken_back():
+    # Given a tree at the limit of 64 bits, with a discount
+    tree = chain(contract("root", discount=Discount(UNIT // 10)), tax=None)
+    stand = Stand([(tree, START_US, START_US + 1, [charge("root/a", 1, None)])])
+    [line] = stand.lines[0]
+    amounts = (2**62, 2**62, -(2**62), 2**63 - 1, 5)
+    held = [replace(line, amount=amount) for amount in amounts]
+    # When lines come, of which the second would leave it
+    differences = stand.move([[stand.row(0, each)] for each in held])
+    # Then that one does not fit, and is as if it had not been
+    assert [each is not None for each in differences] == [True, False, True, True, False]
+    stand.held[0] = [held[0], held[2], held[3]]
+    assert stand.adjustments() == stand.fresh() == [(-922337203685477581, 0)]
