@@ -10,14 +10,19 @@ Timed, the median of the runs:
 
 - plan: contracts resolved, rows grouped and judged, calendars laid out, four scenarios applied and checked
 - run: rows added up, priced, rounded, taxed and compared, under the baseline and every scenario
+- settle: contract trees with terms settled under the baseline and every scenario, and their lines as Arrow tables
 - charges: the charges of all five as Arrow tables
-- total: all three, one after the other
+- total: all four, one after the other
+
+The first case has no terms; "with terms" is the same of three levels, each with discount, cap and minimum, the root
+with a credit, the lowest with a fee and a revenue share.
 
 Then the same job as a user would write it (see `pricing_rivals`), which answers what each customer pays and no charges:
 Polars expressions on as many threads, and a loop over customers with Decimal, once. All three answer the same cents.
 
 Then growth, one run each: with rows, with contracts, with levels of sub-contracts above each product contract, with
-scenarios; all else as it was, but 1,000 contracts where levels grow.
+scenarios; all else as it was, but 1,000 contracts where levels grow. With terms: with contracts of three levels, and
+with the levels of ten contracts.
 
 Not timed: making the usage and the catalogue, the table of its contracts (once a version), compilation, the transport.
 The hash covers every amount of every customer under every scenario.
@@ -33,6 +38,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -46,23 +52,28 @@ from tallybook_engine.catalog.model import (
     Basis,
     Catalog,
     Contract,
+    Credit,
     Customer,
+    Discount,
+    FixedFee,
     Frequency,
     Meter,
     PeriodUnit,
     Plan,
     Product,
     ProductContract,
+    RevenueShare,
     Tax,
 )
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.pricing.model import Graduated, PerUnit, Price, Tier, Volume
-from tallybook_engine.simulation.charges import ChargesWriter, charges_writers
+from tallybook_engine.simulation.charges import ChargesWriter, charges_writers, settled_table
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.run import PieceLines, run_piece
+from tallybook_engine.simulation.settlement import Settlement
 from tallybook_engine.simulation.usage import UsageFrame
 
 SEED = 20250101
@@ -70,6 +81,8 @@ ROWS = {Size.SMOKE: 20_000, Size.FULL: 1_000_000}
 CONTRACTS = {Size.SMOKE: 200, Size.FULL: 10_000}
 RUNS = {Size.SMOKE: 1, Size.FULL: 5}
 LEVELS = {Size.SMOKE: (1, 3), Size.FULL: (1, 4, 16)}
+DEEP_LEVELS = {Size.SMOKE: (1, 30), Size.FULL: (1, 10, 100, 1_000)}
+DEEP_CONTRACTS = 10
 PRICES = {
     "graduated": (100, 90, 80, 70),
     "dearer": (99, 91, 82, 60),
@@ -84,6 +97,8 @@ YEAR = Frequency(Basis.CALENDAR, 1, PeriodUnit.YEAR)
 QUARTER = Frequency(Basis.CALENDAR, 3, PeriodUnit.MONTH)
 
 
+TERMS: dict[str, Any] = {"discount": Discount(UNIT // 20, 100 * UNIT), "cap": 50_000 * UNIT, "minimum": 20 * UNIT}
+"""Of every level of a tree with terms."""
 FLAT = Price(PerUnit(PRICES["flat"][0] * UNIT // 1_000))
 
 
@@ -93,7 +108,7 @@ def tiers(*prices: int) -> tuple[Tier, ...]:
     return tuple(Tier(bound, price * UNIT // 1_000) for bound, price in zip([*bounds, None], prices, strict=True))
 
 
-def catalogue(contract_count: int, levels: int = 1) -> Catalog:
+def catalogue(contract_count: int, levels: int = 1, with_terms: bool = False) -> Catalog:
     """A customer and a contract each, with its product contract in the lowest of so many levels."""
     plans = (
         Plan("graduated", "calls", "EUR", Price(Graduated(tiers(*PRICES["graduated"])))),
@@ -113,7 +128,7 @@ def catalogue(contract_count: int, levels: int = 1) -> Catalog:
                 ),
                 contracts=tuple(
                     # Every second one with tiers over a year.
-                    contract(number, levels, *(("volume", YEAR) if number % 2 else ("graduated", None)))
+                    contract(number, levels, with_terms, *(("volume", YEAR) if number % 2 else ("graduated", None)))
                     for number in range(contract_count)
                 ),
             )
@@ -121,8 +136,9 @@ def catalogue(contract_count: int, levels: int = 1) -> Catalog:
     )
 
 
-def contract(number: int, levels: int, plan: str, accumulation: Frequency | None) -> Contract:
+def contract(number: int, levels: int, with_terms: bool, plan: str, accumulation: Frequency | None) -> Contract:
     """One customer's."""
+    charge = f"charge{number}"
     made = Contract(
         f"contract{number}",
         f"customer{number}",
@@ -130,14 +146,25 @@ def contract(number: int, levels: int, plan: str, accumulation: Frequency | None
         date(2025, 1, 1),
         None,
         MONTH,
-        (ProductContract(f"charge{number}", plan, accumulation),),
+        (ProductContract(charge, plan, accumulation),),
     )
+    if with_terms:
+        share = RevenueShare(f"share{number}", UNIT // 50, (charge,))
+        made = replace(made, fixed_fees=(FixedFee(f"fee{number}", 5 * UNIT),), revenue_shares=(share,), **TERMS)
     for level in range(1, levels):
-        made = replace(made, id=f"contract{number}.{level}", product_contracts=(), sub_contracts=(made,))
-    return made
+        made = replace(
+            made,
+            id=f"contract{number}.{level}",
+            product_contracts=(),
+            fixed_fees=(),
+            revenue_shares=(),
+            # So many levels cannot be written within each other.
+            sub_contracts=(replace(made, listed=True),),
+        )
+    return replace(made, credits=(Credit("welcome", 100 * UNIT),)) if with_terms else made
 
 
-def scenarios(contract_count: int, levels: int, count: int) -> list[CatalogChange]:
+def scenarios(contract_count: int, levels: int, count: int, with_terms: bool = False) -> list[CatalogChange]:
     """The first `count` changes of the catalogue; from the fifth on, other prices in the tiers again and again."""
 
     def other_prices(*prices: int) -> CatalogChange:
@@ -148,7 +175,9 @@ def scenarios(contract_count: int, levels: int, count: int) -> list[CatalogChang
     def other_contracts(step: int, plan: str, accumulation: Frequency | None) -> CatalogChange:
         numbers = range(0, contract_count, step)
         return CatalogChange(
-            CatalogObjects(contracts=tuple(contract(number, levels, plan, accumulation) for number in numbers))
+            CatalogObjects(
+                contracts=tuple(contract(number, levels, with_terms, plan, accumulation) for number in numbers)
+            )
         )
 
     flat = tuple(Plan(each, "calls", "EUR", FLAT) for each in ("graduated", "volume", "flat"))
@@ -225,19 +254,25 @@ def measure(size: Size) -> list[Figures]:
     rows, contracts = ROWS[size], CONTRACTS[size]
     used = usage(rows, contracts)
     ours, bills = _simulated("tallybook", used, contracts, 1, 4, RUNS[size])
+    with_terms, _ = _simulated("with terms", used, contracts, 3, 4, RUNS[size], with_terms=True)
     return [
         ours,
         *_rivals(used, contracts, bills, RUNS[size]),
+        with_terms,
         *(_growth("rows", rows * factor // 4, contracts, 1, 4) for factor in (1, 2, 4, 8)),
         *(_growth("contracts", rows, contracts * factor // 10, 1, 4) for factor in (1, 10, 100)),
         *(_growth("levels", rows, contracts // 10, levels, 4) for levels in LEVELS[size]),
         *(_growth("scenarios", rows, contracts, 1, count) for count in (0, 4, 16, 64)),
+        *(_growth("contracts with terms", rows, contracts * factor // 10, 3, 4, True) for factor in (1, 10)),
+        *(_growth("levels with terms", rows // 100, DEEP_CONTRACTS, levels, 4, True) for levels in DEEP_LEVELS[size]),
     ]
 
 
-def _growth(what: str, rows: int, contracts: int, levels: int, scenario_count: int) -> Figures:
-    figures, _ = _simulated(what, usage(rows, contracts), contracts, levels, scenario_count, 1)
-    kept = ("plan_ms", "run_ms", "charges_ms", "total_ms", "row_scenarios_per_second", "hash")
+def _growth(
+    what: str, rows: int, contracts: int, levels: int, scenario_count: int, with_terms: bool = False
+) -> Figures:
+    figures, _ = _simulated(what, usage(rows, contracts), contracts, levels, scenario_count, 1, with_terms)
+    kept = ("plan_ms", "run_ms", "settle_ms", "charges_ms", "total_ms", "row_scenarios_per_second", "hash")
     return {
         "growth_with": what,
         "rows": rows,
@@ -284,14 +319,20 @@ def _rivals(used: Usage, contracts: int, bills: Bills, run_count: int) -> list[F
 
 
 def _simulated(
-    case: str, used: Usage, contracts: int, levels: int, scenario_count: int, run_count: int
+    case: str,
+    used: Usage,
+    contracts: int,
+    levels: int,
+    scenario_count: int,
+    run_count: int,
+    with_terms: bool = False,
 ) -> tuple[Figures, Bills]:
     """The medians of the runs, and what each customer pays, by contract."""
-    catalog = catalogue(contracts, levels)
+    catalog = catalogue(contracts, levels, with_terms)
     table = ContractTable(catalog.contracts)
     # As the rank of its rows, once a version.
     _ = table.rank
-    frame, changes = used.frame(contracts), scenarios(contracts, levels, scenario_count)
+    frame, changes = used.frame(contracts), scenarios(contracts, levels, scenario_count, with_terms)
     with ThreadPoolExecutor(THREADS) as executor:
         # The first run compiles, or loads what was compiled, and is not counted.
         runs = [_run(case, catalog, table, frame, changes, executor) for _ in range(run_count + 1)]
@@ -312,24 +353,32 @@ def _run(
         planner.add(apply_change(catalog, change))
     plan = planner.finish()
     planned = time.perf_counter()
-    comparison = Comparison(plan)
+    comparison, settlement = Comparison(plan), Settlement(plan)
     found = list(executor.map(partial(run_piece, plan), plan.pieces))
     for lines in found:
         comparison.add(lines)
-    customers = comparison.customers()
+        settlement.add(lines)
     ran = time.perf_counter()
+    settled_count = 0
+    for number in range(len(plan.terms)):
+        for each in settlement.settle(number):
+            comparison.add_settled(number, each)
+            settled_count += settled_table(each).num_rows
+    customers = comparison.customers()
+    settled = time.perf_counter()
     line_count = sum(executor.map(partial(_written, charges_writers(plan)), found))
     ended = time.perf_counter()
-    number = np.array([int(name.removeprefix("customer")) for name in customers.customer_ids])
-    bills = np.stack([customers.excluding_tax, customers.tax], axis=2)[np.argsort(number)]
+    of_customer = np.array([int(name.removeprefix("customer")) for name in customers.customer_ids])
+    bills = np.stack([customers.excluding_tax, customers.tax], axis=2)[np.argsort(of_customer)]
     figures = {
         "case": case,
         "plan_ms": significant((planned - begun) * 1e3),
         "run_ms": significant((ran - planned) * 1e3),
-        "charges_ms": significant((ended - ran) * 1e3),
+        "settle_ms": significant((settled - ran) * 1e3),
+        "charges_ms": significant((ended - settled) * 1e3),
         "total_ms": significant((ended - begun) * 1e3),
         "row_scenarios_per_second": significant(frame.row_count * len(plan.terms) / (ended - begun)),
-        "line_count": line_count,
+        "line_count": line_count + settled_count,
         "hash": _hash(bills),
     }
     return figures, bills

@@ -1,11 +1,12 @@
-"""Plants one fault at a time in pricing and rating, and demands that some test sees it.
+"""Plants one fault at a time in the rules of money, and demands that some test sees it.
 
-    NUMBA_DISABLE_JIT=1 python -m tests.planted_faults
+    NUMBA_DISABLE_JIT=1 python -m tests.planted_faults             # pricing and rating
+    NUMBA_DISABLE_JIT=1 python -m tests.planted_faults contract    # what contract levels come to
 
 Every comparison is moved by its bound and turned round (also those that are calls: `lt128`, `is_negative`, ...), every
 condition negated, every rounding changed: its mode, its halves and addends, its division that cuts, its minimum and
 maximum. A fault is planted by giving a function another body (kernels are plain Python here), so that whoever holds
-the function runs the faulty one; then the tests of `TESTS` run in this process until one fails.
+the function runs the faulty one; then the group's tests run in this process until one fails.
 
 A fault that changes no result is no fault. `EQUIVALENT` lists those with the reason, and they must go unseen, so that
 the list stays true.
@@ -29,7 +30,7 @@ import pytest
 
 from tallybook_engine.kernels import JIT_DISABLED
 
-TARGETS = (
+PRICING = (
     "tallybook_engine.pricing.graduated",
     "tallybook_engine.pricing.included_quantity",
     "tallybook_engine.pricing.lines",
@@ -48,12 +49,30 @@ TARGETS = (
     "tallybook_engine.rating.rounding",
     "tallybook_engine.rating.tax",
 )
-TESTS = (
+PRICING_TESTS = (
     "tests.unit.pricing.test_price_table",
     "tests.unit.rating.test_rounding_and_tax",
     "tests.unit.pricing.test_peer_vectors",
     "tests.unit.rating.test_postings",
 )
+CONTRACT = (
+    "tallybook_engine.contract.cap",
+    "tallybook_engine.contract.credits",
+    "tallybook_engine.contract.discount",
+    "tallybook_engine.contract.holding",
+    "tallybook_engine.contract.minimum",
+    "tallybook_engine.contract.percentage",
+    "tallybook_engine.contract.revenue_share",
+    "tallybook_engine.contract.settling",
+    "tallybook_engine.contract.spread",
+)
+CONTRACT_TESTS = (
+    "tests.unit.contract.test_modifiers",
+    "tests.unit.contract.test_settle",
+    "tests.property.test_settled_moves",
+)
+GROUPS = {"pricing": (PRICING, PRICING_TESTS), "contract": (CONTRACT, CONTRACT_TESTS)}
+"""Modules, and the tests that must see every fault in them."""
 _SAME = "equal numbers: either is the answer"
 _BOTH = "both ways of looking find the tier"
 _ZERO = "0 has no sign"
@@ -323,43 +342,54 @@ def is_seen(fault: Fault, calls: Sequence[TestCall], likely: Counter[int]) -> bo
     """Whether some test fails; those that have seen most faults so far go first."""
     order = [position for position, _ in likely.most_common()]
     order += [position for position in range(len(calls)) if position not in likely]
-    with planted(fault):
-        for position in order:
-            signal.alarm(SECONDS_MAX)
-            try:
-                calls[position]()
-            except BaseException as seen:
-                if isinstance(seen, KeyboardInterrupt):
-                    raise
-                likely[position] += 1
-                return True
-            finally:
-                signal.alarm(0)
+    try:
+        with planted(fault):
+            return _fails(calls, order, likely)
+    except OverflowError:
+        # A constant that cannot even be made.
+        return True
+
+
+def _fails(calls: Sequence[TestCall], order: Sequence[int], likely: Counter[int]) -> bool:
+    """Whether some test fails, by the fault that is planted."""
+    for position in order:
+        signal.alarm(SECONDS_MAX)
+        try:
+            calls[position]()
+        except BaseException as seen:
+            if isinstance(seen, KeyboardInterrupt):
+                raise
+            likely[position] += 1
+            return True
+        finally:
+            signal.alarm(0)
     return False
 
 
-def main() -> int:
-    """Plants every fault; 0 if all that change a result were seen."""
+def main(group: str = "pricing") -> int:
+    """Plants every fault of a group's modules; 0 if all that change a result were seen."""
     if not JIT_DISABLED:
         sys.exit("a compiled kernel keeps its body: set NUMBA_DISABLE_JIT=1")
     signal.signal(signal.SIGALRM, _too_long)
-    calls = [call for module_name in TESTS for call in calls_of(module_name)]
+    modules, tests = GROUPS[group]
+    equivalent = {key for key in EQUIVALENT if f"tallybook_engine.{key[0]}" in modules}
+    calls = [call for module_name in tests for call in calls_of(module_name)]
     for call in calls:
         call()
     likely: Counter[int] = Counter()
     unseen: dict[tuple[str, str, str], Fault] = {}
     count = 0
-    for fault in itertools.chain.from_iterable(faults_of(module_name) for module_name in TARGETS):
+    for fault in itertools.chain.from_iterable(faults_of(module_name) for module_name in modules):
         count += 1
         if not is_seen(fault, calls, likely):
             unseen[fault.key] = fault
     for key, fault in unseen.items():
-        if key not in EQUIVALENT:
+        if key not in equivalent:
             print(f"{fault.module}:{fault.line_number}: {fault.what} is seen by no test: {fault.line}")
-    for key in EQUIVALENT.keys() - unseen.keys():
+    for key in equivalent - unseen.keys():
         print(f"is seen, and so not equivalent: {key}")
-    print(f"{count} faults planted, {len(unseen)} unseen, {len(EQUIVALENT)} of them change no result")
-    return 0 if unseen.keys() == EQUIVALENT.keys() else 1
+    print(f"{count} faults planted, {len(unseen)} unseen, {len(equivalent)} of them change no result")
+    return 0 if unseen.keys() == equivalent else 1
 
 
 def _too_long(_signal: int, _frame: Any) -> None:
@@ -367,4 +397,4 @@ def _too_long(_signal: int, _frame: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

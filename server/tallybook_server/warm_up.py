@@ -1,8 +1,9 @@
 """Compiling every kernel before the first call is answered, so that no caller waits for a compiler.
 
 A small book in memory does what books do: rows and Arrow, duplicates, conflicts and faults, predictions, deletes,
-reprocessing, a simulation, a restart and its verification; a meter's day gets its determinants. What that compiles
-stays on disk (`tallybook_engine.kernels.cache`), so only the first start on a machine takes long; later ones load it.
+reprocessing, an invoice, a simulation, a restart and its verification; a meter's day gets its determinants. What that
+compiles stays on disk (`tallybook_engine.kernels.cache`), so only the first start on a machine takes long; later ones
+load it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tallybook_engine.catalog.model import (
     Catalog,
     Contract,
     Customer,
+    Discount,
     Frequency,
     Matrix,
     MatrixRule,
@@ -65,7 +67,9 @@ from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.verify import verify
 from tallybook_engine.pricing.model import Graduated, Package, PerUnit, Price, Tier, Volume
+from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.settlement import Settlement
 from tallybook_server.book import Book
 from tallybook_server.codec import arrow
 from tallybook_server.codec.events import decode_rows
@@ -138,6 +142,7 @@ async def _use(book: Book) -> None:
     await book.list_events(EventFilter(), None, None, 10)
     await book.charges("warm", False, None, None, None, False)
     await book.usage("warm", False, None, None, 1)
+    await book.invoices("contract", date(2023, 11, 1), 1, None)
     selectors = [
         EventSelector(customer="warm", reference=f"rows-{day}-{row}", generation=1) for day in (0, 1) for row in (0, 1)
     ]
@@ -164,8 +169,12 @@ def _simulate(catalog: Catalog) -> None:
                 properties={"kind": "a"},
             )
     simulation = prepare(request, catalog, ContractTable(catalog.contracts))
+    comparison, settlement = Comparison(simulation.plan), Settlement(simulation.plan)
     for piece in simulation.plan.pieces:
-        simulation.run(piece, lambda: None)
+        found, _ = simulation.run(piece, lambda: None)
+        settlement.add(found)
+    for _ in simulation.settled(settlement, comparison, lambda: None):
+        pass
 
 
 def _batches(day: int) -> list[EventColumns]:
@@ -240,6 +249,7 @@ def _catalog(unit_price: int) -> CatalogChange:
         end_date=None,
         billing_frequency=month,
         product_contracts=tuple(ProductContract(name, name, year, shared=True) for name in prices),
+        discount=Discount(ONE // 10),
     )
     return CatalogChange(
         CatalogObjects(

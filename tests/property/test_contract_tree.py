@@ -14,7 +14,7 @@ from tallybook_engine.contract.calendars import level_periods
 from tallybook_engine.contract.invoice import Charge
 from tallybook_engine.contract.settle import settle, settled_stretch
 from tallybook_engine.contract.tree import tree_of
-from tallybook_engine.decimals import UNIT
+from tallybook_engine.decimals import UNIT, DoesNotFit
 from tallybook_engine.rating.tax import tax_amount
 from tallybook_oracle.calendar import first_instant
 from tallybook_oracle.catalog import OracleTax
@@ -50,7 +50,10 @@ def catalogue(chance):
     }
 
 
-def random_charges(chance, tree, start_us, until_us):
+AMOUNTS = (0, 1, 999, 12345, 99999, -777)
+
+
+def random_charges(chance, tree, start_us, until_us, amounts=AMOUNTS):
     """Lines of the tree's product contracts, mostly of their billing periods."""
     found = []
     for calendar, level in zip(level_periods(tree, None, until_us), tree.levels, strict=True):
@@ -58,7 +61,7 @@ def random_charges(chance, tree, start_us, until_us):
             for period in calendar.periods:
                 for _ in range(chance.choice([0, 1, 1, 2])):
                     tax = chance.choice(TAXES)
-                    amount = chance.choice([0, 1, 999, 12345, 99999, -777])
+                    amount = chance.choice(amounts)
                     moved_us = chance.choice([0, 0, 0, 3 * DAY_US])
                     found.append(
                         Charge(
@@ -97,19 +100,19 @@ def shown(line):
     )
 
 
-@pytest.mark.parametrize("seed", range(120))
-def test_invoices_are_the_oracles(seed):
-    # Given a random tree and charge lines
+def case(seed, amounts=AMOUNTS):
+    """A random tree, its charge lines and a stretch of time."""
     chance = random.Random(seed)
     put = catalogue(chance)
     tree = tree_of(*read(put))
     start_us = first_instant("UTC", tree.root.start_date)
     first_us = start_us + chance.choice([0, 45, 200]) * DAY_US
     until_us = first_us + chance.choice([1, 50, 200]) * DAY_US
-    charges = random_charges(chance, tree, start_us, until_us)
-    # When it is settled
-    found = settle(tree, charges, first_us, until_us)
-    # Then each invoice has the oracle's lines
+    return put, tree, random_charges(chance, tree, start_us, until_us, amounts), first_us, until_us
+
+
+def oracles_invoices(put, tree, charges, first_us, until_us):
+    """The same invoices by the oracle."""
     by_id = {kind: {each["id"]: each for each in objects} for kind, objects in put.items()}
     oracles = invoices(
         by_id,
@@ -123,7 +126,17 @@ def test_invoices_are_the_oracles(seed):
         until_us,
         tree.currency,
     )
-    wanted = [each for each in oracles if each.days.end_us > first_us]
+    return [each for each in oracles if each.days.end_us > first_us]
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_invoices_are_the_oracles(seed):
+    # Given a random tree and charge lines
+    put, tree, charges, first_us, until_us = case(seed)
+    # When it is settled
+    found = settle(tree, charges, first_us, until_us)
+    # Then each invoice has the oracle's lines
+    wanted = oracles_invoices(put, tree, charges, first_us, until_us)
     assert [(each.start_us, each.end_us) for each in found] == [
         (each.days.start_us, each.days.end_us) for each in wanted
     ]
@@ -140,6 +153,29 @@ def test_invoices_are_the_oracles(seed):
     assert [[replace(line, charge=0) for line in each.lines] for each in again] == [
         [replace(line, charge=0) for line in each.lines] for each in found
     ]
+
+
+def test_amounts_near_the_limit_are_the_oracles():
+    # Given charge lines of which a few fill 64 bits, so that products need up to 126
+    amounts = (2**62 - 5, 2**61 + 12345, 2**59, 2**57, -(2**60), 1, 12345, -777)
+    settled, refused = 0, 0
+    for seed in range(60):
+        put, tree, charges, first_us, until_us = case(seed, amounts)
+        wanted = oracles_invoices(put, tree, charges, first_us, until_us)
+        # When they are settled, or refused
+        try:
+            found = settle(tree, charges, first_us, until_us)
+        except DoesNotFit as error:
+            assert tree.root.id in str(error)
+            refused += 1
+            continue
+        # Then the lines are the oracle's, and none leaves the limits
+        for invoice, oracles_invoice in zip(found, wanted, strict=True):
+            assert sorted(map(shown, invoice.lines)) == sorted(map(shown, oracles_invoice.lines))
+            assert all(abs(number) < 2**63 for line in invoice.lines for number in (line.amount, line.tax_amount))
+        settled += any(line.amount > 2**60 for each in found for line in each.lines)
+    assert settled > 10
+    assert refused > 10
 
 
 def read(put):

@@ -1,6 +1,7 @@
 """What is billed is one thing: invoices of what is stored, a simulation's lines, and the recursive oracle agree."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -9,6 +10,7 @@ from tests.property.test_simulation import NOW_US, Rows
 from tests.support.live_book import LiveBook
 from tests.support.random_catalogue import RandomCatalogue
 from tests.support.random_terms import RandomTerms
+from tests.support.renamed import renamed
 from tests.support.settled_trees import invoices_of, lines_beside, settled_lines
 
 from tallybook.v1 import catalog_pb2
@@ -182,3 +184,25 @@ def test_scenarios_are_settled_each_by_its_own_terms():
         }
         found += bool(kinds & {LineKind.CAP, LineKind.MINIMUM})
     assert found > 10
+
+
+def test_trees_of_one_form_each_come_to_their_own():
+    alike = 0
+    for seed in range(10):
+        # Given customers with the same trees, all but the names, who use other quantities at other times
+        chance = random.Random(seed)
+        catalog = read_catalog(ParseDict(catalogue(chance), catalog_pb2.Catalog()))
+        contracts, customers = dict(catalog.contracts), dict(catalog.customers)
+        for root in list(catalog.contracts.values())[:2]:
+            for number in range(3):
+                name = f"{root.customer}.{number}"
+                customers[name] = replace(catalog.customers[root.customer], id=name, reference=name)
+                other = renamed(root, name, f".{number}")
+                contracts[other.id] = other
+        catalog = replace(catalog, contracts=contracts, customers=customers)
+        capped = {name: replace(each, cap=5 * UNIT) for name, each in contracts.items()}
+        # When all are settled at once, then each comes to what it comes to alone: `simulated` looks at that
+        (settled, _), _ = simulated([catalog, replace(catalog, contracts=capped)], Rows(chance, catalog))
+        names = {each.contract_id for each in settled}
+        alike += len(names) - len({name.split(".")[0] for name in names})
+    assert alike > 10

@@ -85,49 +85,53 @@ def test_no_cap_and_no_minimum(amount):
     assert true_up(np.int64(amount), np.int64(NO_MINIMUM)) == (True, 0)
 
 
-class TestCredits:
-    START, END = date(2024, 3, 1), date(2024, 4, 1)
+START, END = date(2024, 3, 1), date(2024, 4, 1)
 
-    def balances(self, *rows):
-        def day(text):
-            return None if text is None else date.fromisoformat(text)
 
-        month = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
-        credits_of = tuple(Credit(name, 10, day(start), day(end)) for name, start, end in rows)
-        return balances(Contract("root", "ann", "UTC", date(2024, 2, 1), None, month, credits=credits_of))
+def balances_of(*rows):
+    def day(text):
+        return None if text is None else date.fromisoformat(text)
 
-    def paid(self, balance, amount):
-        days = [day.toordinal() for day in (balance.start_date, balance.end_date, self.START, self.END)]
-        first, last, start, end = map(np.int32, days)
-        return paid_by(np.int64(balance.amount), first, last, np.int64(amount), start, end)
+    month = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
+    credits_of = tuple(Credit(name, 10, day(start), day(end)) for name, start, end in rows)
+    return balances(Contract("root", "ann", "UTC", date(2024, 2, 1), None, month, credits=credits_of))
 
-    def test_the_earliest_expiry_pays_first_then_the_earliest_start_then_as_listed(self):
-        found = self.balances(
-            ("late", "2024-01-01", "2025-01-01"),
-            ("never", None, None),
-            ("b", "2024-02-01", "2024-12-01"),
-            ("c", None, "2024-12-01"),  # from the contract's start on
-            ("a", "2024-01-01", "2024-12-01"),
-        )
-        assert [each.id for each in found] == ["a", "b", "c", "late", "never"]
 
-    @pytest.mark.parametrize(
-        ("start", "end", "pays"),
-        [
-            ("2024-03-31", "2024-04-01", True),  # its only day is the period's last
-            ("2024-04-01", "2024-05-01", False),
-            ("2024-02-01", "2024-03-02", True),  # its last day is the period's first
-            ("2024-02-01", "2024-03-01", False),
-        ],
+def paid_of(balance, amount):
+    days = [day.toordinal() for day in (balance.start_date, balance.end_date, START, END)]
+    first, last, start, end = map(np.int32, days)
+    return paid_by(np.int64(balance.amount), first, last, np.int64(amount), start, end)
+
+
+def test_credits_the_earliest_expiry_pays_first_then_the_earliest_start_then_as_listed():
+    found = balances_of(
+        ("late", "2024-01-01", "2025-01-01"),
+        ("never", None, None),
+        ("b", "2024-02-01", "2024-12-01"),
+        ("c", None, "2024-12-01"),  # from the contract's start on
+        ("a", "2024-01-01", "2024-12-01"),
     )
-    def test_a_credit_pays_where_the_period_has_a_day_of_it(self, start, end, pays):
-        [balance] = self.balances(("one", start, end))
-        assert self.paid(balance, 5) == (5 if pays else 0)
+    assert [each.id for each in found] == ["a", "b", "c", "late", "never"]
 
-    @pytest.mark.parametrize(("amount", "paid"), [(0, 0), (-5, 0), (9, 9), (10, 10), (11, 10)])
-    def test_it_pays_what_is_needed_and_no_more_than_is_left(self, amount, paid):
-        [balance] = self.balances(("one", "2024-01-01", "2025-01-01"))
-        assert self.paid(balance, amount) == paid
+
+@pytest.mark.parametrize(
+    ("start", "end", "pays"),
+    [
+        ("2024-03-31", "2024-04-01", True),  # its only day is the period's last
+        ("2024-04-01", "2024-05-01", False),
+        ("2024-02-01", "2024-03-02", True),  # its last day is the period's first
+        ("2024-02-01", "2024-03-01", False),
+    ],
+)
+def test_a_credit_pays_where_the_period_has_a_day_of_it(start, end, pays):
+    [balance] = balances_of(("one", start, end))
+    assert paid_of(balance, 5) == (5 if pays else 0)
+
+
+@pytest.mark.parametrize(("amount", "paid"), [(0, 0), (-5, 0), (9, 9), (10, 10), (11, 10)])
+def test_a_credit_pays_what_is_needed_and_no_more_than_is_left(amount, paid):
+    [balance] = balances_of(("one", "2024-01-01", "2025-01-01"))
+    assert paid_of(balance, amount) == paid
 
 
 def spread_of(amount, weights):
@@ -195,39 +199,41 @@ def share(name, *charges):
     return RevenueShare(name, TENTH, charges)
 
 
-class TestRevenueShares:
-    @pytest.mark.parametrize(
-        ("amount", "rate", "found"),
-        [
-            (105, TENTH, (True, 11)),
-            (-105, TENTH, (True, -11)),
-            (-LARGEST, UNIT, (True, -LARGEST)),
-            (2**63, TENTH, (False, 0)),  # the sum does not fit
-            (-(2**63), TENTH, (False, 0)),
-            (2**64, TENTH, (False, 0)),
-            (2**62, 2 * UNIT, (False, 0)),
-        ],
-    )
-    def test_of_rounded_lines_rounded_once(self, amount, rate, found):
-        assert share_of(*to_limbs(amount, 2), np.int64(rate)) == found
+@pytest.mark.parametrize(
+    ("amount", "rate", "found"),
+    [
+        (105, TENTH, (True, 11)),
+        (-105, TENTH, (True, -11)),
+        (-LARGEST, UNIT, (True, -LARGEST)),
+        (2**63, TENTH, (False, 0)),  # the sum does not fit
+        (-(2**63), TENTH, (False, 0)),
+        (2**64, TENTH, (False, 0)),
+        (2**62, 2 * UNIT, (False, 0)),
+    ],
+)
+def test_a_share_is_of_rounded_lines_rounded_once(amount, rate, found):
+    assert share_of(*to_limbs(amount, 2), np.int64(rate)) == found
 
-    def test_each_behind_those_it_is_of(self):
-        shares = [share("a", "b", "fee"), share("b", "c"), share("c", "fee")]
-        assert [each.id for each in shares_in_order(shares)] == ["c", "b", "a"]
-        assert cycle(shares) == ()
 
-    @pytest.mark.parametrize(
-        ("shares", "chain"),
-        [
-            ([share("a", "a")], ("a", "a")),
-            ([share("x", "a"), share("a", "b"), share("b", "fee", "c"), share("c", "a")], ("a", "b", "c", "a")),
-            ([share("a", "b", "c"), share("b", "d"), share("c", "d"), share("d", "fee")], ()),
-        ],
-    )
-    def test_a_cycle_is_named(self, shares, chain):
-        assert cycle(shares) == chain
+def test_shares_each_behind_those_it_is_of():
+    shares = [share("a", "b", "fee"), share("b", "c"), share("c", "fee")]
+    assert [each.id for each in shares_in_order(shares)] == ["c", "b", "a"]
+    assert cycle(shares) == ()
 
-    def test_a_long_chain(self):
-        shares = [share(f"s{number}", f"s{number + 1}") for number in range(1_000)]
-        assert cycle(shares) == ()
-        assert cycle([*shares, share("s1000", "s0")])[0] == "s0"
+
+@pytest.mark.parametrize(
+    ("shares", "chain"),
+    [
+        ([share("a", "a")], ("a", "a")),
+        ([share("x", "a"), share("a", "b"), share("b", "fee", "c"), share("c", "a")], ("a", "b", "c", "a")),
+        ([share("a", "b", "c"), share("b", "d"), share("c", "d"), share("d", "fee")], ()),
+    ],
+)
+def test_a_cycle_of_shares_is_named(shares, chain):
+    assert cycle(shares) == chain
+
+
+def test_a_long_chain_of_shares():
+    shares = [share(f"s{number}", f"s{number + 1}") for number in range(1_000)]
+    assert cycle(shares) == ()
+    assert cycle([*shares, share("s1000", "s0")])[0] == "s0"

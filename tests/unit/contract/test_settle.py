@@ -1,18 +1,34 @@
 """Settling by hand: the order of lines, what is spread over taxes, a thousand levels."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 
-from tallybook_engine.catalog.model import Basis, Contract, Credit, Discount, Frequency, PeriodUnit, Tax, TaxMode
+import pytest
+
+from tallybook_engine.catalog.model import (
+    Basis,
+    Contract,
+    Credit,
+    Discount,
+    FixedFee,
+    Frequency,
+    PeriodUnit,
+    ProductContract,
+    RevenueShare,
+    Tax,
+    TaxMode,
+)
 from tallybook_engine.contract.calendars import level_periods
 from tallybook_engine.contract.invoice import Charge
 from tallybook_engine.contract.settle import settle
 from tallybook_engine.contract.tree import Level, Tree
-from tallybook_engine.decimals import UNIT
+from tallybook_engine.decimals import UNIT, DoesNotFit
 from tallybook_engine.rating.tax import tax_amount
 
 MONTH = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
 YEAR = Frequency(Basis.CALENDAR, 1, PeriodUnit.YEAR)
+LARGEST = 2**63 - 1
 START, END = date(2024, 1, 1), date(2025, 1, 1)
 START_US, DAY_US = 1_704_067_200_000_000, 86_400_000_000
 HIGH, LOW = Tax("high", "NL", UNIT * 21 // 100), Tax("low", "NL", UNIT * 9 // 100)
@@ -105,6 +121,50 @@ def test_a_month_that_is_asked_for_alone_knows_what_credits_are_left():
     charges = [charge("root/a", 6_000, month=month) for month in range(3)]
     (invoice,) = settle(tree(root), charges, START_US + 40 * DAY_US, START_US + 41 * DAY_US)
     assert lines(invoice)[1] == ("root", "CREDIT", -4_000, "high")
+
+
+@pytest.mark.parametrize(
+    ("terms", "amounts", "fits"),
+    [
+        ({}, (LARGEST, 1, -1), True),  # what counts is what they come to
+        ({}, (LARGEST, 1), False),
+        ({}, (-LARGEST, -1), False),
+        ({"minimum": 10 * UNIT}, (-LARGEST + 1_000,), True),
+        ({"minimum": 10 * UNIT}, (-LARGEST + 999,), False),  # the true-up
+        ({"fixed_fees": (FixedFee("fee", UNIT),)}, (LARGEST - 100,), True),
+        ({"fixed_fees": (FixedFee("fee", UNIT),)}, (LARGEST - 99,), False),
+        ({"revenue_shares": (RevenueShare("share", -UNIT, ("a",)),)}, (LARGEST,), True),
+        ({"revenue_shares": (RevenueShare("share", -1_000 * UNIT, ("a",)),)}, (LARGEST,), False),
+    ],
+)
+def test_what_does_not_fit_is_refused(terms, amounts, fits):
+    root = contract("root", product_contracts=(ProductContract("a", "plan"),), **terms)
+    charges = [charge("root/a", amount, None) for amount in amounts]
+    with nullcontext() if fits else pytest.raises(DoesNotFit, match='contract "root"'):
+        settle(tree(root, tax=None), charges, START_US, START_US + 1)
+
+
+def test_the_tax_of_a_line_that_does_not_fit():
+    # Given a tax of 300 %
+    tax, minor = Tax("triple", "NL", 3 * UNIT), UNIT // 100
+    root = contract("root", minimum=LARGEST // 3 * minor)
+    # When a true-up is a third of the limit, its tax fits; one unit more, and it does not
+    (invoice,) = settle(tree(root, tax=tax), [], START_US, START_US + 1)
+    assert [(each.amount, each.tax_amount) for each in invoice.lines] == [(LARGEST // 3, LARGEST // 3 * 3)]
+    with pytest.raises(DoesNotFit):
+        settle(tree(replace(root, minimum=root.minimum + minor), tax=tax), [], START_US, START_US + 1)
+
+
+@pytest.mark.parametrize("terms", [{"minimum": 10**29}, {"fixed_fees": (FixedFee("fee", 10**29),)}])
+def test_terms_that_do_not_fit(terms):
+    with pytest.raises(DoesNotFit, match="not below 2\\^63"):
+        settle(tree(contract("root", **terms)), [], START_US, START_US + 1)
+
+
+def test_a_cap_and_a_threshold_that_nothing_reaches():
+    root = contract("root", cap=10**29, discount=Discount(UNIT, 10**29))
+    (invoice,) = settle(tree(root, tax=None), [charge("root/a", LARGEST, None)], START_US, START_US + 1)
+    assert lines(invoice) == [("a", "CHARGE", LARGEST, None)]
 
 
 def test_a_thousand_levels():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallybook_engine.kernels import kernel, wide
@@ -133,6 +133,26 @@ def test_division_around_an_exact_quotient(quotient: int, divisor: int, offset: 
     dividend = max(quotient * divisor + offset, 0)
     quotient_and_rest = divide192(*to_limbs(dividend, 3), *divisor_of(divisor))
     assert (from_limbs(*quotient_and_rest[:3]), from_limbs(*quotient_and_rest[3:])) == divmod(dividend, divisor)
+
+
+@given(unsigned(64), st.integers(1, 2**63), unsigned(64))
+def test_division_by_a_word_that_is_not_prepared(low: int, divisor: int, high: int):
+    dividend = low + (high % divisor << 64)
+    found = wide.divide_pair(*to_limbs(dividend, 3)[:2], np.uint64(divisor))
+    assert tuple(map(int, found)) == divmod(dividend, divisor)
+
+
+@given(signed(128))
+@example(-(2**63))
+@example(2**63)
+@example(2**63 - 1)
+@example(1 - 2**63)
+def test_narrow_is_what_a_word_holds(value: int):
+    fits, found = wide.narrow(*to_limbs(value, 2))
+    assert fits == (abs(value) < 2**63)
+    if fits:
+        assert found == value
+        assert from_limbs(*wide.widened(np.int64(value))) == value
 
 
 @pytest.mark.parametrize("divisor", [0, -1, 1 << 190])
