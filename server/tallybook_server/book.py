@@ -201,7 +201,7 @@ class Book:
 
     def price_columns(self, outcome: StageOutcome) -> CostArrays:
         """The costs of committed rows as columns."""
-        return row_costs(self._state, outcome.postings, outcome.posting_starts)
+        return row_costs(self._state, outcome.postings, outcome.posting_starts, outcome.net)
 
     async def predict(self, columns: EventColumns) -> Predicted:
         """What `ingest` would do with the events; nothing is written."""

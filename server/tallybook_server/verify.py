@@ -221,12 +221,12 @@ def _net_by_oracle(folded: Folded, net_lines: Sequence[int]) -> list[str]:
             if each.version not in catalogues:
                 catalogues[each.version] = _written(folded.versions.catalog(each.version))
             found = oracles_adjustment(state, catalogues[each.version], each)
-        if found != (each.amount, each.tax):
-            differences.append(net_difference(number, each, found))
+        if found != state.net.value(number):
+            differences.append(net_difference(state, number, found))
     return differences
 
 
-def oracles_adjustment(state: State, catalogue: dict[str, dict[str, Any]], net: NetLine) -> tuple[int, int]:
+def oracles_adjustment(state: State, catalogue: Mapping[str, Mapping[str, Any]], net: NetLine) -> tuple[int, int]:
     """(amount without tax, tax) of what the oracle's invoice of a net line's period has beside charge lines."""
     root = catalogue["contracts"].get(net.contract_id)
     if root is None:

@@ -28,10 +28,11 @@ HASHES = {
         "aff20e55633561d1",
     },
     "sandboxes": {"bb515a40320c8900"},
+    "net_amounts": {"48db243e0560dca5", "cecf11f08fff7efd"},
 }
 """Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
 determinants of a month over gRPC, and the whole rule over a journal; bills of a simulation and its rivals, then of the
-simulations by which growth is measured."""
+simulations by which growth is measured; a sandbox; amounts and net amounts with terms, and without."""
 
 
 @pytest.mark.parametrize("name", HASHES)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support.live_server import SETTINGS, live_server
@@ -15,8 +20,11 @@ from tests.support.live_server import SETTINGS, live_server
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2
 from tallybook_engine.ledger import stage
-from tallybook_engine.ledger.outcomes import Cause, NetPosting
+from tallybook_engine.ledger.net import post_net
+from tallybook_engine.ledger.outcomes import Cause, NetChanges
 from tallybook_engine.ledger.state import State
+from tallybook_server.folding import open_book
+from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.verify import verify
 
 MONTHLY = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
@@ -48,7 +56,7 @@ def put(client: tb.Client, name: str, *, tax: str | None = None, **terms: Any) -
                 "time_zone": "UTC",
                 "start_date": MARCH.isoformat(),
                 "billing_frequency": MONTHLY,
-                "product_contracts": [{"id": f"{name}_sold", "plan": f"{name}_plan"}],
+                "product_contracts": [{"id": f"{name}_sold", "plan": f"{name}_plan", "shared": True}],
                 **terms,
             }
         ],
@@ -179,6 +187,136 @@ def test_events_of_one_call_are_told_one_after_the_other(client):
     assert [amounts(each.cost)[1] for each in results] == ["40.00", "40.00", "20.00", "0.00"]
 
 
+DIVISIONS = {
+    "sub_contracts": [
+        {
+            "id": "north",
+            "discount": {"rate": "0.15", "threshold": "40", "mode": "EXCESS"},
+            "cap": "900",
+            "product_contracts": [{"id": "north_sold", "plan": "whole_plan", "shared": True}],
+            "fixed_fees": [{"id": "support", "amount": "12.34"}],
+        },
+        {
+            "id": "south",
+            "billing_frequency": {"basis": "CONTRACT", "interval": 1, "unit": "WEEK"},
+            "minimum": "35",
+            "product_contracts": [{"id": "south_sold", "plan": "whole_plan", "shared": True}],
+        },
+    ],
+    "revenue_shares": [{"id": "royalty", "charges": ["north_sold", "south_sold"], "rate": "0.07"}],
+    "credits": [{"id": "late", "amount": "80"}, {"id": "soon", "amount": "50", "end_date": "2024-04-10"}],
+    "minimum": "210",
+}
+"""A tree with every term, two divisions that each event is charged in, and the root's own charge."""
+
+
+def whole(name: str) -> dict[str, Any]:
+    """`DIVISIONS` with ids of its own."""
+    text = json.dumps(DIVISIONS).replace("whole_plan", f"{name}_plan")
+    for each in ("north", "south", "support", "royalty", "late", "soon"):
+        text = text.replace(f'"{each}', f'"{name}_{each}')
+    return json.loads(text)
+
+
+def season(name: str, count: int) -> list[tb.Event]:
+    """Events of March and April, not in the order of time."""
+    days = [(17 * number) % 60 for number in range(count)]
+    return [
+        event(name, str(row), f"{row % 7}.{row % 100:02d}", NOON + timedelta(days=day - 9))
+        for row, day in enumerate(days)
+    ]
+
+
+def opened(data: Path, contract_id: str) -> Decimal:
+    """What the periods of a contract came to beyond their charge lines as they opened, without tax."""
+    journal = SqliteJournal.open(data / "default.sqlite", read_only=True)
+    with closing(journal):
+        folded = open_book(journal, from_snapshot=False)
+        lines = [number for number, each in enumerate(folded.state.net.lines) if each.contract_id == contract_id]
+        total = 0
+        for segment in journal.read():
+            net = folded.records.opened(segment).net
+            chosen = np.isin(net.net_line, lines) & (net.cause == Cause.OPEN)
+            total += int(net.amount[chosen].sum())
+    return Decimal(total).scaleb(-2)
+
+
+def test_invoices_are_what_periods_opened_with_and_the_net_amounts_of_their_events(tmp_path):
+    # Given a tree with every term, and events in two months, whose last week is billed in the third
+    settings = replace(SETTINGS, data_directory=tmp_path)
+    events = season("tree", 120)
+    with live_server(settings) as address, tb.Client(address) as client:
+        put(client, "tree", tax="DK", **whole("tree"))
+        told = [detail_of(each.cost) for each in client.ingest(events, tb.View.AMOUNTS)]
+        # When some are deleted
+        keys = [tb.EventKey(customer_reference="tree", reference=str(row), generation=1) for row in range(0, 120, 7)]
+        told += [detail_of(each.cost) for each in client.delete(keys)]
+        foreseen = client.predict([event("tree", "next", "55")])[0].cost
+        invoices = client.preview_invoices("tree", MARCH, period_count=3)
+    # Then the invoices are what their periods opened with, and the net amounts of all that happened
+    total = sum(each.net_amount_excluding_tax.quantity for each in told)
+    assert opened(tmp_path, "tree") + total == sum(each.amount_excluding_tax.quantity for each in invoices)
+    assert total != sum(each.amount_excluding_tax.quantity for each in told)
+    # And another process foresees the same
+    with live_server(settings) as address, tb.Client(address) as client:
+        assert client.predict([event("tree", "next", "55")])[0].cost == foreseen
+    for oracle in (False, True):
+        assert verify(tmp_path, "default", oracle, None).differences == []
+
+
+def test_streams_answer_net_amounts_too(client):
+    # Given the same events in a stream and in a call
+    put(client, "streamed", tax="DK", **whole("streamed"))
+    put(client, "called", tax="DK", **whole("called"))
+    batches = [season("streamed", 60)[at : at + 20] for at in range(0, 60, 20)]
+    answers = list(client.stream(batches, return_costs=True))
+    called = [detail_of(each.cost) for each in client.ingest(season("called", 60), tb.View.AMOUNTS)]
+    # Then they are told the same
+    net = np.concatenate([each.costs.net_amount_excluding_tax for each in answers])
+    tax = np.concatenate([each.costs.net_tax_amount for each in answers])
+    assert [Decimal(int(each)).scaleb(-2) for each in net] == [
+        each.net_amount_excluding_tax.quantity for each in called
+    ]
+    assert [Decimal(int(each)).scaleb(-2) for each in net + tax] == [
+        each.net_amount_including_tax.quantity for each in called
+    ]
+    # And whoever sends them again, too
+    again = list(client.stream(batches, return_costs=True))
+    assert [each.duplicate_count for each in again] == [20, 20, 20]
+    assert np.concatenate([each.costs.net_amount_excluding_tax for each in again]).tolist() == net.tolist()
+    # And without terms the columns are the amounts
+    put(client, "bare")
+    (answer,) = client.stream([[event("bare", "one", "3")]], return_costs=True)
+    assert answer.costs.net_amount_excluding_tax.tolist() == answer.costs.amount_excluding_tax.tolist() == [300]
+
+
+def test_parallel_streams_on_one_tree_add_up(tmp_path):
+    # Given 16 streams that send events of one tree at once
+    events = season("busy", 640)
+    with (
+        live_server(replace(SETTINGS, data_directory=tmp_path)) as address,
+        tb.Client(address) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        put(client, "busy", tax="DK", **whole("busy"))
+
+        def send(stream: int) -> int:
+            mine = events[stream::16]
+            batches = [mine[at : at + 10] for at in range(0, len(mine), 10)]
+            with tb.Client(address) as own:
+                return sum(
+                    int(each.costs.net_amount_excluding_tax.sum()) for each in own.stream(batches, return_costs=True)
+                )
+
+        total = sum(threads.map(send, range(16)))
+        invoices = client.preview_invoices("busy", MARCH, period_count=3)
+    # Then what they are told and what the periods opened with are the invoices
+    assert opened(tmp_path, "busy") + Decimal(total).scaleb(-2) == sum(
+        each.amount_excluding_tax.quantity for each in invoices
+    )
+    assert verify(tmp_path, "default", True, None).differences == []
+
+
 def test_net_lines_are_verified(tmp_path):
     # Given a book with net lines that kernels and oracle agree with
     settings = replace(SETTINGS, data_directory=tmp_path)
@@ -200,9 +338,7 @@ def test_net_lines_are_verified(tmp_path):
 @pytest.mark.parametrize("oracle", [False, True])
 def test_a_net_line_that_is_wrong_is_named(tmp_path, monkeypatch, oracle):
     # Given a server that posts a cent too much to net lines
-    posted = NetPosting(0, Cause.EVENT, 0, 1, 0)
-    post_net = stage.post_net
-    monkeypatch.setattr(stage, "post_net", lambda state, steps: with_more(state, post_net(state, steps), posted))
+    monkeypatch.setattr(stage, "post_net", lambda state, *what: with_more(state, post_net(state, *what)))
     with live_server(replace(SETTINGS, data_directory=tmp_path)) as address, tb.Client(address) as client:
         put(client, "wrong", minimum="100")
         store(client, event("wrong", "one", "120"))
@@ -211,7 +347,9 @@ def test_a_net_line_that_is_wrong_is_named(tmp_path, monkeypatch, oracle):
     assert difference.startswith("net line 1 of wrong, from 1709251200000000 us: postings add up to 1 and 0 tax")
 
 
-def with_more(state: State, made: tuple[NetPosting, ...], more: NetPosting) -> tuple[NetPosting, ...]:
-    """The postings with one that should not be."""
-    state.net.apply([more])
-    return (*made, more)
+def with_more(state: State, made: NetChanges) -> NetChanges:
+    """The changes with a cent that should not be."""
+    amounts = made.postings.amount.copy()
+    amounts[-1] += 1
+    state.net.values.arrays.amount[made.postings.net_line[-1]] += 1
+    return made._replace(postings=made.postings._replace(amount=amounts))

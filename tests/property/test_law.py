@@ -22,7 +22,7 @@ from tests.support.lockstep import START_US, Lockstep, unequal
 from tests.support.random_catalogue import RandomCatalogue
 from tests.support.random_events import RandomEvents
 
-from tallybook_engine.ledger.outcomes import EventSelector, StageOutcome
+from tallybook_engine.ledger.outcomes import Cause, EventSelector, StageOutcome
 from tallybook_oracle.ledger import LineKey, LineValue, OracleBook
 from tallybook_server.journal.memory import MemoryJournal
 
@@ -146,9 +146,8 @@ def row_moves(book: LiveBook, outcome: StageOutcome) -> list[dict[LineKey, LineV
 def row_net_moves(book: LiveBook, outcome: StageOutcome) -> list[list[tuple]]:
     """What each row moves of net lines, and what they were worth when it opened them."""
     rows: list[list[tuple]] = [[] for _ in outcome.status]
-    for each in outcome.net:
-        net = book.state.net.lines[each.net_line]
-        rows[each.row].append((each.cause.name, *net.period, each.amount, each.tax))
+    for row, cause, net_line, amount, tax in zip(*(column.tolist() for column in outcome.net), strict=True):
+        rows[row].append((Cause(cause).name, *book.state.net.lines[net_line].period, amount, tax))
     return [sorted(row) for row in rows]
 
 

@@ -25,7 +25,6 @@ from tallybook_engine.ledger.outcomes import (
     DeleteStatus,
     EventSelector,
     Match,
-    NetPosting,
     StageOutcome,
     Status,
     StoredEvent,
@@ -93,7 +92,7 @@ class Lockstep:
         """What the oracle said at a sequence."""
         self._meanings: dict[str, Meaning] = {}
         """Of every product contract that any version has had."""
-        self._net_of: dict[int, list[NetPosting]] = {}
+        self._net_of: dict[int, list[list[int]]] = {}
         """Event id -> what the event moved of net lines when it was stored."""
         self.done: Counter[str] = Counter()
         """What was done, and what came of it: so that a test can tell that its cases happened."""
@@ -145,8 +144,8 @@ class Lockstep:
             assert found == expected(result, found), f"{found}, not {expected(result, found)}: {event}"
             starts = outcome.posting_starts
             moves = moves_of(self.live.state, outcome.postings, int(starts[row]), int(starts[row + 1]))
-            net = [each._replace(row=0) for each in outcome.net if each.row == row]
-            self.done["net line moved"] += bool(net)
+            net = [column.tolist() for column in outcome.net.of_rows(row, row + 1)]
+            self.done["net line moved"] += bool(net[0])
             event_id = int(outcome.event_ids[row])
             if result.status == "DUPLICATE":
                 assert net == self._net_of.get(event_id, net), event
@@ -171,7 +170,8 @@ class Lockstep:
         for field in predicted.outcome.postings._fields:
             mine, theirs = getattr(predicted.outcome.postings, field), getattr(answer.outcome.postings, field)
             assert np.array_equal(mine, theirs), field
-        assert predicted.outcome.net == answer.outcome.net
+        for name in predicted.outcome.net._fields:
+            assert np.array_equal(getattr(predicted.outcome.net, name), getattr(answer.outcome.net, name)), name
         self.done["predict"] += 1
 
     def delete(self) -> None:
@@ -376,13 +376,15 @@ class Lockstep:
 
     def check_net_lines(self) -> None:
         """The net lines are what the oracle's invoices have beyond the charge lines, and the sums of their postings."""
-        state, sums = self.live.state, defaultdict(lambda: (0, 0))
+        state = self.live.state
+        sums: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for decoded in self.live.book._records.segments():
-            for each in decoded.net:
-                before = sums[each.net_line]
-                sums[each.net_line] = before[0] + each.amount, before[1] + each.tax
+            moved = decoded.net
+            columns = (moved.net_line.tolist(), moved.amount.tolist(), moved.tax.tolist())
+            for number, amount, tax in zip(*columns, strict=True):
+                sums[number] = sums[number][0] + amount, sums[number][1] + tax
         for number, net in enumerate(state.net.lines):
             found = (0, 0)
             if net.version != UNPINNED:
                 found = oracles_adjustment(state, self.oracle.versions[net.version], net)
-            assert found == (net.amount, net.tax) == sums[number], (number, net)
+            assert found == state.net.value(number) == sums[number], (number, net)

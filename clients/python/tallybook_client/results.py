@@ -215,6 +215,12 @@ class CostDetail:
     adjustments: tuple[TermsAdjustment, ...] = ()
     """What lies between amount and net amount, by billing period; only in the view FULL."""
 
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether the terms of contracts make something of the cost."""
+        amounts = self.amount_excluding_tax, self.amount_including_tax
+        return amounts != (self.net_amount_excluding_tax, self.net_amount_including_tax) or bool(self.adjustments)
+
     @classmethod
     def read(cls, message: ingest_pb2.CostDetail) -> CostDetail:
         """The value of a message, whose net amounts are absent where they equal the amounts."""

@@ -16,7 +16,7 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.explain import explain_postings
-from tallybook_engine.ledger.net import event_steps, is_concerned, post_net
+from tallybook_engine.ledger.net import joined_net, post_net
 from tallybook_engine.ledger.outcomes import (
     Cause,
     DeleteOutcome,
@@ -24,7 +24,8 @@ from tallybook_engine.ledger.outcomes import (
     EventSelector,
     Explained,
     Match,
-    NetPosting,
+    NetChanges,
+    NetPostings,
     Postings,
     Status,
 )
@@ -58,7 +59,7 @@ class DeletePiece:
 
     records: pa.Table
     postings: Postings
-    net: tuple[NetPosting, ...]
+    net: NetChanges
     """By deleted event, counted from 0."""
     row_offset: int
     keys_before: tuple[tuple[int, int, int], ...]
@@ -94,7 +95,7 @@ def stage_deletes(
     return DeletePiece(
         records=following_records(places, columns) if places else pa.table({}),
         postings=joined(batch.postings),
-        net=tuple(batch.net),
+        net=joined_net(batch.net),
         row_offset=row_offset,
         keys_before=batch.keys_before(),
         outcomes=outcomes,
@@ -106,10 +107,8 @@ def undo_deletes(state: State, piece: DeletePiece) -> None:
     _undo(state, piece.postings, piece.net, piece.keys_before)
 
 
-def _undo(
-    state: State, postings: Postings, net: Sequence[NetPosting], keys_before: Sequence[tuple[int, int, int]]
-) -> None:
-    state.net.take_back(net)
+def _undo(state: State, postings: Postings, net: NetChanges, keys_before: Sequence[tuple[int, int, int]]) -> None:
+    state.net.take_back(state, net)
     undo_postings(state, postings)
     for low, high, before in reversed(keys_before):
         state.references.put(low, high, before)
@@ -126,7 +125,7 @@ class _Batch:
         self._survivors = _Survivors(state, records)
         self.deleted: list[Found] = []
         self.postings: list[Postings] = []
-        self.net: list[NetPosting] = []
+        self.net: list[NetChanges] = []
 
     def delete(self, selector: EventSelector) -> DeleteOutcome:
         """Stages one delete."""
@@ -156,16 +155,12 @@ class _Batch:
         self._outcome_of_key[found.key] = outcome
         return outcome
 
-    def _post_net(self, postings: Postings) -> Sequence[NetPosting]:
+    def _post_net(self, postings: Postings) -> NetPostings:
         """Posts to net lines what deleting the next event moves."""
-        if not is_concerned(self._state):
-            return ()
         starts = np.array([0, len(postings.part)])
-        steps = event_steps(self._state, postings, starts, (), (), Cause.DELETE)
-        row = len(self.deleted)
-        net = post_net(self._state, [step._replace(row=row) for step in steps])
-        self.net += net
-        return net
+        net = post_net(self._state, postings, starts, (), (), Cause.DELETE)
+        self.net.append(net._replace(postings=net.postings.caused_by(len(self.deleted))))
+        return net.postings
 
     def keys_before(self) -> tuple[tuple[int, int, int], ...]:
         """(key low, key high, location before) of each deleted event, in order."""
@@ -173,7 +168,7 @@ class _Batch:
 
     def undo(self) -> None:
         """Takes back what was deleted so far."""
-        _undo(self._state, joined(self.postings), self.net, self.keys_before())
+        _undo(self._state, joined(self.postings), joined_net(self.net), self.keys_before())
 
     def _latest(self, key: tuple[int, int] | None, here: DeleteOutcome | None) -> int:
         """Location of a key's latest readable record; 0: none."""

@@ -9,11 +9,12 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.compile import Definition
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.ledger.outcomes import (
+    NO_NET,
     Adjustment,
     Cause,
     ChargeLine,
     Explained,
-    NetPosting,
+    NetPostings,
     Postings,
     StageOutcome,
     UsageTotal,
@@ -55,7 +56,7 @@ def combined(signed_lines: Iterable[tuple[int, PriceLine]]) -> list[PriceLine]:
 
 
 def explain_postings(
-    state: State, postings: Postings, start: int, end: int, cause: Cause, net: Sequence[NetPosting] = ()
+    state: State, postings: Postings, start: int, end: int, cause: Cause, net: NetPostings = NO_NET
 ) -> list[Explained]:
     """The postings [start, end) of one record, those that move nothing left out, and its moves of net lines.
 
@@ -88,19 +89,19 @@ def explain_postings(
                 price=price,
             )
         )
-    return _with_adjustments(state, explained, [each for each in net if each.cause is not Cause.OPEN])
+    return _with_adjustments(state, explained, net) if len(net.row) else explained
 
 
-def _with_adjustments(state: State, explained: list[Explained], net: Sequence[NetPosting]) -> list[Explained]:
+def _with_adjustments(state: State, explained: list[Explained], net: NetPostings) -> list[Explained]:
     """The same with each tree's moves of net lines on its first posting."""
     by_root: dict[str, list[Adjustment]] = {}
-    for each in net:
-        line = state.net.lines[each.net_line]
-        by_root.setdefault(line.contract_id, []).append(
-            Adjustment(line.contract_id, line.start_us, line.end_us, each.amount, each.tax)
-        )
-    if not by_root:
-        return explained
+    moves = zip(net.cause.tolist(), net.net_line.tolist(), net.amount.tolist(), net.tax.tolist(), strict=True)
+    for cause, net_line, amount, tax in moves:
+        if cause != Cause.OPEN:
+            line = state.net.lines[net_line]
+            by_root.setdefault(line.contract_id, []).append(
+                Adjustment(line.contract_id, line.start_us, line.end_us, amount, tax)
+            )
     return [replace(each, adjustments=tuple(by_root.pop(each.contract_path[0], ()))) for each in explained]
 
 
@@ -108,12 +109,17 @@ def explain_rows(
     state: State, outcome: StageOutcome, rows: Iterable[int], cause: Cause = Cause.EVENT
 ) -> list[list[Explained]]:
     """`explain_postings` of each row."""
-    net: dict[int, list[NetPosting]] = {}
-    for each in outcome.net:
-        net.setdefault(each.row, []).append(each)
-    starts = outcome.posting_starts
+    starts, net = outcome.posting_starts, outcome.net
+    has_net = len(net.row) > 0
     return [
-        explain_postings(state, outcome.postings, int(starts[row]), int(starts[row + 1]), cause, net.get(row, ()))
+        explain_postings(
+            state,
+            outcome.postings,
+            int(starts[row]),
+            int(starts[row + 1]),
+            cause,
+            net.of_rows(row, row + 1) if has_net else NO_NET,
+        )
         for row in rows
     ]
 

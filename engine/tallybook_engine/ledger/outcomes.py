@@ -1,8 +1,10 @@
 """What the ledger answers: per row as columns, and explained for people."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,27 +74,84 @@ class Postings(NamedTuple):
 
 UNPINNED = -1
 """In the place of a version: no version of the catalogue has the period any more, and nothing is due for it."""
-SAME_PIN = -2
-"""In the place of a version: a posting that moves no pin."""
 
 
-class NetPosting(NamedTuple):
-    """One move of a net line (see `ledger/net`)."""
+class NetPin(NamedTuple):
+    """A net line (see `ledger/net`) that opens, or is pinned to another version."""
 
     row: int
     """Of the record that caused it."""
-    cause: Cause
     net_line: int
-    amount: int
-    """Move of the adjustment without tax, minor units."""
-    tax: int
-    """Minor units."""
-    version: int = SAME_PIN
-    """What the line is pinned to from here on."""
-    contract_id: str = ""
-    """Root contract; only where the posting opens the line."""
-    start_us: int = 0
-    end_us: int = 0
+    version: int
+    """Of the catalogue, that it is pinned to from here on; UNPINNED: none."""
+    contract_id: str
+    """Root contract."""
+    start_us: int
+    end_us: int
+    """Of its billing period."""
+
+
+class NetPostings(NamedTuple):
+    """m moves of net lines, in the order of the records that caused them."""
+
+    row: NDArray[np.int64]
+    """[m] of the record."""
+    cause: NDArray[np.uint8]
+    """[m] a `Cause`."""
+    net_line: NDArray[np.int32]
+    amount: NDArray[np.int64]
+    """[m] move of the adjustment without tax, minor units."""
+    tax: NDArray[np.int64]
+    """[m] minor units."""
+
+    def of_rows(self, start: int, end: int) -> NetPostings:
+        """Those of the records [start, end), which are counted from 0 then."""
+        first, last = np.searchsorted(self.row, [start, end])
+        columns = [column[first:last] for column in self]
+        return NetPostings._make(columns)._replace(row=self.row[first:last] - start)
+
+    def caused_by(self, row: int) -> Self:
+        """The same as those of one record."""
+        return self._replace(row=np.full(len(self.row), row))
+
+
+NO_NET = NetPostings(
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.uint8),
+    np.zeros(0, dtype=np.int32),
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int64),
+)
+"""No moves of net lines."""
+
+
+class LineMoves(NamedTuple):
+    """n moves of charge lines, ascending by key."""
+
+    key: NDArray[np.int64]
+    """[n] those of one key happen together."""
+    line: NDArray[np.int32]
+    amount: NDArray[np.int64]
+    """[n] as priced, minor units: new minus old."""
+
+
+NO_MOVES = LineMoves(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
+"""Nothing moved."""
+
+
+class NetChanges(NamedTuple):
+    """What staging did to net lines."""
+
+    pins: tuple[NetPin, ...]
+    pins_before: tuple[int, ...]
+    """[n] version that each of the pins replaced; that of an opening is not read."""
+    postings: NetPostings
+    moves: LineMoves
+    """Of the charge lines of root contracts with net lines, opening ones too."""
+
+
+NO_CHANGES = NetChanges((), (), NO_NET, NO_MOVES)
+"""Nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +183,7 @@ class StageOutcome:
     """[n + 1] postings of row i are [posting_starts[i], posting_starts[i + 1]). A DUPLICATE has those first posted,
     where they were asked for."""
     postings: Postings
-    net: tuple[NetPosting, ...] = ()
+    net: NetPostings = NO_NET
     """By row, those that `posting_starts` has postings of."""
 
 

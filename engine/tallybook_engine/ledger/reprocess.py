@@ -8,7 +8,7 @@ says where.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.delete import CustomerRecords, surviving
-from tallybook_engine.ledger.net import event_steps, is_concerned, move_net_pins, post_net
+from tallybook_engine.ledger.net import joined_net, move_net_pins, post_net
 from tallybook_engine.ledger.opening import Mark, close_after, mark, price_at, retire_period, revive_period
-from tallybook_engine.ledger.outcomes import UNPINNED, Cause, Match, NetPosting, Postings, Status
+from tallybook_engine.ledger.outcomes import UNPINNED, Cause, Match, NetChanges, Postings, Status
 from tallybook_engine.ledger.references import MAXIMUM_ROWS, location
 from tallybook_engine.ledger.replay import Place, chosen_records, event_columns, following_records
 from tallybook_engine.ledger.segments import RECORD_FIELDS, Decoded, RecordKind, concatenated
@@ -53,11 +53,9 @@ class ReprocessPiece:
     postings: Postings
     """Those of the RERATE records, which move nothing, and then those that move lines."""
     moving_from: int
-    net: tuple[NetPosting, ...]
+    net: NetChanges
     row_offset: int
     """Row that those of `net` count from."""
-    pins_before: Mapping[int, int]
-    """Version of each net line whose pin moved."""
     openings: tuple[Opening, ...]
     open_before: Mark
     retired: tuple[tuple[int, list[tuple[int, int]]], ...]
@@ -110,10 +108,10 @@ def stage_reprocess(
         table = _rerate_records(chosen, again, changed, standing_counts, receipt_time_us, row_offset)
         tables.append(table)
         keys_before = _move_locations(state, table, sequence)
-    net, pins_before = _post_net(
+    net = _post_net(
         state, customer_id, start_us, end_us, move_pins, moves, state.openings[open_before.parts :], len(changed)
     )
-    if len(moves.part) or openings or net:
+    if len(moves.part) or openings or net.pins or len(net.postings.row):
         reference = state.pools.customer_references[customer_id]
         tables.append(_lines_record(reference, receipt_time_us, row_offset + len(changed), len(moves.part)))
     amounts = _line_moves(state, customer_id, before)
@@ -123,7 +121,6 @@ def stage_reprocess(
         moving_from=len(standing.part),
         net=net,
         row_offset=row_offset,
-        pins_before=pins_before,
         openings=openings,
         open_before=open_before,
         retired=tuple(retired),
@@ -131,13 +128,13 @@ def stage_reprocess(
         event_count_rated=int((again.fresh_counts > 0).sum()),
         line_count_moved=len(amounts),
         amounts=tuple(amounts),
-        adjustments=tuple(_adjustments(state, net, pins_before)),
+        adjustments=tuple(_adjustments(state, net)),
     )
 
 
 def undo_reprocess(state: State, piece: ReprocessPiece) -> None:
     """Takes a staged reprocess back."""
-    state.net.take_back(piece.net, piece.pins_before)
+    state.net.take_back(state, piece.net)
     for low, high, before in reversed(piece.keys_before):
         state.references.put(low, high, before)
     moves = Postings._make(column[piece.moving_from :] for column in piece.postings)
@@ -487,30 +484,23 @@ def _post_net(
     moves: Postings,
     openings: Sequence[Opening],
     row: int,
-) -> tuple[tuple[NetPosting, ...], Mapping[int, int]]:
-    """(what a reprocess, which moved and opened all this, posts to net lines; the pins before of those it moved)."""
-    if not is_concerned(state):
-        return (), {}
-    count = len(moves.part)
-    rows = [0] * len(openings)
-    steps = event_steps(state, moves, np.array([0, count]), openings, rows, Cause.RERATE)
-    net = post_net(state, [step._replace(row=row) for step in steps])
-    if not move_pins:
-        return net, {}
-    moved, before = move_net_pins(state, customer_id, start_us, end_us, row)
-    return net + moved, before
+) -> NetChanges:
+    """What a reprocess, which moved and opened all this, does to net lines."""
+    net = post_net(state, moves, np.array([0, len(moves.part)]), openings, [0] * len(openings), Cause.RERATE)
+    net = net._replace(pins=tuple(pin._replace(row=row) for pin in net.pins), postings=net.postings.caused_by(row))
+    return joined_net([net, move_net_pins(state, customer_id, start_us, end_us, row)]) if move_pins else net
 
 
-def _adjustments(
-    state: State, net: Sequence[NetPosting], pins_before: Mapping[int, int]
-) -> Iterator[tuple[str, int, int, int]]:
-    for each in net:
-        line = state.net.lines[each.net_line]
-        versions = {line.version, pins_before.get(each.net_line, line.version)} - {UNPINNED}
+def _adjustments(state: State, net: NetChanges) -> Iterator[tuple[str, int, int, int]]:
+    before = {pin.net_line: version for pin, version in zip(net.pins, net.pins_before, strict=True) if version >= 0}
+    moved = net.postings
+    for number, amount, tax in zip(moved.net_line.tolist(), moved.amount.tolist(), moved.tax.tolist(), strict=True):
+        line = state.net.lines[number]
+        versions = {line.version, before.get(number, line.version)} - {UNPINNED}
         trees = [state.net.tree(state, version, line.contract_id) for version in versions]
         currency = next((tree.currency for tree in trees if tree is not None), None)
         if currency is not None:
-            yield currency, minor_digits(currency), each.amount, each.tax
+            yield currency, minor_digits(currency), amount, tax
 
 
 def _price_of(state: State, account: int, part: int) -> int:

@@ -20,9 +20,9 @@ from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn
 from tallybook_engine.ledger.faults import RowFault
-from tallybook_engine.ledger.net import event_steps, is_concerned, post_net
+from tallybook_engine.ledger.net import post_net
 from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part, opens_with_value
-from tallybook_engine.ledger.outcomes import Match, NetPosting, Postings, StageOutcome, Status
+from tallybook_engine.ledger.outcomes import Match, NetChanges, NetPostings, Postings, StageOutcome, Status
 from tallybook_engine.ledger.references import (
     DELETED_BIT,
     MAXIMUM_ROWS,
@@ -87,7 +87,7 @@ class EventPiece:
     outcome: StageOutcome
     """Its postings are those of the stored rows only."""
     postings: Postings
-    net: tuple[NetPosting, ...]
+    net: NetChanges
     openings: tuple[Opening, ...]
     open_before: Mark
 
@@ -130,9 +130,7 @@ def stage_events(
     known.status[known.new & (faults != 0)] = Status.UNPRICED
     _answer_as_stored(known, match, faults)
     openings = tuple(state.openings[open_before.parts :])
-    net: tuple[NetPosting, ...] = ()
-    if is_concerned(state):
-        net = post_net(state, event_steps(state, postings, posting_starts, openings, opening_rows))
+    net = post_net(state, postings, posting_starts, openings, opening_rows)
     outcome = StageOutcome(
         status=known.status,
         match=match,
@@ -142,7 +140,7 @@ def stage_events(
         generations=known.generations,
         posting_starts=posting_starts,
         postings=postings,
-        net=net,
+        net=net.postings,
     )
     return EventPiece(
         columns=columns,
@@ -165,7 +163,7 @@ def stage_events(
 
 def undo_events(state: State, piece: EventPiece) -> None:
     """Takes a staged piece back; pieces are undone in the reverse order of their staging. O(piece)."""
-    state.net.take_back(piece.net)
+    state.net.take_back(state, piece.net)
     undo_postings(state, piece.postings)
     close_after(state, piece.open_before)
     _release(state, piece.keys, piece.claimed, piece.resent)
@@ -193,7 +191,7 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
     pieces = [outcome.postings]
     starts, ends = outcome.posting_starts[:-1].copy(), outcome.posting_starts[1:].copy()
     at = len(outcome.postings.part)
-    net = list(outcome.net)
+    net = [outcome.net]
     for decoded, rows in _by_commit(outcome.event_ids, duplicates, records):
         begin, end = decoded.posting_ranges
         positions = decoded.positions(outcome.event_ids[rows])
@@ -204,9 +202,10 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
         ends[rows[order]] = at + np.cumsum(lengths)
         at += len(chosen)
         pieces.append(Postings._make(column[chosen] for column in decoded.postings))
-        if decoded.has_net:
-            for row in rows.tolist():
-                net += [each._replace(row=row) for each in decoded.net_of(int(outcome.event_ids[row]))]
+        if len(decoded.net.row):
+            start, end = decoded.net_ranges(outcome.event_ids[rows])
+            moved = NetPostings._make(column[ranges(start, end)] for column in decoded.net)
+            net.append(moved._replace(row=np.repeat(rows, end - start)))
     everything = joined(pieces)
     in_row_order = ranges(starts, ends)
     posting_starts = np.zeros(count + 1, dtype=np.int64)
@@ -215,8 +214,14 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
         outcome,
         posting_starts=posting_starts,
         postings=Postings._make(column[in_row_order] for column in everything),
-        net=tuple(net),
+        net=_in_row_order(net),
     )
+
+
+def _in_row_order(pieces: Sequence[NetPostings]) -> NetPostings:
+    columns = [np.concatenate(columns) for columns in zip(*pieces, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return NetPostings._make(column[order] for column in columns)
 
 
 def ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.decimals import format_decimal, format_money
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.wide import add128, add192, from_limbs, lt128, sub192, to_limbs
-from tallybook_engine.ledger.net import NetLine, computed
+from tallybook_engine.ledger.net import values_afresh
 from tallybook_engine.ledger.outcomes import Match, Status
 from tallybook_engine.ledger.references import locations_of, stacked
 from tallybook_engine.ledger.replay import event_columns
@@ -73,17 +73,17 @@ def verify(state: State, segments: Iterable[Decoded]) -> Verification:
 
 def _net_differences(state: State, fresh: Fresh) -> Iterator[str]:
     """What net lines come to from lines computed afresh, where their postings say otherwise."""
-    for number, each in enumerate(state.net.lines):
-        found = computed(state, number, lambda line: (int(fresh.amount[line]), int(fresh.tax[line])))
-        if found != (each.amount, each.tax):
-            yield net_difference(number, each, found)
+    for number, found in enumerate(values_afresh(state, fresh.amount)):
+        if found != state.net.value(number):
+            yield net_difference(state, number, found)
 
 
-def net_difference(number: int, net: NetLine, found: tuple[int, int]) -> str:
+def net_difference(state: State, number: int, found: tuple[int, int]) -> str:
     """How the postings of a net line differ from what it comes to, in minor units."""
+    line, (amount, tax) = state.net.lines[number], state.net.value(number)
     return (
-        f"net line {number + 1} of {net.contract_id}, from {net.start_us} us: postings add up to "
-        f"{net.amount} and {net.tax} tax beyond its charge lines; computed afresh it is {found[0]} and {found[1]}"
+        f"net line {number + 1} of {line.contract_id}, from {line.start_us} us: postings add up to "
+        f"{amount} and {tax} tax beyond its charge lines; computed afresh it is {found[0]} and {found[1]}"
     )
 
 

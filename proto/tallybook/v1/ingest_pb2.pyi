@@ -811,6 +811,8 @@ class CostColumns(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
     TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    NET_AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    NET_TAX_AMOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def row(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Row of each entry; empty where every row of the batch has exactly one entry, in order."""
@@ -835,6 +837,16 @@ class CostColumns(_message.Message):
     def tax_amount(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tax of each entry, in minor units."""
 
+    @_builtins.property
+    def net_amount_excluding_tax(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Net amount without tax of each entry, in minor units: see `CostDetail.net_amount_excluding_tax`. Empty where net
+        amounts and their tax equal `amount_excluding_tax` and `tax_amount` in all entries.
+        """
+
+    @_builtins.property
+    def net_tax_amount(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tax of the net amount of each entry, in minor units; empty where `net_amount_excluding_tax` is."""
+
     def __init__(
         self,
         *,
@@ -844,10 +856,12 @@ class CostColumns(_message.Message):
         currency: _abc.Iterable[_builtins.int] | None = ...,
         amount_excluding_tax: _abc.Iterable[_builtins.int] | None = ...,
         tax_amount: _abc.Iterable[_builtins.int] | None = ...,
+        net_amount_excluding_tax: _abc.Iterable[_builtins.int] | None = ...,
+        net_tax_amount: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "currencies", b"currencies", "currency", b"currency", "decimal_places", b"decimal_places", "row", b"row", "tax_amount", b"tax_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "currencies", b"currencies", "currency", b"currency", "decimal_places", b"decimal_places", "net_amount_excluding_tax", b"net_amount_excluding_tax", "net_tax_amount", b"net_tax_amount", "row", b"row", "tax_amount", b"tax_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

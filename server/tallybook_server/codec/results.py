@@ -268,6 +268,12 @@ def cost_columns(costs: CostArrays, row_count: int) -> bytes:
         _packed(_Columns.AMOUNT_EXCLUDING_TAX_FIELD_NUMBER, costs.amount_excluding_tax.astype("<i8", copy=False)),
         _packed(_Columns.TAX_AMOUNT_FIELD_NUMBER, costs.tax_amount.astype("<i8", copy=False)),
     ]
+    net_amount, net_tax = costs.net_amount_excluding_tax, costs.net_tax_amount
+    if not (np.array_equal(net_amount, costs.amount_excluding_tax) and np.array_equal(net_tax, costs.tax_amount)):
+        packed += [
+            _packed(_Columns.NET_AMOUNT_EXCLUDING_TAX_FIELD_NUMBER, net_amount.astype("<i8", copy=False)),
+            _packed(_Columns.NET_TAX_AMOUNT_FIELD_NUMBER, net_tax.astype("<i8", copy=False)),
+        ]
     return b"".join((columns.SerializeToString(), *packed))
 
 

@@ -119,7 +119,7 @@ def test_a_newer_sqlite_is_fine(path: Path, monkeypatch: pytest.MonkeyPatch, ver
         (lambda path: make_then(path, "PRAGMA application_id = 7"), "not a journal"),
         (
             lambda path: make_then(path, "PRAGMA user_version = 4"),
-            "of format 4, and this program reads 3: .* later one",
+            "of format 4, and this program reads 3: .* later",
         ),
         (lambda path: make_then(path, "PRAGMA user_version = 2"), "of format 2, and this program reads 3: .* new data"),
         (lambda path: path.write_bytes(bytes(100) + made(path)[100:]), "first bytes are lost"),
