@@ -205,11 +205,11 @@ class Book:
 
     async def explain(self, outcome: StageOutcome, rows: Iterable[int]) -> list[list[Explained]]:
         """The postings of committed rows, explained."""
-        return await self._beside(lambda: explain_rows(self._state, outcome.postings, outcome.posting_starts, rows))
+        return await self._beside(lambda: explain_rows(self._state, outcome, rows))
 
     def price_columns(self, outcome: StageOutcome) -> CostArrays:
         """The costs of committed rows as columns."""
-        return row_costs(self._state, outcome.postings, outcome.posting_starts)
+        return row_costs(self._state, outcome.postings, outcome.posting_starts, outcome.net)
 
     async def predict(self, columns: EventColumns) -> Predicted:
         """What `ingest` would do with the events; nothing is written."""
@@ -229,9 +229,7 @@ class Book:
             commit.add(piece)
             try:
                 outcome = with_first_postings(piece.outcome, AlsoStaged(commit, self._records))
-                explained = explain_rows(
-                    self._state, outcome.postings, outcome.posting_starts, range(columns.row_count)
-                )
+                explained = explain_rows(self._state, outcome, range(columns.row_count))
             finally:
                 undo_events(self._state, piece)
             stored = outcome.event_ids < np.uint64(location(commit.sequence, 0))
@@ -555,8 +553,9 @@ class Book:
         done = sum(1 for each in customers if last_done is not None and each <= last_done)
         rated = moved = sequence = 0
         amounts: dict[tuple[str, int], tuple[int, int]] = {}
+        net_amounts: dict[tuple[str, int], tuple[int, int]] = {}
         if done == len(customers):
-            yield ReprocessProgress(done, len(customers), 0, 0, (), resume_token, 0, True)
+            yield ReprocessProgress(done, len(customers), 0, 0, (), (), resume_token, 0, True)
         for customer_id in customers[done:]:
             step = await self._changing(
                 partial(
@@ -571,15 +570,17 @@ class Book:
             done += 1
             rated, moved = rated + step.event_count_rated, moved + step.line_count_moved
             sequence = step.sequence or sequence
-            for currency, digits, amount, tax in step.amounts:
-                before = amounts.get((currency, digits), (0, 0))
-                amounts[currency, digits] = (before[0] + amount, before[1] + tax)
+            for sums, moves in ((amounts, step.amounts), (net_amounts, step.net_amounts)):
+                for currency, digits, amount, tax in moves:
+                    before = sums.get((currency, digits), (0, 0))
+                    sums[currency, digits] = (before[0] + amount, before[1] + tax)
             yield ReprocessProgress(
                 customer_count_done=done,
                 customer_count_total=len(customers),
                 event_count_rated=rated,
                 line_count_moved=moved,
                 amounts=tuple((*key, *sums) for key, sums in amounts.items()),
+                net_amounts=tuple((*key, *sums) for key, sums in net_amounts.items()),
                 resume_token=_resume_token(customer_id),
                 sequence=sequence,
                 done=done == len(customers),
@@ -617,6 +618,7 @@ class Book:
             event_count_rated=piece.event_count_rated,
             line_count_moved=piece.line_count_moved,
             amounts=piece.amounts,
+            net_amounts=piece.amounts + piece.adjustments,
             resume_token="",
             sequence=commit.sequence if not validate_only and commit.stored_count else 0,
             done=True,

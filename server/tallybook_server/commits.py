@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from tallybook_engine.ledger.segments import (
     Tables,
     concatenated,
     encode,
+    net_pin_table,
+    net_table,
     numpy_of,
     one_chunk,
     opening_table,
@@ -92,6 +94,8 @@ class Commit:
                 one_chunk(concatenated(records)),
                 posting_table(joined([piece.postings for piece in stored])),
                 opening_table(openings, self.charge_names),
+                net_table([(piece.row_offset, piece.net.postings) for piece in stored]),
+                net_pin_table((piece.row_offset, piece.net.pins) for piece in stored),
             )
         return self._tables
 
@@ -163,7 +167,7 @@ def segment_of(commit: Commit, journal: Journal, hasher: Hasher) -> tuple[Segmen
     ordered = tables
     if (np.diff(partitions) < 0).any():
         order = np.argsort(partitions.astype(np.int16), kind="stable")
-        ordered = Tables(tables.records.take(pa.array(order)), tables.postings, tables.openings)
+        ordered = replace(tables, records=tables.records.take(pa.array(order)))
     segment = packed(
         Decoded(commit.sequence, ordered),
         commit.sequence,

@@ -27,12 +27,15 @@ from tallybook_engine.decimals import AMOUNT_SCALE, UNIT, parse_decimal
 from tallybook_engine.determinants.blocks import bucket_of
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.ledger.delete import own_parts
-from tallybook_engine.ledger.outcomes import Status
+from tallybook_engine.ledger.net import NetLine
+from tallybook_engine.ledger.outcomes import UNPINNED, Status
 from tallybook_engine.ledger.references import locations_of
 from tallybook_engine.ledger.segments import PROPERTY_PREFIX, VALUE_PREFIX, Decoded, limbs_of
 from tallybook_engine.ledger.state import State
+from tallybook_engine.ledger.verify import net_difference
 from tallybook_engine.ledger.verify import verify as verify_with_kernels
 from tallybook_oracle import catalog as oracle_catalog
+from tallybook_oracle import contract as oracle_contract
 from tallybook_oracle import ledger as oracle
 from tallybook_server.billing import read_body
 from tallybook_server.codec.catalog import write_objects
@@ -51,7 +54,9 @@ class VerifyReport:
     """What a verification found."""
 
     line_count: int
-    """Lines that were compared."""
+    """Charge lines that were compared."""
+    net_line_count: int
+    """Net lines that were compared."""
     posting_count: int
     """Postings of the journal."""
     event_count: int
@@ -73,19 +78,28 @@ def verify(data_directory: Path, book: str, oracle: bool, sample: int | None) ->
     try:
         folded = open_book(journal, from_snapshot=False)
         lines = _sampled(len(folded.state.lines), sample)
+        net_lines = _sampled(len(folded.state.net.lines), sample)
         if oracle:
             event_count, differences = _by_oracle(folded, lines)
+            differences += _net_by_oracle(folded, net_lines)
         else:
             found = verify_with_kernels(folded.state, _segments(folded))
-            wanted = {f"line {line + 1} " for line in lines}
             event_count = found.event_count
-            differences = [each for each in found.differences if any(each.startswith(name) for name in wanted)]
+            wanted = {f"line {line + 1} " for line in lines} | {f"net line {each + 1} " for each in net_lines}
+            told = (*found.differences, *found.net_differences)
+            differences = [each for each in told if any(each.startswith(name) for name in wanted)]
         posting_count = sum(summary.header.posting_count for summary in journal.headers())
         beside = _look_beside(journal)
     finally:
         journal.close()
     return VerifyReport(
-        len(lines), posting_count, event_count, len(differences), differences[:DIFFERENCES_SHOWN], *beside
+        len(lines),
+        len(net_lines),
+        posting_count,
+        event_count,
+        len(differences),
+        differences[:DIFFERENCES_SHOWN],
+        *beside,
     )
 
 
@@ -193,6 +207,73 @@ class _Member:
     cell: int
     time_us: int
     value: Fraction
+
+
+def _net_by_oracle(folded: Folded, net_lines: Sequence[int]) -> list[str]:
+    """How the postings of net lines differ from the oracle's invoices of the charge lines as they stand."""
+    state = folded.state
+    differences = []
+    catalogues: dict[int, dict[str, dict[str, Any]]] = {}
+    for number in net_lines:
+        each = state.net.lines[number]
+        found = (0, 0)
+        if each.version != UNPINNED:
+            if each.version not in catalogues:
+                catalogues[each.version] = _written(folded.versions.catalog(each.version))
+            found = oracles_adjustment(state, catalogues[each.version], each)
+        if found != state.net.value(number):
+            differences.append(net_difference(state, number, found))
+    return differences
+
+
+def oracles_adjustment(state: State, catalogue: Mapping[str, Mapping[str, Any]], net: NetLine) -> tuple[int, int]:
+    """(amount without tax, tax) of what the oracle's invoice of a net line's period has beside charge lines."""
+    root = catalogue["contracts"].get(net.contract_id)
+    if root is None:
+        return 0, 0
+    levels = dict(_levels(root))
+    plans = (each["plan"] for level in levels.values() for each in level.get("product_contracts", ()))
+    plan = next(plans, None)
+    currency = root.get("currency") or ("" if plan is None else catalogue["plans"][plan]["currency"])
+    charges = []
+    for line in state.lines_of_customer.get(root["customer"], ()):
+        origin = state.line_origins[line]
+        definition = state.pools.definitions[origin.definition]
+        if definition.contract_path[0] != net.contract_id or definition.currency != currency:
+            continue
+        tax = definition.tax
+        charges.append(
+            oracle_contract.OracleCharge(
+                (*_nearest(levels, definition.contract_path[:-1]), definition.product_contract_id),
+                origin.period_start_us,
+                origin.period_end_us,
+                int(state.lines.arrays.amount[line]),
+                int(state.lines.arrays.tax[line]),
+                None
+                if tax is None
+                else oracle_catalog.OracleTax(tax.id, Fraction(tax.rate, UNIT), definition.tax_inclusive),
+            )
+        )
+    invoices = oracle_contract.invoices(catalogue, net.contract_id, charges, net.end_us, currency)
+    invoice = next(each for each in invoices if each.days.start_us == net.start_us)
+    beyond = [line for line in invoice.lines if line.kind != "CHARGE"]
+    inclusive = sum(line.tax_amount for line in beyond if line.tax is not None and line.tax.inclusive)
+    return sum(line.amount for line in beyond) - inclusive, sum(line.tax_amount for line in beyond)
+
+
+def _levels(root: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every level of a contract tree by its path, parents before children."""
+    due: list[tuple[tuple[str, ...], dict[str, Any]]] = [((root["id"],), root)]
+    while due:
+        path, level = due.pop()
+        yield path, level
+        due += [((*path, each["id"]), each) for each in reversed(level.get("sub_contracts", ()))]
+
+
+def _nearest(levels: Mapping[tuple[str, ...], object], path: tuple[str, ...]) -> tuple[str, ...]:
+    """The level that a charge is of: the one it names last that there is."""
+    of_name = {each[-1]: each for each in levels}
+    return next((of_name[name] for name in reversed(path) if name in of_name), path[:1])
 
 
 class _Meanings:

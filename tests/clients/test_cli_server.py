@@ -345,6 +345,7 @@ def test_verify_reads_the_book_of_a_running_server(tmp_path, capsys):
         assert run(["verify", str(data), "--json"]) is ExitCode.OK
         assert json.loads(capsys.readouterr().out) == {
             "line_count": 1,
+            "net_line_count": 0,
             "posting_count": 2,
             "event_count": 3,
             "difference_count": 0,
@@ -357,7 +358,7 @@ def test_verify_reads_the_book_of_a_running_server(tmp_path, capsys):
 
 def test_verify_fails_where_a_line_differs(tmp_path, capsys, monkeypatch):
     # Given a verification that finds a difference
-    found = VerifyReport(2, 4, 3, 1, ["line 2: postings 1.00, afresh 1.01"], 9_000, 2, 5)
+    found = VerifyReport(2, 0, 4, 3, 1, ["line 2: postings 1.00, afresh 1.01"], 9_000, 2, 5)
     monkeypatch.setattr("tallybook_cli.commands.verify.verify", lambda *_: found)
 
     # When it is told, then the line is named and the exit code says so

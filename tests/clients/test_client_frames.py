@@ -197,13 +197,16 @@ def test_costs_of_several_currencies_share_a_frame():
     def costs(
         rows: list[int], currencies: tuple[str, ...], places: tuple[int, ...], codes: list[int], minor: list[int]
     ):
+        amounts, taxes = np.array(minor, dtype=np.int64), np.zeros(len(minor), dtype=np.int64)
         return Costs(
             np.array(rows, dtype=np.int64),
             currencies,
             places,
             np.array(codes, dtype=np.uint32),
-            np.array(minor, dtype=np.int64),
-            np.zeros(len(minor), dtype=np.int64),
+            amounts,
+            taxes,
+            amounts // 2,
+            taxes,
         )
 
     first = costs([0, 2], ("JPY",), (0,), [0, 0], [5, -7])
@@ -217,6 +220,9 @@ def test_costs_of_several_currencies_share_a_frame():
     assert frame["currency"].to_list() == ["JPY", "JPY", "USD", "JPY", "USD"]
     assert frame["amount_excluding_tax"].to_list() == [
         Decimal(5), Decimal(-7), Decimal("1.01"), Decimal(3), Decimal("90000000000000000.00"),
+    ]  # fmt: skip
+    assert frame["net_amount_excluding_tax"].to_list() == [
+        Decimal(2), Decimal(-4), Decimal("0.50"), Decimal(1), Decimal("45000000000000000.00"),
     ]  # fmt: skip
 
 

@@ -29,10 +29,12 @@ HASHES = {
     },
     "sandboxes": {"bb515a40320c8900"},
     "large_simulations": {"f806986e483da64a", "28fdae8deae31d6e"},
+    "net_amounts": {"48db243e0560dca5", "cecf11f08fff7efd"},
 }
 """Streams with one charge an event and with four; books opened from batches and from single events; readings read back,
 determinants of a month over gRPC, and the whole rule over a journal; bills of a simulation and its rivals, then of the
-simulations by which growth is measured; what scenarios over uploaded usage come to, and a cancelled one."""
+simulations by which growth is measured; what scenarios over uploaded usage come to, and a cancelled one; amounts and
+net amounts with terms, and without."""
 
 
 @pytest.mark.parametrize("name", HASHES)

@@ -22,7 +22,7 @@ from tests.support.lockstep import START_US, Lockstep, unequal
 from tests.support.random_catalogue import RandomCatalogue
 from tests.support.random_events import RandomEvents
 
-from tallybook_engine.ledger.outcomes import EventSelector, StageOutcome
+from tallybook_engine.ledger.outcomes import Cause, EventSelector, StageOutcome
 from tallybook_oracle.ledger import LineKey, LineValue, OracleBook
 from tallybook_server.journal.memory import MemoryJournal
 
@@ -42,6 +42,7 @@ def lived(world: Lockstep) -> Counter[str]:
         for step in range(STEPS):
             world.step()
             world.check_lines()
+            world.check_net_lines()
             if step % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1:
                 world.check_reads()
                 world.check()
@@ -52,6 +53,12 @@ def lived(world: Lockstep) -> Counter[str]:
 @given(seeds)
 def test_the_law_holds_whatever_is_done(seed):
     lived(Lockstep(seed))
+
+
+@worlds
+@given(seeds)
+def test_the_law_holds_of_contract_trees_with_terms(seed):
+    lived(Lockstep(seed, fault_probability=FAULTS, with_terms=True))
 
 
 @worlds
@@ -82,6 +89,7 @@ HAPPENS = {
         "merged segments",
         "snapshot",
     ),
+    *("net line", "net line moved"),
 }
 
 
@@ -89,7 +97,8 @@ def test_everything_happens_in_these_worlds():
     """Else the properties above could hold for want of cases."""
     done: Counter[str] = Counter()
     for seed in range(4, 14):
-        done += lived(Lockstep(seed, fault_probability=FAULTS, magnitude=15 if seed % 5 == 0 else 3))
+        magnitude = 15 if seed % 5 == 0 else 3
+        done += lived(Lockstep(seed, fault_probability=FAULTS, magnitude=magnitude, with_terms=seed % 2 == 0))
     assert HAPPENS - {what for what, count in done.items() if count} == set()
 
 
@@ -101,7 +110,7 @@ class EventSet:
 
     def __init__(self, seed: int, count: int) -> None:
         self.chance = random.Random(seed)
-        self.catalogue = RandomCatalogue(self.chance).first()
+        self.catalogue = RandomCatalogue(self.chance, with_terms=True).first()
         self.oracle = OracleBook()
         self.oracle.apply_catalog(self.catalogue)
         maker = RandomEvents(self.chance)
@@ -134,6 +143,14 @@ def row_moves(book: LiveBook, outcome: StageOutcome) -> list[dict[LineKey, LineV
     return [moves_of(book.state, outcome.postings, int(a), int(b)) for a, b in pairwise(outcome.posting_starts)]
 
 
+def row_net_moves(book: LiveBook, outcome: StageOutcome) -> list[list[tuple]]:
+    """What each row moves of net lines, and what they were worth when it opened them."""
+    rows: list[list[tuple]] = [[] for _ in outcome.status]
+    for row, cause, net_line, amount, tax in zip(*(column.tolist() for column in outcome.net), strict=True):
+        rows[row].append((Cause(cause).name, *book.state.net.lines[net_line].period, amount, tax))
+    return [sorted(row) for row in rows]
+
+
 @worlds
 @given(seeds)
 def test_the_order_of_events_changes_no_line(seed):
@@ -148,12 +165,14 @@ def test_the_order_of_events_changes_no_line(seed):
 @given(seeds)
 def test_the_cut_of_events_into_messages_changes_no_cost(seed):
     events = EventSet(seed, 60)
-    found = []
+    found, net = [], []
     for _ in range(2):
         with closing(events.book()) as book:
             outcomes = [book.store(message).outcome for message in events.cut(events.events)]
             found.append([moves for outcome in outcomes for moves in row_moves(book, outcome)])
+            net.append([moves for outcome in outcomes for moves in row_net_moves(book, outcome)])
     assert found[0] == found[1]
+    assert net[0] == net[1]
 
 
 @worlds

@@ -75,7 +75,7 @@ class World:
         self._chance = random.Random(seed)
         self._directory = directory
         self._key: str | None = None
-        self._catalogues = RandomCatalogue(self._chance, customer_count=CUSTOMER_COUNT)
+        self._catalogues = RandomCatalogue(self._chance, customer_count=CUSTOMER_COUNT, with_terms=True)
         self._calls = RandomCalls(self._chance, scale)
         # Only its catalogue is used: which caller comes first, it cannot know.
         self._oracle = OracleBook()

@@ -67,7 +67,8 @@ class FakeBook:
     def price_columns(self, outcome: StageOutcome) -> CostArrays:
         rows = np.flatnonzero(outcome.status == Status.STORED).astype(np.uint32)
         amounts = np.full(len(rows), 7, dtype=np.int64)
-        return CostArrays(rows, np.zeros_like(rows), amounts, np.ones_like(amounts), ("EUR",), (2,))
+        taxes = np.ones_like(amounts)
+        return CostArrays(rows, np.zeros_like(rows), amounts, taxes, amounts, taxes, ("EUR",), (2,))
 
     async def get_event(self, selector: EventSelector) -> None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
 from fractions import Fraction
@@ -142,6 +143,9 @@ def view_of(state: State) -> StateView:
         "retirements": [(before, _opening(opening, charges)) for before, opening in state.retirements],
         "lines of customers": {name: lines for name, lines in state.lines_of_customer.items() if lines},
         "parts of lines": state.parts_of_line,
+        "net lines": [
+            (*dataclasses.astuple(each), *state.net.value(number)) for number, each in enumerate(state.net.lines)
+        ],
         "reference count": state.references.count,
         "references": {
             (int(low), int(high)): int(location)

@@ -20,6 +20,7 @@ from tallybook_engine.catalog.faults import CatalogInvalidError
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.ledger.outcomes import (
+    UNPINNED,
     Cause,
     DeleteStatus,
     EventSelector,
@@ -34,6 +35,7 @@ from tallybook_oracle.catalog import Catalogue, Meaning, meanings
 from tallybook_oracle.ledger import NOTHING, DoesNotFit, LineKey, LineValue, OracleBook, RowResult, UsageKey
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.journal.memory import MemoryJournal
+from tallybook_server.verify import oracles_adjustment
 
 START_US = 1_716_200_000_000_000
 """When the worlds begin: 2024-05-20, the last day of their events."""
@@ -74,10 +76,13 @@ def _name(event: StoredEvent) -> tuple[str, str, int]:
 class Lockstep:
     """One random world. Every step changes both books and compares what they answer; `check` compares what they are."""
 
-    def __init__(self, seed: int, fault_probability: float = 0.0, magnitude: int | None = None) -> None:
+    def __init__(
+        self, seed: int, fault_probability: float = 0.0, magnitude: int | None = None, *, with_terms: bool = False
+    ) -> None:
+        """`with_terms`: contract trees have fees, shares, discounts, caps, minimums and credits."""
         self.chance = random.Random(seed)
         magnitude = self.chance.choice([2, 3, 3, 6, 15]) if magnitude is None else magnitude
-        self.catalogues = RandomCatalogue(self.chance, magnitude)
+        self.catalogues = RandomCatalogue(self.chance, magnitude, with_terms=with_terms)
         self.events = RandomEvents(self.chance, magnitude)
         self.memory = MemoryJournal(hash_key=self.chance.randbytes(16))
         plan = random_plan(self.chance.randrange(2**32), fault_probability)
@@ -87,6 +92,8 @@ class Lockstep:
         """What the oracle said at a sequence."""
         self._meanings: dict[str, Meaning] = {}
         """Of every product contract that any version has had."""
+        self._net_of: dict[int, list[list[int]]] = {}
+        """Event id -> what the event moved of net lines when it was stored."""
         self.done: Counter[str] = Counter()
         """What was done, and what came of it: so that a test can tell that its cases happened."""
         self.change_catalogue(self.catalogues.first())
@@ -137,6 +144,13 @@ class Lockstep:
             assert found == expected(result, found), f"{found}, not {expected(result, found)}: {event}"
             starts = outcome.posting_starts
             moves = moves_of(self.live.state, outcome.postings, int(starts[row]), int(starts[row + 1]))
+            net = [column.tolist() for column in outcome.net.of_rows(row, row + 1)]
+            self.done["net line moved"] += bool(net[0])
+            event_id = int(outcome.event_ids[row])
+            if result.status == "DUPLICATE":
+                assert net == self._net_of.get(event_id, net), event
+            elif result.status == "STORED" and event_id:
+                self._net_of[event_id] = net
             assert not unequal(moves, result.moves), (event, unequal(moves, result.moves))
             self.done[result.status] += 1
             self.done[result.match] += 1
@@ -156,6 +170,8 @@ class Lockstep:
         for field in predicted.outcome.postings._fields:
             mine, theirs = getattr(predicted.outcome.postings, field), getattr(answer.outcome.postings, field)
             assert np.array_equal(mine, theirs), field
+        for name in predicted.outcome.net._fields:
+            assert np.array_equal(getattr(predicted.outcome.net, name), getattr(answer.outcome.net, name)), name
         self.done["predict"] += 1
 
     def delete(self) -> None:
@@ -350,7 +366,25 @@ class Lockstep:
         assert not (found := unequal(posted, lines_of(state))), found
         verified = verify(state, self.live.book._records.segments())
         assert verified.differences == ()
+        assert verified.net_differences == ()
+        self.check_net_lines()
         assert verified.event_count == sum(not entry.deleted for entry in self.oracle.events())
+        self.done["net line"] = max(self.done["net line"], len(state.net.lines))
         for from_snapshot in (False, True):
             folded = fold_view(self.memory, from_snapshot=from_snapshot)
             assert difference(self.live.view(), folded) == [], from_snapshot
+
+    def check_net_lines(self) -> None:
+        """The net lines are what the oracle's invoices have beyond the charge lines, and the sums of their postings."""
+        state = self.live.state
+        sums: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for decoded in self.live.book._records.segments():
+            moved = decoded.net
+            columns = (moved.net_line.tolist(), moved.amount.tolist(), moved.tax.tolist())
+            for number, amount, tax in zip(*columns, strict=True):
+                sums[number] = sums[number][0] + amount, sums[number][1] + tax
+        for number, net in enumerate(state.net.lines):
+            found = (0, 0)
+            if net.version != UNPINNED:
+                found = oracles_adjustment(state, self.oracle.versions[net.version], net)
+            assert found == state.net.value(number) == sums[number], (number, net)

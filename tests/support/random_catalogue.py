@@ -5,10 +5,13 @@ Everything comes from the `random.Random` that is passed in: the same seed makes
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
+
+from tests.support.random_terms import RandomTerms
 
 FIRST_DAY = date(2024, 1, 10)
 """Events of the random worlds lie from this day on ..."""
@@ -36,11 +39,15 @@ Put = dict[str, list[Objects]]
 class RandomCatalogue:
     """Makes a catalogue, and changes of it; `magnitude` is how many digits its larger numbers have."""
 
-    def __init__(self, chance: random.Random, magnitude: int = 3, customer_count: int = 3) -> None:
+    def __init__(
+        self, chance: random.Random, magnitude: int = 3, customer_count: int = 3, *, with_terms: bool = False
+    ) -> None:
         self._chance = chance
         self._magnitude = magnitude
         self._customer_count = customer_count
         self._made = 0
+        # Amounts in whole units are amounts of every currency.
+        self._terms = RandomTerms(chance, digits=0) if with_terms else None
 
     def _name(self, kind: str) -> str:
         self._made += 1
@@ -114,6 +121,10 @@ class RandomCatalogue:
     def _other_contract(self, catalogue: Mapping[str, Mapping[str, Objects]]) -> tuple[Put, dict[str, list[str]]]:
         chance, contract = self._chance, self._any(catalogue, "contracts")
         what = chance.randrange(6)
+        if self._terms is not None and chance.random() < 0.5:
+            contract = copy.deepcopy(contract)
+            self._terms.add(contract)
+            return {"contracts": [contract]}, {}
         if what == 0:
             contract["end_date"] = self._day(date(2024, 3, 1), date(2024, 6, 1))
         elif what == 1:
@@ -304,6 +315,8 @@ class RandomCatalogue:
                 below["billing_frequency"] = self.billing_frequency()
             level["sub_contracts"] = [below]
             level = below
+        if self._terms is not None and chance.random() < 0.8:
+            self._terms.add(contract)
         return contract
 
     def product_contract(self, plan: str) -> Objects:

@@ -25,8 +25,25 @@ def print_cost(cost: tb.CostPrediction) -> None:
             f"  {detail.amount_excluding_tax} without tax, {summary.tax_amount.quantity:,f} tax{country}, "
             f"[bold]{detail.amount_including_tax}[/bold] in all"
         )
+        print_net(detail)
         for period in detail.periods:
             print_period(period)
+
+
+def print_net(detail: tb.CostDetail) -> None:
+    """What contracts' terms make of an event's cost, where they make something of it."""
+    if not detail.is_adjusted:
+        return
+    console().print(
+        f"  with the contract's terms {detail.net_amount_excluding_tax} without tax, "
+        f"[bold]{detail.net_amount_including_tax}[/bold] in all"
+    )
+    for each in detail.adjustments:
+        console().print(
+            f"    terms of {path((each.contract_id,))}  {instant(each.start_time)} to {instant(each.end_time)}  "
+            f"{signed(each.amount_excluding_tax.quantity)} without tax, "
+            f"{signed(each.amount_including_tax.quantity)} in all"
+        )
 
 
 def print_period(period: tb.PeriodCost) -> None:

@@ -66,6 +66,7 @@ from tallybook_client.results import (
     Status,
     StoredEvent,
     TaxSummary,
+    TermsAdjustment,
     UsageTotal,
     View,
 )
@@ -195,6 +196,7 @@ __all__ = [
     "StoredReading",
     "TallybookError",
     "TaxSummary",
+    "TermsAdjustment",
     "UnauthenticatedError",
     "UnavailableError",
     "UploadedUsage",

@@ -32,6 +32,10 @@ class Costs:
     """[m] minor units."""
     tax_amount: NDArray[np.int64]
     """[m] minor units."""
+    net_amount_excluding_tax: NDArray[np.int64]
+    """[m] what the event moves of invoices: the amount, and what the terms of contracts make of it; minor units."""
+    net_tax_amount: NDArray[np.int64]
+    """[m] minor units."""
 
     @classmethod
     def read(cls, message: ingest_pb2.CostColumns, row_count: int) -> Costs:
@@ -45,13 +49,17 @@ class Costs:
             if message.currency
             else np.zeros(len(amounts), dtype=np.uint32)
         )
+        taxes = np.asarray(message.tax_amount, dtype=np.int64)
+        has_net = len(message.net_amount_excluding_tax) > 0
         return cls(
             rows,
             tuple(message.currencies),
             tuple(message.decimal_places),
             currency,
             amounts,
-            np.asarray(message.tax_amount, dtype=np.int64),
+            taxes,
+            np.asarray(message.net_amount_excluding_tax, dtype=np.int64) if has_net else amounts,
+            np.asarray(message.net_tax_amount, dtype=np.int64) if has_net else taxes,
         )
 
     @classmethod
@@ -68,10 +76,14 @@ class Costs:
             _join([_renumbered(costs, index) for _, costs in parts], np.uint32),
             _join([costs.amount_excluding_tax for _, costs in parts], np.int64),
             _join([costs.tax_amount for _, costs in parts], np.int64),
+            _join([costs.net_amount_excluding_tax for _, costs in parts], np.int64),
+            _join([costs.net_tax_amount for _, costs in parts], np.int64),
         )
 
     def frame(self) -> pl.DataFrame:
-        """Columns row (UInt64), currency (Categorical), amount_excluding_tax, tax_amount (Decimal)."""
+        """Columns row (UInt64), currency (Categorical), amount_excluding_tax, tax_amount (Decimal), and the same two of
+        the net amount, net_amount_excluding_tax and net_tax_amount.
+        """
         currency = pa.DictionaryArray.from_arrays(pa.array(self.currency), pa.array(self.currencies, pa.string()))
         return pl.DataFrame(
             {
@@ -79,6 +91,8 @@ class Costs:
                 "currency": pl.Series(pl.from_arrow(currency)),
                 "amount_excluding_tax": self._decimals(self.amount_excluding_tax),
                 "tax_amount": self._decimals(self.tax_amount),
+                "net_amount_excluding_tax": self._decimals(self.net_amount_excluding_tax),
+                "net_tax_amount": self._decimals(self.net_tax_amount),
             }
         )
 

@@ -178,6 +178,28 @@ class PeriodCost:
 
 
 @dataclass(frozen=True, slots=True)
+class TermsAdjustment:
+    """What the terms of a contract tree make of an event in one billing period of the root contract."""
+
+    contract_id: str
+    start_time: datetime
+    end_time: datetime
+    amount_excluding_tax: Money
+    amount_including_tax: Money
+
+    @classmethod
+    def read(cls, message: ingest_pb2.TermsAdjustment) -> TermsAdjustment:
+        """The value of a message."""
+        return cls(
+            message.contract_id,
+            to_datetime(message.start_time),
+            to_datetime(message.end_time),
+            Money.read(message.amount_excluding_tax),
+            Money.read(message.amount_including_tax),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CostDetail:
     """The cost of an event for one customer in one currency."""
 
@@ -187,16 +209,31 @@ class CostDetail:
     tax_summary: TaxSummary
     periods: tuple[PeriodCost, ...]
     """The lines that moved; only in the view FULL."""
+    net_amount_excluding_tax: Money
+    """What the event moves of invoices: the amount, and what fees, discounts, minimums, credits make of it."""
+    net_amount_including_tax: Money
+    adjustments: tuple[TermsAdjustment, ...] = ()
+    """What lies between amount and net amount, by billing period; only in the view FULL."""
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether the terms of contracts make something of the cost."""
+        amounts = self.amount_excluding_tax, self.amount_including_tax
+        return amounts != (self.net_amount_excluding_tax, self.net_amount_including_tax) or bool(self.adjustments)
 
     @classmethod
     def read(cls, message: ingest_pb2.CostDetail) -> CostDetail:
-        """The value of a message."""
+        """The value of a message, whose net amounts are absent where they equal the amounts."""
+        adjusted = message.HasField("net_amount_excluding_tax")
         return cls(
             message.customer_id,
             Money.read(message.amount_excluding_tax),
             Money.read(message.amount_including_tax),
             TaxSummary.read(message.tax_summary),
             tuple(map(PeriodCost.read, message.periods)),
+            Money.read(message.net_amount_excluding_tax if adjusted else message.amount_excluding_tax),
+            Money.read(message.net_amount_including_tax if adjusted else message.amount_including_tax),
+            tuple(map(TermsAdjustment.read, message.adjustments)),
         )
 
 
@@ -435,6 +472,8 @@ class ReprocessProgress:
     line_count_moved: int
     amounts: tuple[TaxSummary, ...]
     """What the moves add up to, one a currency."""
+    net_amounts: tuple[TaxSummary, ...]
+    """The same with what the terms of contract trees make of it."""
     resume_token: str
     done: bool
     sequence: int
@@ -449,6 +488,7 @@ class ReprocessProgress:
             message.event_count_rated,
             message.line_count_moved,
             tuple(map(TaxSummary.read, message.amounts)),
+            tuple(map(TaxSummary.read, message.net_amounts)),
             message.resume_token,
             message.done,
             message.sequence,

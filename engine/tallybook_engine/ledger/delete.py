@@ -16,6 +16,7 @@ from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.explain import explain_postings
+from tallybook_engine.ledger.net import joined_net, post_net
 from tallybook_engine.ledger.outcomes import (
     Cause,
     DeleteOutcome,
@@ -23,6 +24,8 @@ from tallybook_engine.ledger.outcomes import (
     EventSelector,
     Explained,
     Match,
+    NetChanges,
+    NetPostings,
     Postings,
     Status,
 )
@@ -56,6 +59,9 @@ class DeletePiece:
 
     records: pa.Table
     postings: Postings
+    net: NetChanges
+    """By deleted event, counted from 0."""
+    row_offset: int
     keys_before: tuple[tuple[int, int, int], ...]
     """(key low, key high, location before) of each deleted event, in order."""
     outcomes: tuple[DeleteOutcome, ...]
@@ -89,6 +95,8 @@ def stage_deletes(
     return DeletePiece(
         records=following_records(places, columns) if places else pa.table({}),
         postings=joined(batch.postings),
+        net=joined_net(batch.net),
+        row_offset=row_offset,
         keys_before=batch.keys_before(),
         outcomes=outcomes,
     )
@@ -96,10 +104,11 @@ def stage_deletes(
 
 def undo_deletes(state: State, piece: DeletePiece) -> None:
     """Takes staged deletes back."""
-    _undo(state, piece.postings, piece.keys_before)
+    _undo(state, piece.postings, piece.net, piece.keys_before)
 
 
-def _undo(state: State, postings: Postings, keys_before: Sequence[tuple[int, int, int]]) -> None:
+def _undo(state: State, postings: Postings, net: NetChanges, keys_before: Sequence[tuple[int, int, int]]) -> None:
+    state.net.take_back(state, net)
     undo_postings(state, postings)
     for low, high, before in reversed(keys_before):
         state.references.put(low, high, before)
@@ -116,6 +125,7 @@ class _Batch:
         self._survivors = _Survivors(state, records)
         self.deleted: list[Found] = []
         self.postings: list[Postings] = []
+        self.net: list[NetChanges] = []
 
     def delete(self, selector: EventSelector) -> DeleteOutcome:
         """Stages one delete."""
@@ -135,14 +145,22 @@ class _Batch:
         postings, fault = _withdraw(self._state, found, self._survivors)
         if postings is None:
             return _nothing(DeleteStatus.INVALID, found.event_id, found.generation, fault)
+        net = self._post_net(postings)
         tombstone = self._first_tombstone + len(self.deleted)
         self.deleted.append(found)
         self.postings.append(postings)
         self._state.references.put(*found.key, tombstone | DELETED_BIT)
-        explained = tuple(explain_postings(self._state, postings, 0, len(postings.part), Cause.DELETE))
+        explained = tuple(explain_postings(self._state, postings, 0, len(postings.part), Cause.DELETE, net))
         outcome = DeleteOutcome(DeleteStatus.DELETED, found.event_id, found.generation, explained, 0)
         self._outcome_of_key[found.key] = outcome
         return outcome
+
+    def _post_net(self, postings: Postings) -> NetPostings:
+        """Posts to net lines what deleting the next event moves."""
+        starts = np.array([0, len(postings.part)])
+        net = post_net(self._state, postings, starts, (), (), Cause.DELETE)
+        self.net.append(net._replace(postings=net.postings.caused_by(len(self.deleted))))
+        return net.postings
 
     def keys_before(self) -> tuple[tuple[int, int, int], ...]:
         """(key low, key high, location before) of each deleted event, in order."""
@@ -150,7 +168,7 @@ class _Batch:
 
     def undo(self) -> None:
         """Takes back what was deleted so far."""
-        _undo(self._state, joined(self.postings), self.keys_before())
+        _undo(self._state, joined(self.postings), joined_net(self.net), self.keys_before())
 
     def _latest(self, key: tuple[int, int] | None, here: DeleteOutcome | None) -> int:
         """Location of a key's latest readable record; 0: none."""
@@ -163,7 +181,8 @@ class _Batch:
     def _explained(self, postings: Postings, found: Found) -> tuple[Explained, ...]:
         begin, end = found.decoded.posting_ranges
         start, stop = int(begin[found.position]), int(end[found.position])
-        return tuple(explain_postings(self._state, postings, start, stop, Cause.DELETE))
+        net = found.decoded.net_of(found.location)
+        return tuple(explain_postings(self._state, postings, start, stop, Cause.DELETE, net))
 
 
 def _names(selector: EventSelector, outcome: DeleteOutcome) -> bool:

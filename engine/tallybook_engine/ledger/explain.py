@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.compile import Definition
 from tallybook_engine.kernels.wide import from_limbs
-from tallybook_engine.ledger.outcomes import Cause, ChargeLine, Explained, Postings, UsageTotal
+from tallybook_engine.ledger.outcomes import (
+    NO_NET,
+    Adjustment,
+    Cause,
+    ChargeLine,
+    Explained,
+    NetPostings,
+    Postings,
+    StageOutcome,
+    UsageTotal,
+)
 from tallybook_engine.ledger.state import LineOrigin, State
 from tallybook_engine.pricing.line import LineKind, PriceLine
 from tallybook_engine.pricing.lines import included_left, next_tier_from, price_lines
@@ -53,8 +61,10 @@ def combined(signed_lines: Iterable[tuple[int, PriceLine]]) -> list[PriceLine]:
     ]
 
 
-def explain_postings(state: State, postings: Postings, start: int, end: int, cause: Cause) -> list[Explained]:
-    """The postings [start, end) of one record, those that move nothing left out.
+def explain_postings(
+    state: State, postings: Postings, start: int, end: int, cause: Cause, net: NetPostings = NO_NET
+) -> list[Explained]:
+    """The postings [start, end) of one record, those that move nothing left out, and its moves of net lines.
 
     A carried posting stands right behind that of the part before it, which says how the carried part's start moved.
     """
@@ -85,15 +95,38 @@ def explain_postings(state: State, postings: Postings, start: int, end: int, cau
                 price=price,
             )
         )
-    return explained
+    return _with_adjustments(state, explained, net) if len(net.row) else explained
+
+
+def _with_adjustments(state: State, explained: list[Explained], net: NetPostings) -> list[Explained]:
+    """The same with each tree's moves of net lines on its first posting."""
+    by_root: dict[str, list[Adjustment]] = {}
+    moves = zip(net.cause.tolist(), net.net_line.tolist(), net.amount.tolist(), net.tax.tolist(), strict=True)
+    for cause, net_line, amount, tax in moves:
+        if cause != Cause.OPEN:
+            line = state.net.lines[net_line]
+            by_root.setdefault(line.contract_id, []).append(
+                Adjustment(line.contract_id, line.start_us, line.end_us, amount, tax)
+            )
+    return [replace(each, adjustments=tuple(by_root.pop(each.contract_path[0], ()))) for each in explained]
 
 
 def explain_rows(
-    state: State, postings: Postings, posting_starts: NDArray[np.int64], rows: Iterable[int], cause: Cause = Cause.EVENT
+    state: State, outcome: StageOutcome, rows: Iterable[int], cause: Cause = Cause.EVENT
 ) -> list[list[Explained]]:
     """`explain_postings` of each row."""
+    starts, net = outcome.posting_starts, outcome.net
+    has_net = len(net.row) > 0
     return [
-        explain_postings(state, postings, int(posting_starts[row]), int(posting_starts[row + 1]), cause) for row in rows
+        explain_postings(
+            state,
+            outcome.postings,
+            int(starts[row]),
+            int(starts[row + 1]),
+            cause,
+            net.of_rows(row, row + 1) if has_net else NO_NET,
+        )
+        for row in rows
     ]
 
 

@@ -11,6 +11,7 @@ from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.wide import add192, to_limbs
 from tallybook_engine.ledger.opening import restore_openings
+from tallybook_engine.ledger.outcomes import UNPINNED
 from tallybook_engine.ledger.references import DELETED_BIT
 from tallybook_engine.ledger.segments import Decoded, RecordKind, numpy_of, openings_of
 from tallybook_engine.ledger.stage import ranges
@@ -34,14 +35,16 @@ def fold(state: State, decoded: Decoded, last_sequence: int) -> None:
         if not touched[part]:
             _inherit(state, part, touched)
     _add_references(state, decoded)
+    state.net.apply(decoded.net_pins, decoded.net)
     state.sequence = last_sequence
     receipts = numpy_of(decoded.column("receipt_time_us"))
     state.receipt_time_us = max(state.receipt_time_us, int(receipts.max(initial=0)))
 
 
 def pinned_versions(decoded: Decoded) -> list[int]:
-    """Catalogue versions to which the segment's openings are pinned."""
-    return sorted(set(decoded.tables.openings.column("version").to_pylist()))
+    """Catalogue versions to which the segment pins what it opens."""
+    pins = {each.version for each in decoded.net_pins if each.version != UNPINNED}
+    return sorted(pins.union(decoded.tables.openings.column("version").to_pylist()))
 
 
 def settle(state: State) -> None:

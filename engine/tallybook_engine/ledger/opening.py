@@ -504,6 +504,8 @@ def close_after(state: State, earlier: Mark) -> None:
         state.line_by_identity.popitem()
     for origin in state.line_origins[earlier.lines :]:
         state.lines_of_customer[state.pools.definitions[origin.definition].customer_id].pop()
+    for line in range(earlier.lines, len(state.line_origins)):
+        state.net.forget_line(line)
     del state.line_origins[earlier.lines :]
     del state.parts_of_line[earlier.lines :]
     state.accounts.truncate(earlier.accounts)

@@ -1,8 +1,10 @@
 """What the ledger answers: per row as columns, and explained for people."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +72,100 @@ class Postings(NamedTuple):
     """[m] whether the part moved because an earlier part of its accumulation period did."""
 
 
+UNPINNED = -1
+"""In the place of a version: no version of the catalogue has the period any more, and nothing is due for it."""
+
+
+class NetPin(NamedTuple):
+    """A net line (see `ledger/net`) that opens, or is pinned to another version."""
+
+    row: int
+    """Of the record that caused it."""
+    net_line: int
+    version: int
+    """Of the catalogue, that it is pinned to from here on; UNPINNED: none."""
+    contract_id: str
+    """Root contract."""
+    start_us: int
+    end_us: int
+    """Of its billing period."""
+
+
+class NetPostings(NamedTuple):
+    """m moves of net lines, in the order of the records that caused them."""
+
+    row: NDArray[np.int64]
+    """[m] of the record."""
+    cause: NDArray[np.uint8]
+    """[m] a `Cause`."""
+    net_line: NDArray[np.int32]
+    amount: NDArray[np.int64]
+    """[m] move of the adjustment without tax, minor units."""
+    tax: NDArray[np.int64]
+    """[m] minor units."""
+
+    def of_rows(self, start: int, end: int) -> NetPostings:
+        """Those of the records [start, end), which are counted from 0 then."""
+        first, last = np.searchsorted(self.row, [start, end])
+        columns = [column[first:last] for column in self]
+        return NetPostings._make(columns)._replace(row=self.row[first:last] - start)
+
+    def caused_by(self, row: int) -> Self:
+        """The same as those of one record."""
+        return self._replace(row=np.full(len(self.row), row))
+
+
+NO_NET = NetPostings(
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.uint8),
+    np.zeros(0, dtype=np.int32),
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int64),
+)
+"""No moves of net lines."""
+
+
+class LineMoves(NamedTuple):
+    """n moves of charge lines, ascending by key."""
+
+    key: NDArray[np.int64]
+    """[n] those of one key happen together."""
+    line: NDArray[np.int32]
+    amount: NDArray[np.int64]
+    """[n] as priced, minor units: new minus old."""
+
+
+NO_MOVES = LineMoves(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
+"""Nothing moved."""
+
+
+class NetChanges(NamedTuple):
+    """What staging did to net lines."""
+
+    pins: tuple[NetPin, ...]
+    pins_before: tuple[int, ...]
+    """[n] version that each of the pins replaced; that of an opening is not read."""
+    postings: NetPostings
+    moves: LineMoves
+    """Of the charge lines of root contracts with net lines, opening ones too."""
+
+
+NO_CHANGES = NetChanges((), (), NO_NET, NO_MOVES)
+"""Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What the terms of a contract tree make of an event, in one billing period of the root."""
+
+    contract_id: str
+    start_us: int
+    end_us: int
+    amount: int
+    """Without tax, minor units."""
+    tax: int
+
+
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
     """What became of n rows."""
@@ -87,6 +183,8 @@ class StageOutcome:
     """[n + 1] postings of row i are [posting_starts[i], posting_starts[i + 1]). A DUPLICATE has those first posted,
     where they were asked for."""
     postings: Postings
+    net: NetPostings = NO_NET
+    """By row, those that `posting_starts` has postings of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +218,8 @@ class Explained:
     """After minus before; they add up to `exact_amount`."""
     included_quantity_left: int | None
     next_tier_from: int | None
+    adjustments: tuple[Adjustment, ...] = ()
+    """What the terms of its tree make of all that the event posted in it; on the first posting of the tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +348,8 @@ class ReprocessProgress:
     line_count_moved: int
     amounts: tuple[tuple[str, int, int, int], ...]
     """(currency, minor digits, amount without tax, tax), minor units."""
+    net_amounts: tuple[tuple[str, int, int, int], ...]
+    """The same with what the terms of contract trees make of it."""
     resume_token: str
     sequence: int
     done: bool

@@ -120,7 +120,14 @@ def _happened(state: State, found: Found) -> History:
         status=Status(_value(found, "status")),
         match=Match(_value(found, "match")),
         postings=tuple(
-            explain_postings(state, found.decoded.postings, int(begin[found.position]), int(end[found.position]), cause)
+            explain_postings(
+                state,
+                found.decoded.postings,
+                int(begin[found.position]),
+                int(end[found.position]),
+                cause,
+                found.decoded.net_of(found.location),
+            )
         ),
     )
 

@@ -8,6 +8,7 @@ says where.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.model import Aggregation
+from tallybook_engine.currencies import minor_digits
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.delete import CustomerRecords, surviving
+from tallybook_engine.ledger.net import joined_net, move_net_pins, post_net
 from tallybook_engine.ledger.opening import Mark, close_after, mark, price_at, retire_period, revive_period
-from tallybook_engine.ledger.outcomes import Match, Postings, Status
+from tallybook_engine.ledger.outcomes import UNPINNED, Cause, Match, NetChanges, Postings, Status
 from tallybook_engine.ledger.references import MAXIMUM_ROWS, location
 from tallybook_engine.ledger.replay import Place, chosen_records, event_columns, following_records
 from tallybook_engine.ledger.segments import RECORD_FIELDS, Decoded, RecordKind, concatenated
@@ -50,6 +53,9 @@ class ReprocessPiece:
     postings: Postings
     """Those of the RERATE records, which move nothing, and then those that move lines."""
     moving_from: int
+    net: NetChanges
+    row_offset: int
+    """Row that those of `net` count from."""
     openings: tuple[Opening, ...]
     open_before: Mark
     retired: tuple[tuple[int, list[tuple[int, int]]], ...]
@@ -58,6 +64,8 @@ class ReprocessPiece:
     line_count_moved: int
     amounts: tuple[tuple[str, int, int, int], ...]
     """(currency, minor digits, amount without tax, tax), minor units, of each line that moved."""
+    adjustments: tuple[tuple[str, int, int, int], ...]
+    """The same of each move of a net line."""
 
 
 def stage_reprocess(
@@ -100,7 +108,10 @@ def stage_reprocess(
         table = _rerate_records(chosen, again, changed, standing_counts, receipt_time_us, row_offset)
         tables.append(table)
         keys_before = _move_locations(state, table, sequence)
-    if len(moves.part) or openings:
+    net = _post_net(
+        state, customer_id, start_us, end_us, move_pins, moves, state.openings[open_before.parts :], len(changed)
+    )
+    if len(moves.part) or openings or net.pins or len(net.postings.row):
         reference = state.pools.customer_references[customer_id]
         tables.append(_lines_record(reference, receipt_time_us, row_offset + len(changed), len(moves.part)))
     amounts = _line_moves(state, customer_id, before)
@@ -108,6 +119,8 @@ def stage_reprocess(
         records=concatenated(tables) if tables else pa.table({}),
         postings=joined([standing, moves]),
         moving_from=len(standing.part),
+        net=net,
+        row_offset=row_offset,
         openings=openings,
         open_before=open_before,
         retired=tuple(retired),
@@ -115,11 +128,13 @@ def stage_reprocess(
         event_count_rated=int((again.fresh_counts > 0).sum()),
         line_count_moved=len(amounts),
         amounts=tuple(amounts),
+        adjustments=tuple(_adjustments(state, net)),
     )
 
 
 def undo_reprocess(state: State, piece: ReprocessPiece) -> None:
     """Takes a staged reprocess back."""
+    state.net.take_back(state, piece.net)
     for low, high, before in reversed(piece.keys_before):
         state.references.put(low, high, before)
     moves = Postings._make(column[piece.moving_from :] for column in piece.postings)
@@ -458,6 +473,34 @@ def _line_moves(state: State, customer_id: str, before: dict[int, tuple[int, int
             moved -= moved_tax
         moves.append((definition.currency, definition.minor_digits, moved, moved_tax))
     return moves
+
+
+def _post_net(
+    state: State,
+    customer_id: str,
+    start_us: int,
+    end_us: int,
+    move_pins: bool,
+    moves: Postings,
+    openings: Sequence[Opening],
+    row: int,
+) -> NetChanges:
+    """What a reprocess, which moved and opened all this, does to net lines."""
+    net = post_net(state, moves, np.array([0, len(moves.part)]), openings, [0] * len(openings), Cause.RERATE)
+    net = net._replace(pins=tuple(pin._replace(row=row) for pin in net.pins), postings=net.postings.caused_by(row))
+    return joined_net([net, move_net_pins(state, customer_id, start_us, end_us, row)]) if move_pins else net
+
+
+def _adjustments(state: State, net: NetChanges) -> Iterator[tuple[str, int, int, int]]:
+    before = {pin.net_line: version for pin, version in zip(net.pins, net.pins_before, strict=True) if version >= 0}
+    moved = net.postings
+    for number, amount, tax in zip(moved.net_line.tolist(), moved.amount.tolist(), moved.tax.tolist(), strict=True):
+        line = state.net.lines[number]
+        versions = {line.version, before.get(number, line.version)} - {UNPINNED}
+        trees = [state.net.tree(state, version, line.contract_id) for version in versions]
+        currency = next((tree.currency for tree in trees if tree is not None), None)
+        if currency is not None:
+            yield currency, minor_digits(currency), amount, tax
 
 
 def _price_of(state: State, account: int, part: int) -> int:

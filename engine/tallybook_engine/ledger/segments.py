@@ -1,15 +1,16 @@
 """Commits as Arrow tables and as bytes: what the journal keeps.
 
-A body is three Arrow IPC streams without their schema messages (records, postings, openings), each behind its length.
-Records are sorted by partition, then by sequence and row. `row` numbers a record within its commit, for ever; postings
-stand in the order in which they were made, and each record says how many are its own. Columns of values and properties
-differ between commits, so the records' schema is kept once in the journal and named by each segment.
+A body is five Arrow IPC streams without their schema messages (records, postings, openings, net postings, net pins),
+each behind its length. Records are sorted by partition, then by sequence and row. `row` numbers a record within its
+commit, for ever; postings stand in the order in which they were made, and each record says how many are its own; net
+postings name the record that caused them. Columns of values and properties differ between commits, so the records'
+schema is kept once in the journal and named by each segment.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property, lru_cache
@@ -17,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
-from tallybook_engine.ledger.outcomes import Postings
+from tallybook_engine.ledger.outcomes import NetPin, NetPostings, Postings
 from tallybook_engine.ledger.references import ROW_BITS
 from tallybook_engine.ledger.state import Opening
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RATING_VERSION = 1
 VALUE_PREFIX = "value:"
 PROPERTY_PREFIX = "property:"
@@ -32,7 +34,7 @@ TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
 NUMBER = pa.decimal128(38, 12)
 COMPRESSED_BYTES_MIN = 16_384
 """A smaller table is kept as it is: to set a compressor up costs more than writing it, and merges compress it later."""
-_LENGTHS = struct.Struct("<QQQ")
+_LENGTHS = struct.Struct("<QQQQQ")
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
@@ -102,6 +104,27 @@ OPENINGS_SCHEMA = pa.schema(
         ("tax", pa.int64()),
     ]
 )
+NET_SCHEMA = pa.schema(
+    [
+        ("sequence_offset", pa.uint32()),
+        ("row", pa.uint32()),
+        ("cause", pa.uint8()),
+        ("net_line", pa.int32()),
+        ("amount", pa.int64()),
+        ("tax", pa.int64()),
+    ]
+)
+NET_PINS_SCHEMA = pa.schema(
+    [
+        ("sequence_offset", pa.uint32()),
+        ("row", pa.uint32()),
+        ("net_line", pa.int32()),
+        ("version", pa.int64()),
+        ("contract_id", pa.string()),
+        ("start_us", pa.int64()),
+        ("end_us", pa.int64()),
+    ]
+)
 
 
 def fixed_binary(limbs: NDArray[np.uint64]) -> pa.FixedSizeBinaryArray:
@@ -138,10 +161,16 @@ class Tables:
     records: pa.Table
     postings: pa.Table
     openings: pa.Table
+    net: pa.Table
+    net_pins: pa.Table
 
 
 NOTHING = Tables(
-    pa.schema(list(RECORD_FIELDS)).empty_table(), POSTINGS_SCHEMA.empty_table(), OPENINGS_SCHEMA.empty_table()
+    pa.schema(list(RECORD_FIELDS)).empty_table(),
+    POSTINGS_SCHEMA.empty_table(),
+    OPENINGS_SCHEMA.empty_table(),
+    NET_SCHEMA.empty_table(),
+    NET_PINS_SCHEMA.empty_table(),
 )
 """Of a commit without a record."""
 
@@ -151,21 +180,26 @@ def encode(tables: Tables) -> tuple[bytes, bytes]:
     schema, records = _encode_table(tables.records)
     _, postings = _encode_table(tables.postings)
     _, openings = _encode_table(tables.openings)
-    return schema, b"".join((_LENGTHS.pack(len(records), len(postings), len(openings)), records, postings, openings))
+    _, net = _encode_table(tables.net)
+    _, net_pins = _encode_table(tables.net_pins)
+    streams = records, postings, openings, net, net_pins
+    return schema, b"".join((_LENGTHS.pack(*map(len, streams)), *streams))
 
 
 def decode(schema: bytes, body: bytes) -> Tables:
     """The reverse of `encode`."""
-    record_length, posting_length, opening_length = _LENGTHS.unpack_from(body)
-    at = _LENGTHS.size
-    records = body[at : at + record_length]
-    postings = body[at + record_length : at + record_length + posting_length]
-    openings = body[at + record_length + posting_length :]
-    assert len(openings) == opening_length
+    streams, at = [], _LENGTHS.size
+    for length in _LENGTHS.unpack_from(body):
+        streams.append(body[at : at + length])
+        at += length
+    assert at == len(body)
+    records, postings, openings, net, net_pins = streams
     return Tables(
         _decode_table(schema, records),
         _decode_table(_schema_message(POSTINGS_SCHEMA), postings),
         _decode_table(_schema_message(OPENINGS_SCHEMA), openings),
+        _decode_table(_schema_message(NET_SCHEMA), net) if net else _NO_NET,
+        _decode_table(_schema_message(NET_PINS_SCHEMA), net_pins) if net_pins else _NO_NET_PINS,
     )
 
 
@@ -251,6 +285,43 @@ def openings_of(table: pa.Table, charge_numbers: dict[str, int]) -> list[Opening
     return openings
 
 
+def net_table(pieces: Sequence[tuple[int, NetPostings]]) -> pa.Table:
+    """Net postings of pieces as Arrow, each behind the row that its rows count from."""
+    moved = [(offset, net) for offset, net in pieces if len(net.row)]
+    if not moved:
+        return _NO_NET
+    row = np.concatenate([net.row + offset for offset, net in moved]).astype(np.uint32)
+    columns = [np.concatenate(columns) for columns in zip(*(net[1:] for _, net in moved), strict=True)]
+    arrays = [pa.array(column) for column in (np.zeros(len(row), dtype=np.uint32), row, *columns)]
+    return pa.table(arrays, schema=NET_SCHEMA)
+
+
+def net_of(table: pa.Table) -> NetPostings:
+    """The reverse of `net_table`."""
+    row, *columns = (numpy_of(table.column(name)) for name in NET_SCHEMA.names[1:])
+    return NetPostings(row.astype(np.int64), *columns)
+
+
+def net_pin_table(pieces: Iterable[tuple[int, Sequence[NetPin]]]) -> pa.Table:
+    """Net pins of pieces as Arrow, each behind the row that its rows count from."""
+    rows = [(0, *pin._replace(row=pin.row + offset)) for offset, pins in pieces for pin in pins]
+    if not rows:
+        return _NO_NET_PINS
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, NET_PINS_SCHEMA, strict=True)]
+    return pa.table(arrays, schema=NET_PINS_SCHEMA)
+
+
+def net_pins_of(table: pa.Table) -> list[NetPin]:
+    """The reverse of `net_pin_table`."""
+    columns = (table.column(name).to_pylist() for name in NET_PINS_SCHEMA.names[1:])
+    return [NetPin(*row) for row in zip(*columns, strict=True)]
+
+
+_NO_NET = NET_SCHEMA.empty_table()
+_NO_NET_PINS = NET_PINS_SCHEMA.empty_table()
+
+
 class Decoded:
     """Tables with the look-ups that the ledger needs; `first_sequence` is that of `sequence_offset` 0."""
 
@@ -328,6 +399,34 @@ class Decoded:
         ends[self._order] = np.cumsum(counts[self._order])
         return ends - counts, ends
 
+    @cached_property
+    def net(self) -> NetPostings:
+        """Moves of net lines, in the order in which they were made."""
+        return net_of(self.tables.net)
+
+    @cached_property
+    def net_pins(self) -> list[NetPin]:
+        """Openings and pins of net lines, in the order in which they were made."""
+        return net_pins_of(self.tables.net_pins)
+
+    @cached_property
+    def _net_locations(self) -> NDArray[np.uint64]:
+        """[m] location of the record that caused each net posting, ascending."""
+        sequences = np.uint64(self.first_sequence) + numpy_of(self.tables.net.column("sequence_offset")).astype(
+            np.uint64
+        )
+        return (sequences << np.uint64(ROW_BITS)) | self.net.row.astype(np.uint64)
+
+    def net_ranges(self, locations: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """([k] start, [k] end) of the net postings that the records of k locations caused."""
+        start = np.searchsorted(self._net_locations, locations, side="left")
+        return start, np.searchsorted(self._net_locations, locations, side="right")
+
+    def net_of(self, location: int) -> NetPostings:
+        """Moves of net lines that the record of a location caused."""
+        (start,), (end,) = self.net_ranges(np.array([location], dtype=np.uint64))
+        return NetPostings._make(column[start:end] for column in self.net)
+
     def behind(self, sequence: int) -> Decoded:
         """What came after a sequence."""
         if self.first_sequence > sequence:
@@ -341,6 +440,8 @@ class Decoded:
                 one_chunk(self.tables.records.filter(pa.array(kept))),
                 self.tables.postings.slice(earlier_postings),
                 self.tables.openings.filter(pa.array(offsets > sequence - self.first_sequence)),
+                self.tables.net.filter(pc.field("sequence_offset") > sequence - self.first_sequence),
+                self.tables.net_pins.filter(pc.field("sequence_offset") > sequence - self.first_sequence),
             ),
         )
 
@@ -359,6 +460,8 @@ def merge(
     first = runs[0][0]
     records = [_shifted(tables.records, sequence - first) for sequence, tables in runs]
     openings = [_shifted(tables.openings, sequence - first) for sequence, tables in runs]
+    net = [_shifted(tables.net, sequence - first) for sequence, tables in runs]
+    net_pins = [_shifted(tables.net_pins, sequence - first) for sequence, tables in runs]
     all_partitions = np.concatenate(partitions)
     order = np.argsort(all_partitions, kind="stable")
     merged = concatenated(records).take(pa.array(order))
@@ -367,6 +470,8 @@ def merge(
             one_chunk(merged),
             one_chunk(pa.concat_tables([tables.postings for _, tables in runs])),
             one_chunk(pa.concat_tables(openings)),
+            one_chunk(pa.concat_tables(net)),
+            one_chunk(pa.concat_tables(net_pins)),
         ),
         all_partitions[order],
     )

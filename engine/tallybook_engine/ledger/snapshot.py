@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.ledger.fold import settle
 from tallybook_engine.ledger.opening import restore_openings
+from tallybook_engine.ledger.outcomes import UNPINNED
 from tallybook_engine.ledger.segments import (
     decimals,
     fixed_binary,
     limbs_of,
+    net_of,
+    net_pin_table,
+    net_pins_of,
+    net_table,
     numpy_of,
     opening_table,
     openings_of,
@@ -36,10 +41,13 @@ def dump_state(state: State) -> bytes:
         {_SEQUENCE: str(state.sequence), _RECEIPT_TIME: str(state.receipt_time_us)}
     )
     parts, lines = state.parts.rows(), state.lines.rows()
+    net = state.net.standing()
     tables = (
         openings,
         pa.table({"quantity": decimals(parts.quantity), "exact": fixed_binary(parts.exact)}),
         pa.table({"exact": fixed_binary(lines.exact), "amount": lines.amount, "tax": lines.tax}),
+        net_table([(0, net.postings)]),
+        net_pin_table([(0, net.pins)]),
     )
     bodies = [_bytes_of(table) for table in tables]
     return b"".join(len(body).to_bytes(8, "little") + body for body in bodies)
@@ -52,8 +60,9 @@ def restore_state(state: State, body: bytes, catalog_of: Callable[[int], Catalog
         length = int.from_bytes(body[at : at + 8], "little")
         tables.append(pa.ipc.open_stream(pa.py_buffer(body[at + 8 : at + 8 + length])).read_all().combine_chunks())
         at += 8 + length
-    openings, parts, lines = tables
-    for version in sorted(set(openings.column("version").to_pylist())):
+    openings, parts, lines, net, net_pins = tables
+    pins = {*openings.column("version").to_pylist(), *net_pins.column("version").to_pylist()} - {UNPINNED}
+    for version in sorted(pins):
         state.knows(catalog_of(version))
     metadata = openings.schema.metadata
     restore_openings(state, openings_of(openings, state.pools.charges.index))
@@ -63,6 +72,7 @@ def restore_state(state: State, body: bytes, catalog_of: Callable[[int], Catalog
         state.lines.rows().exact[:] = limbs_of(lines.column("exact").chunk(0), 3)
         state.lines.rows().amount[:] = numpy_of(lines.column("amount").chunk(0))
         state.lines.rows().tax[:] = numpy_of(lines.column("tax").chunk(0))
+    state.net.apply(net_pins_of(net_pins), net_of(net))
     settle(state)
     state.sequence = int(metadata[_SEQUENCE])
     state.receipt_time_us = int(metadata[_RECEIPT_TIME])

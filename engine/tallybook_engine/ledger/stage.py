@@ -20,8 +20,9 @@ from tallybook_engine.catalog.compile import CompiledCatalog
 from tallybook_engine.kernels.hash_set import remove_all
 from tallybook_engine.ledger.columns import EventColumns, Names, PropertyColumn
 from tallybook_engine.ledger.faults import RowFault
+from tallybook_engine.ledger.net import post_net
 from tallybook_engine.ledger.opening import Mark, OpeningDoesNotFit, close_after, mark, open_part, opens_with_value
-from tallybook_engine.ledger.outcomes import Match, Postings, StageOutcome, Status
+from tallybook_engine.ledger.outcomes import Match, NetChanges, NetPostings, Postings, StageOutcome, Status
 from tallybook_engine.ledger.references import (
     DELETED_BIT,
     MAXIMUM_ROWS,
@@ -86,6 +87,7 @@ class EventPiece:
     outcome: StageOutcome
     """Its postings are those of the stored rows only."""
     postings: Postings
+    net: NetChanges
     openings: tuple[Opening, ...]
     open_before: Mark
 
@@ -124,9 +126,11 @@ def stage_events(
     fault_fields = {row: found for row, found in fault_fields.items() if faults[row]}
 
     open_before = mark(state)
-    match, postings, posting_starts = _rate(state, resolved, known.new, faults)
+    match, postings, posting_starts, opening_rows = _rate(state, resolved, known.new, faults)
     known.status[known.new & (faults != 0)] = Status.UNPRICED
     _answer_as_stored(known, match, faults)
+    openings = tuple(state.openings[open_before.parts :])
+    net = post_net(state, postings, posting_starts, openings, opening_rows)
     outcome = StageOutcome(
         status=known.status,
         match=match,
@@ -136,6 +140,7 @@ def stage_events(
         generations=known.generations,
         posting_starts=posting_starts,
         postings=postings,
+        net=net.postings,
     )
     return EventPiece(
         columns=columns,
@@ -150,13 +155,15 @@ def stage_events(
         resent=known.resent,
         outcome=outcome,
         postings=postings,
-        openings=tuple(state.openings[open_before.parts :]),
+        net=net,
+        openings=openings,
         open_before=open_before,
     )
 
 
 def undo_events(state: State, piece: EventPiece) -> None:
     """Takes a staged piece back; pieces are undone in the reverse order of their staging. O(piece)."""
+    state.net.take_back(state, piece.net)
     undo_postings(state, piece.postings)
     close_after(state, piece.open_before)
     _release(state, piece.keys, piece.claimed, piece.resent)
@@ -184,6 +191,7 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
     pieces = [outcome.postings]
     starts, ends = outcome.posting_starts[:-1].copy(), outcome.posting_starts[1:].copy()
     at = len(outcome.postings.part)
+    net = [outcome.net]
     for decoded, rows in _by_commit(outcome.event_ids, duplicates, records):
         begin, end = decoded.posting_ranges
         positions = decoded.positions(outcome.event_ids[rows])
@@ -194,13 +202,26 @@ def with_first_postings(outcome: StageOutcome, records: Records) -> StageOutcome
         ends[rows[order]] = at + np.cumsum(lengths)
         at += len(chosen)
         pieces.append(Postings._make(column[chosen] for column in decoded.postings))
+        if len(decoded.net.row):
+            start, end = decoded.net_ranges(outcome.event_ids[rows])
+            moved = NetPostings._make(column[ranges(start, end)] for column in decoded.net)
+            net.append(moved._replace(row=np.repeat(rows, end - start)))
     everything = joined(pieces)
     in_row_order = ranges(starts, ends)
     posting_starts = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(ends - starts, out=posting_starts[1:])
     return replace(
-        outcome, posting_starts=posting_starts, postings=Postings._make(column[in_row_order] for column in everything)
+        outcome,
+        posting_starts=posting_starts,
+        postings=Postings._make(column[in_row_order] for column in everything),
+        net=_in_row_order(net),
     )
+
+
+def _in_row_order(pieces: Sequence[NetPostings]) -> NetPostings:
+    columns = [np.concatenate(columns) for columns in zip(*pieces, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return NetPostings._make(column[order] for column in columns)
 
 
 def ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -506,12 +527,14 @@ def _answer_as_stored(known: _Known, match: NDArray[np.uint8], faults: NDArray[n
 
 def _rate(
     state: State, resolved: Resolved, new: NDArray[np.bool_], faults: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64]]:
-    """(match, postings, posting starts) of the new rows; rows that do not fit get a fault and no postings."""
+) -> tuple[NDArray[np.uint8], Postings, NDArray[np.int64], list[int]]:
+    """(match, postings, posting starts, row of each opening) of the new rows; rows that do not fit get a fault and no
+    postings."""
     poster = _Poster(state, resolved.numbers, faults)
-    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults, poster.post)
+    opening_rows: list[int] = []
+    match, pairs, pair_start = match_batch(state, resolved.batch, new, faults, poster.post, opening_rows)
     poster.post(pairs, pair_start, len(new))
-    return match, *poster.made()
+    return match, *poster.made(), opening_rows
 
 
 def post_pairs(
@@ -581,8 +604,10 @@ def match_batch(
     wanted: NDArray[np.bool_],
     faults: NDArray[np.uint8],
     post: Post = _post_later,
+    opening_rows: list[int] | None = None,
 ) -> tuple[NDArray[np.uint8], Pairs, NDArray[np.int64]]:
-    """(match, pairs, pair starts) of the wanted rows; opens what they fall into.
+    """(match, pairs, pair starts) of the wanted rows; opens what they fall into, and adds to `opening_rows` which row
+    each opening is for.
 
     What is worth something without events moves its line when it opens, so the rows before are posted first: what a
     row costs must not depend on what else comes in its batch. A row whose line would not even fit without events gets
@@ -637,7 +662,9 @@ def match_batch(
                     costly.append(here)
                 continue
             try:
-                open_part(state, *what, state.current.version)
+                opened = open_part(state, *what, state.current.version)
+                if opening_rows is not None:
+                    opening_rows += [here] * len(opened)
             except OpeningDoesNotFit:
                 wanted[here] = False
                 reasons[here] = Match.MATCHED

@@ -19,6 +19,7 @@ from tallybook_engine.catalog.compile import CompiledCatalog, Definition, Pools,
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.kernels.growing import GrowingTable
 from tallybook_engine.kernels.hash_set import HashTable
+from tallybook_engine.ledger.net import NetLines, any_terms
 from tallybook_engine.ledger.references import Hasher
 from tallybook_engine.matching import AccountTable, PartTable, PeriodTable
 from tallybook_engine.rating.postings import LineTable
@@ -118,6 +119,9 @@ class State:
         self.parts_of_line: list[list[int]] = []
         self.retirements: list[tuple[int, Opening]] = []
         """Retired periods, each with how many parts had opened before."""
+        self.net = NetLines()
+        self.has_terms = False
+        """Whether some contract of the current version has terms."""
         self.recent_periods = RecentPeriods()
         self.prices_of_nothing: dict[int, int] = {}
         """Price index -> F(0), scale 24, as far as it was asked for."""
@@ -136,6 +140,7 @@ class State:
         twin = State(secret, self.partition_count)
         twin.pools = self.pools.copy()
         twin.compiled, twin.current = {self.current.version: self.current}, self.current
+        twin.has_terms = self.has_terms
         twin.splits = {charge: list(splits) for charge, splits in self.splits.items()}
         twin.reserve_charges()
         return twin
@@ -145,19 +150,21 @@ class State:
         pinned = sorted(set(self.periods.rows().definition.tolist()))
         self.current = compile_catalog(catalog, self.pools, pinned)
         self.compiled[catalog.version] = self.current
+        self.has_terms = any_terms(catalog)
         return self.current
 
     @contextmanager
     def trying(self, catalog: Catalog) -> Iterator[None]:
         """Makes a version current while the block lasts, and forgets it then."""
-        before, pools = self.current, self.pools
+        before, pools, had_terms = self.current, self.pools, self.has_terms
         references = dict(pools.customer_references), dict(pools.meter_references)
         try:
             self.adopt(catalog)
             yield
         finally:
-            self.current = before
+            self.current, self.has_terms = before, had_terms
             self.compiled.pop(catalog.version, None)
+            self.net.forget_version(catalog.version)
             pools.customer_references, pools.meter_references = references
 
     def knows(self, catalog: Catalog) -> None:

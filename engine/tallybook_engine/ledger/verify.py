@@ -6,7 +6,7 @@ its values, aggregates them anew, and prices, rounds and taxes each line once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from tallybook_engine.catalog.model import Aggregation
 from tallybook_engine.decimals import format_decimal, format_money
 from tallybook_engine.kernels import kernel
 from tallybook_engine.kernels.wide import add128, add192, from_limbs, lt128, sub192, to_limbs
+from tallybook_engine.ledger.net import values_afresh
 from tallybook_engine.ledger.outcomes import Match, Status
 from tallybook_engine.ledger.references import locations_of, stacked
 from tallybook_engine.ledger.replay import event_columns
@@ -43,6 +44,8 @@ class Verification:
     """Events that survive."""
     differences: tuple[str, ...]
     """One sentence a line whose postings do not add up to it."""
+    net_differences: tuple[str, ...]
+    """The same of net lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,23 @@ def verify(state: State, segments: Iterable[Decoded]) -> Verification:
         line_count=len(state.lines),
         event_count=fresh.event_count,
         differences=tuple(_difference(state, fresh, int(line)) for line in np.flatnonzero(differs)),
+        net_differences=tuple(_net_differences(state, fresh)),
+    )
+
+
+def _net_differences(state: State, fresh: Fresh) -> Iterator[str]:
+    """What net lines come to from lines computed afresh, where their postings say otherwise."""
+    for number, found in enumerate(values_afresh(state, fresh.amount)):
+        if found != state.net.value(number):
+            yield net_difference(state, number, found)
+
+
+def net_difference(state: State, number: int, found: tuple[int, int]) -> str:
+    """How the postings of a net line differ from what it comes to, in minor units."""
+    line, (amount, tax) = state.net.lines[number], state.net.value(number)
+    return (
+        f"net line {number + 1} of {line.contract_id}, from {line.start_us} us: postings add up to "
+        f"{amount} and {tax} tax beyond its charge lines; computed afresh it is {found[0]} and {found[1]}"
     )
 
 

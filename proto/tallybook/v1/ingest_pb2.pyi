@@ -418,6 +418,9 @@ class CostDetail(_message.Message):
     AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
     TAX_SUMMARY_FIELD_NUMBER: _builtins.int
     PERIODS_FIELD_NUMBER: _builtins.int
+    NET_AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    NET_AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """The customer's id."""
     @_builtins.property
@@ -438,6 +441,21 @@ class CostDetail(_message.Message):
     def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeriodCost]:
         """The charge lines that moved, in the order of their postings; only in the view FULL."""
 
+    @_builtins.property
+    def net_amount_excluding_tax(self) -> _common_pb2.Money:
+        """What the event moves of the invoices of its contract trees, without tax: `amount_excluding_tax` and what fees,
+        shares, discounts, caps, minimums and credits make of it, in every billing period that it changes. Absent where
+        these move nothing: it equals `amount_excluding_tax` then.
+        """
+
+    @_builtins.property
+    def net_amount_including_tax(self) -> _common_pb2.Money:
+        """The same with tax."""
+
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermsAdjustment]:
+        """What lies between the amounts and the net amounts, by billing period of a root contract; only in the view FULL."""
+
     def __init__(
         self,
         *,
@@ -446,10 +464,13 @@ class CostDetail(_message.Message):
         amount_including_tax: _common_pb2.Money | None = ...,
         tax_summary: _common_pb2.TaxSummary | None = ...,
         periods: _abc.Iterable[Global___PeriodCost] | None = ...,
+        net_amount_excluding_tax: _common_pb2.Money | None = ...,
+        net_amount_including_tax: _common_pb2.Money | None = ...,
+        adjustments: _abc.Iterable[Global___TermsAdjustment] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "tax_summary", b"tax_summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "net_amount_excluding_tax", b"net_amount_excluding_tax", "net_amount_including_tax", b"net_amount_including_tax", "tax_summary", b"tax_summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "customer_id", b"customer_id", "periods", b"periods", "tax_summary", b"tax_summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments", b"adjustments", "amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "customer_id", b"customer_id", "net_amount_excluding_tax", b"net_amount_excluding_tax", "net_amount_including_tax", b"net_amount_including_tax", "periods", b"periods", "tax_summary", b"tax_summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -790,6 +811,8 @@ class CostColumns(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
     TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    NET_AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    NET_TAX_AMOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def row(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Row of each entry; empty where every row of the batch has exactly one entry, in order."""
@@ -814,6 +837,16 @@ class CostColumns(_message.Message):
     def tax_amount(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tax of each entry, in minor units."""
 
+    @_builtins.property
+    def net_amount_excluding_tax(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Net amount without tax of each entry, in minor units: see `CostDetail.net_amount_excluding_tax`. Empty where net
+        amounts and their tax equal `amount_excluding_tax` and `tax_amount` in all entries.
+        """
+
+    @_builtins.property
+    def net_tax_amount(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tax of the net amount of each entry, in minor units; empty where `net_amount_excluding_tax` is."""
+
     def __init__(
         self,
         *,
@@ -823,10 +856,12 @@ class CostColumns(_message.Message):
         currency: _abc.Iterable[_builtins.int] | None = ...,
         amount_excluding_tax: _abc.Iterable[_builtins.int] | None = ...,
         tax_amount: _abc.Iterable[_builtins.int] | None = ...,
+        net_amount_excluding_tax: _abc.Iterable[_builtins.int] | None = ...,
+        net_tax_amount: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "currencies", b"currencies", "currency", b"currency", "decimal_places", b"decimal_places", "row", b"row", "tax_amount", b"tax_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "currencies", b"currencies", "currency", b"currency", "decimal_places", b"decimal_places", "net_amount_excluding_tax", b"net_amount_excluding_tax", "net_tax_amount", b"net_tax_amount", "row", b"row", "tax_amount", b"tax_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1377,6 +1412,7 @@ class ReprocessEventsResponse(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    NET_AMOUNTS_FIELD_NUMBER: _builtins.int
     customer_count_done: _builtins.int
     """Customers looked at so far."""
     customer_count_total: _builtins.int
@@ -1395,6 +1431,10 @@ class ReprocessEventsResponse(_message.Message):
     def amounts(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TaxSummary]:
         """What the moves add up to, one a currency, so far."""
 
+    @_builtins.property
+    def net_amounts(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TaxSummary]:
+        """What the moves add up to with what the terms of contract trees make of them, one a currency, so far."""
+
     def __init__(
         self,
         *,
@@ -1406,14 +1446,63 @@ class ReprocessEventsResponse(_message.Message):
         resume_token: _builtins.str = ...,
         done: _builtins.bool = ...,
         sequence: _builtins.int = ...,
+        net_amounts: _abc.Iterable[_common_pb2.TaxSummary] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "customer_count_done", b"customer_count_done", "customer_count_total", b"customer_count_total", "done", b"done", "event_count_rated", b"event_count_rated", "line_count_moved", b"line_count_moved", "resume_token", b"resume_token", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "customer_count_done", b"customer_count_done", "customer_count_total", b"customer_count_total", "done", b"done", "event_count_rated", b"event_count_rated", "line_count_moved", b"line_count_moved", "net_amounts", b"net_amounts", "resume_token", b"resume_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReprocessEventsResponse: _TypeAlias = ReprocessEventsResponse  # noqa: Y015
+
+@_typing.final
+class TermsAdjustment(_message.Message):
+    """What the terms of a contract tree make of an event in one billing period of the root contract: what its fees, shares,
+    discounts, caps, minimums and credits come to after the event, less what they came to before it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the root contract."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the billing period."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant after it."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Without tax."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """With tax."""
+
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TermsAdjustment: _TypeAlias = TermsAdjustment  # noqa: Y015
 
 @_typing.final
 class ListUsageRequest(_message.Message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -94,7 +95,34 @@ def _detail(group: Sequence[Explained], view: View.ValueType) -> ingest_pb2.Cost
         amount_including_tax=summary.total_amount,
         tax_summary=summary,
         periods=[_period_cost(each) for each in group] if view == View.FULL else (),
+        **_net(group, excluding, view),
     )
+
+
+def _net(group: Sequence[Explained], excluding: int, view: View.ValueType) -> dict[str, Any]:
+    """The fields that say what the terms of contract trees make of an event; none where no term moved."""
+    adjustments = [adjustment for each in group for adjustment in each.adjustments]
+    if not adjustments:
+        return {}
+    first = group[0]
+    net = excluding + sum(each.amount for each in adjustments)
+    tax = sum(each.tax for each in group) + sum(each.tax for each in adjustments)
+    return {
+        "net_amount_excluding_tax": money(net, first.currency, first.minor_digits),
+        "net_amount_including_tax": money(net + tax, first.currency, first.minor_digits),
+        "adjustments": [
+            ingest_pb2.TermsAdjustment(
+                contract_id=each.contract_id,
+                start_time=timestamp(each.start_us),
+                end_time=timestamp(each.end_us),
+                amount_excluding_tax=money(each.amount, first.currency, first.minor_digits),
+                amount_including_tax=money(each.amount + each.tax, first.currency, first.minor_digits),
+            )
+            for each in adjustments
+        ]
+        if view == View.FULL
+        else (),
+    }
 
 
 def _excluding_tax(amount: int, tax: int, tax_inclusive: bool) -> int:
@@ -240,6 +268,12 @@ def cost_columns(costs: CostArrays, row_count: int) -> bytes:
         _packed(_Columns.AMOUNT_EXCLUDING_TAX_FIELD_NUMBER, costs.amount_excluding_tax.astype("<i8", copy=False)),
         _packed(_Columns.TAX_AMOUNT_FIELD_NUMBER, costs.tax_amount.astype("<i8", copy=False)),
     ]
+    net_amount, net_tax = costs.net_amount_excluding_tax, costs.net_tax_amount
+    if not (np.array_equal(net_amount, costs.amount_excluding_tax) and np.array_equal(net_tax, costs.tax_amount)):
+        packed += [
+            _packed(_Columns.NET_AMOUNT_EXCLUDING_TAX_FIELD_NUMBER, net_amount.astype("<i8", copy=False)),
+            _packed(_Columns.NET_TAX_AMOUNT_FIELD_NUMBER, net_tax.astype("<i8", copy=False)),
+        ]
     return b"".join((columns.SerializeToString(), *packed))
 
 
@@ -379,6 +413,10 @@ def reprocess_progress(progress: ReprocessProgress) -> ingest_pb2.ReprocessEvent
         amounts=[
             _tax_summary(excluding, tax, currency, minor_digits, "")
             for currency, minor_digits, excluding, tax in progress.amounts
+        ],
+        net_amounts=[
+            _tax_summary(excluding, tax, currency, minor_digits, "")
+            for currency, minor_digits, excluding, tax in progress.net_amounts
         ],
         resume_token=progress.resume_token,
         done=progress.done,

@@ -192,6 +192,7 @@ def _share(stored: Stored, start: int, end: int, explaining: Explaining | None, 
         event_ids=outcome.event_ids[start:end],
         generations=outcome.generations[start:end],
         posting_starts=outcome.posting_starts[start : end + 1],
+        net=outcome.net.of_rows(start, end),
     )
     is_stored = not {Status.STORED, Status.UNPRICED}.isdisjoint(status.tolist())
     return Share(share, stored.sequence if is_stored else 0, explaining, first_explained)

@@ -115,12 +115,15 @@ def test_a_batch_counts_and_shows_what_wants_attention():
 
 
 def costs_of(entries, currencies):
-    rows, codes, amounts, taxes = zip(*entries, strict=True) if entries else ((), (), (), ())
+    rows, codes, *money = zip(*entries, strict=True) if entries else [()] * 6
+    amounts, taxes, net_amounts, net_taxes = (np.array(each, dtype=np.int64) for each in money)
     return CostArrays(
         np.array(rows, dtype=np.uint32),
         np.array(codes, dtype=np.uint32),
-        np.array(amounts, dtype=np.int64),
-        np.array(taxes, dtype=np.int64),
+        amounts,
+        taxes,
+        net_amounts,
+        net_taxes,
         currencies,
         (2,) * len(currencies),
     )
@@ -129,7 +132,7 @@ def costs_of(entries, currencies):
 amounts = st.integers(-(2**63), 2**63 - 1)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1), amounts, amounts), max_size=200))
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1), *[amounts] * 4), max_size=200))
 def test_cost_columns_are_what_extending_the_fields_makes(entries):
     costs = costs_of(sorted(entries, key=lambda entry: entry[0]), ("EUR", "USD"))
     columns = wire.CostColumns.FromString(results.cost_columns(costs, row_count=10))
@@ -137,21 +140,30 @@ def test_cost_columns_are_what_extending_the_fields_makes(entries):
     assert list(columns.currency) == costs.currency.tolist()
     assert list(columns.amount_excluding_tax) == costs.amount_excluding_tax.tolist()
     assert list(columns.tax_amount) == costs.tax_amount.tolist()
+    net = [*columns.net_amount_excluding_tax], [*columns.net_tax_amount]
+    found = costs.net_amount_excluding_tax.tolist(), costs.net_tax_amount.tolist()
+    assert net == found or (net == ([], []) and found == ([*columns.amount_excluding_tax], [*columns.tax_amount]))
     assert list(columns.currencies) == ["EUR", "USD"]
 
 
 def test_columns_that_go_without_saying_are_left_out():
-    costs = costs_of([(0, 0, 5, 1), (1, 0, 6, 1)], ("EUR",))
+    costs = costs_of([(0, 0, 5, 1, 5, 1), (1, 0, 6, 1, 6, 1)], ("EUR",))
     one_each, gaps = (wire.CostColumns.FromString(results.cost_columns(costs, row_count=count)) for count in (2, 3))
     assert not one_each.row
     assert not one_each.currency
     assert list(gaps.row) == [0, 1]
+    assert not one_each.net_amount_excluding_tax
+    assert not one_each.net_tax_amount
+    # A net tax alone may differ, and then both columns are there.
+    adjusted = costs_of([(0, 0, 5, 1, 5, 0)], ("EUR",))
+    columns = wire.CostColumns.FromString(results.cost_columns(adjusted, row_count=1))
+    assert (list(columns.net_amount_excluding_tax), list(columns.net_tax_amount)) == ([5], [0])
 
 
 def test_a_response_is_the_message_that_holds_the_result():
     rows = [(status, Match.MATCHED, RowFault.NONE) for status in (Status.STORED, Status.DUPLICATE)]
     outcome = outcome_of(*rows)
-    costs = costs_of([(0, 0, 5, 1), (1, 0, 6, 1)], ("EUR",))
+    costs = costs_of([(0, 0, 5, 1, 5, 1), (1, 0, 6, 1, 6, 1)], ("EUR",))
     response = wire.StreamingIngestEventsResponse.FromString(results.batch_response(-3, outcome, 7, costs))
     assert response.batch_number == -3
     assert response.result == wire.BatchResult.FromString(results.batch_result(outcome, 7, costs))

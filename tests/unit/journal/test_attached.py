@@ -17,7 +17,6 @@ from tallybook_server.journal.interface import DamagedJournal, Fenced, Journal, 
 from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.journal.sqlite import attached as attached_rows
-from tallybook_server.journal.sqlite import file as journal_file
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -259,29 +258,6 @@ def test_of_two_servers_on_a_file_only_the_later_stores_and_acknowledges(tmp_pat
         append(second, 2, attached(2))
         assert second.acknowledge([position_of(1, 0)]).now == [position_of(1, 0)]
         assert len(list(second.billing_messages(0))) == 1
-
-
-def test_a_journal_of_format_1_is_read_and_gets_its_tables_when_it_is_claimed(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    SqliteJournal.open(path, partition_count=PARTITION_COUNT).close()
-    tables = ("attached", "series", "block_directory", "block_bodies", "billing_values", "billing_messages", "outbox")
-    with closing(sqlite3.connect(path)) as connection:
-        for table in tables:
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version = 1")
-        connection.commit()
-    with closing(SqliteJournal.open(path, read_only=True)) as journal:
-        assert list(journal.blocks("meter 1", "load", -9, 9, 9)) == []
-        assert list(journal.blocks_of_channels([("meter 1", "load")], -9, 9, 9)) == []
-        assert list(journal.billing_values("meter 1", "load", -9, 9, 9)) == []
-        assert list(journal.billing_messages(0)) == []
-        assert journal.attached_summary(1) is None
-    with closing(SqliteJournal.open(path)) as journal:
-        journal.claim()
-        append(journal, 1, attached(1))
-        assert len(list(journal.billing_messages(0))) == 1
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (journal_file.FORMAT_VERSION,)
 
 
 def read_everything(journal: Journal) -> None:

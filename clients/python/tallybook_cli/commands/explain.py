@@ -8,7 +8,7 @@ from functools import cache
 import click
 
 import tallybook_client as tb
-from tallybook_cli.costs import print_period
+from tallybook_cli.costs import print_net, print_period
 from tallybook_cli.errors import CommandError
 from tallybook_cli.exit_codes import ExitCode
 from tallybook_cli.options import json_option, server_options
@@ -83,3 +83,4 @@ def _print_entry(entry: tb.EventHistory, catalog_of: Callable[[int], tb.CatalogV
             f"in all {detail.amount_excluding_tax} without tax, {detail.tax_summary.tax_amount} tax, "
             f"[bold]{detail.amount_including_tax}[/bold]"
         )
+        print_net(detail)

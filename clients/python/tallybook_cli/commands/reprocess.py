@@ -48,7 +48,14 @@ def _print(progress: tb.ReprocessProgress, dry_run: bool) -> None:
         f"not before, {progress.line_count_moved:,} lines {would}moved"
     )
     for amount in progress.amounts:
-        console().print(
-            f"  {amount.base_amount.quantity:+,f} without tax, {amount.tax_amount.quantity:+,f} tax, "
-            f"[bold]{amount.total_amount.quantity:+,f} {amount.total_amount.currency}[/bold] in all"
-        )
+        console().print(f"  {_words(amount)}")
+    if progress.net_amounts != progress.amounts:
+        for amount in progress.net_amounts:
+            console().print(f"  with the contracts' terms {_words(amount)}")
+
+
+def _words(amount: tb.TaxSummary) -> str:
+    return (
+        f"{amount.base_amount.quantity:+,f} without tax, {amount.tax_amount.quantity:+,f} tax, "
+        f"[bold]{amount.total_amount.quantity:+,f} {amount.total_amount.currency}[/bold] in all"
+    )

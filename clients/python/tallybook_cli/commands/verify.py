@@ -53,6 +53,8 @@ def print_report(found: VerifyReport) -> None:
         f"equation {verdict}: {found.line_count:,} lines, difference {found.difference_count:,} "
         f"({found.event_count:,} events, {found.posting_count:,} postings)"
     )
+    if found.net_line_count:
+        console().print(f"compared with them: {found.net_line_count:,} net lines of contracts with terms")
     if found.block_count or found.billing_value_count:
         console().print(
             f"sound beside it: {found.reading_count:,} readings in {found.block_count:,} blocks, "

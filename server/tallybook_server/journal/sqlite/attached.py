@@ -213,13 +213,9 @@ class AttachedReader:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        # A journal of format 1 that is only read.
-        self._has_tables = connection.pragma("user_version") > 1
 
     def summary(self, sequence: int) -> AttachedSummary | None:
         """What a commit stored beside its segment."""
-        if not self._has_tables:
-            return None
         row: Any = self._connection.execute("SELECT * FROM attached WHERE sequence = ?", (sequence,)).fetchone()
         if row is None:
             return None
@@ -238,14 +234,12 @@ class AttachedReader:
         """See `interface.Journal.has_series`."""
         if channel is not None:
             return self._series_id(datasource, channel) is not None
-        return self._has_tables and self._connection.execute(HAS_SERIES, (datasource,)).fetchone() is not None
+        return self._connection.execute(HAS_SERIES, (datasource,)).fetchone() is not None
 
     def blocks(
         self, datasource: str, channel: str, first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[tuple[int, list[StoredBlock]]]:
         """See `interface.Journal.blocks`."""
-        if not self._has_tables:
-            return
         end = position_of(upto_sequence + 1, 0)
         crc32_before = series_crc32(datasource, channel)
         every = DELETIONS_BUCKET, *self._buckets(first_bucket, last_bucket)
@@ -262,8 +256,6 @@ class AttachedReader:
         self, channels: Sequence[tuple[str, str]], first_bucket: int, last_bucket: int, upto_sequence: int
     ) -> Iterator[ChannelBlock]:
         """See `interface.Journal.blocks_of_channels`."""
-        if not self._has_tables:
-            return
         end = position_of(upto_sequence + 1, 0)
         every = DELETIONS_BUCKET, *self._buckets(first_bucket, last_bucket)
         crc32_before = [series_crc32(*each) for each in channels]
@@ -308,8 +300,6 @@ class AttachedReader:
         self, datasource: str, start_us: int, end_us: int, after_sequence: int
     ) -> Iterator[tuple[str, StoredValue]]:
         """See `interface.Journal.datasource_values`."""
-        if not self._has_tables:
-            return
         first = position_of(after_sequence + 1, 0)
         bindings = {"datasource": datasource, "start": start_us, "end": end_us, "first": first}
         with closing(self._connection.execute(DATASOURCE_VALUES, bindings)) as cursor:
@@ -319,8 +309,6 @@ class AttachedReader:
 
     def messages(self, after_id: int) -> Iterator[StoredMessage]:
         """See `interface.Journal.billing_messages`."""
-        if not self._has_tables:
-            return
         query = (
             "SELECT outbox.message_id, datasource, document, crc32 FROM outbox LEFT JOIN billing_messages "
             "USING (message_id) WHERE outbox.message_id > ? ORDER BY outbox.message_id"
@@ -332,8 +320,6 @@ class AttachedReader:
 
     def everything(self) -> Iterator[FiledBlock | FiledValue]:
         """See `SqliteJournal.everything`."""
-        if not self._has_tables:
-            return
         for datasource, channel, partition, bucket, reading_count, position, crc32, body in self._connection.execute(
             EVERY_BLOCK
         ):
@@ -368,8 +354,6 @@ class AttachedReader:
                 raise RowDamageError(f"message {message_id:016x} fails its checksum")
 
     def _series_id(self, datasource: str, channel: str) -> int | None:
-        if not self._has_tables:
-            return None
         row: Any = self._connection.execute(SERIES_ID, (datasource, channel)).fetchone()
         return None if row is None else int(row[0])
 

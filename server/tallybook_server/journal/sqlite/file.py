@@ -21,9 +21,9 @@ from tallybook_server.journal.sqlite.faults import damaged, reading
 
 APPLICATION_ID = 0x544C_424B
 """`TLBK` in SQLite's header: what `file` and we recognise a journal by."""
-FORMAT_VERSION = 2
-"""Of these tables, in SQLite's `user_version`. 1 has no `ATTACHED_TABLES`; whoever claims such a journal adds them."""
-FORMAT_VERSIONS_READ = (1, FORMAT_VERSION)
+FORMAT_VERSION = 3
+"""Of all that a journal holds, in SQLite's `user_version`. Segments and snapshots of formats 1 and 2 have no net lines,
+which cannot be told from what they have: they are not read."""
 MINIMUM_SQLITE_VERSION = (3, 51, 3)
 """Earlier ones may corrupt a write-ahead log that one connection checkpoints while another resets it
 (sqlite.org/wal.html, "The WAL-Reset Bug")."""
@@ -200,13 +200,6 @@ def create(file: JournalFile, partition_count: int) -> None:
         os.close(folder)
 
 
-def upgrade(connection: apsw.Connection) -> None:
-    """Adds to a journal of format 1 what it has not, within the caller's transaction."""
-    if connection.pragma("user_version") == 1:
-        connection.execute(ATTACHED_TABLES)
-        connection.pragma("user_version", FORMAT_VERSION)
-
-
 def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
     """The (hash key, partition count) of a file that is a whole journal of a version read here.
 
@@ -219,15 +212,24 @@ def check(file: JournalFile, connection: apsw.Connection) -> tuple[bytes, int]:
         if application_id != APPLICATION_ID:
             raise UnreadableJournal(f"{path}: a SQLite file, but not a journal (application id {application_id:#x})")
         version = connection.pragma("user_version")
-        if version not in FORMAT_VERSIONS_READ:
+        if version != FORMAT_VERSION:
             raise UnreadableJournal(
-                f"{path}: a journal of format {version}, and this program reads {FORMAT_VERSION}: "
-                "open it with the release that wrote it, or a later one"
+                f"{path}: a journal of format {version}, and this program reads {FORMAT_VERSION}: {_mended(version)}"
             )
         row = connection.execute("SELECT hash_key, partition_count, crc32 FROM journal").fetchone()
     if row is None or _identity_crc32(row[0], row[1]) != row[2]:
         raise damaged(path, "the row that holds the hash key fails its checksum")
     return row[0], row[1]
+
+
+def _mended(version: int) -> str:
+    """What helps against another format."""
+    if version > FORMAT_VERSION:
+        return "open it with the release that wrote it, or a later one"
+    return (
+        "open it with the release that wrote it, list its catalogue, events and readings there, and store them in a "
+        "new data directory with this one"
+    )
 
 
 def _identity_crc32(hash_key: bytes, partition_count: int) -> int:

@@ -119,7 +119,6 @@ class SqliteJournal:
                 self._writer = self._open_writer()
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                journal_file.upgrade(self._writer)
                 query = "UPDATE journal SET epoch = epoch + 1 RETURNING epoch"
                 epoch = _single(self._writer.execute(query))
                 self._writer.execute("COMMIT")
