@@ -193,8 +193,8 @@ class ErrorCode(Enum):
     INVOICE_DOES_NOT_FIT = ErrorKind(
         _PRECONDITION,
         False,
-        "What a level of an invoice comes to, a line of it or a tax would reach 2^63 minor units; the message names the "
-        "contract.",
+        "What a level of an invoice comes to, a line of it or a tax would reach 2^63 minor units; the message names "
+        "the contract.",
     )
     DOES_NOT_FIT = ErrorKind(_PRECONDITION, False, "Cancelled: a determinant would reach 10^15.")
 
