@@ -11,7 +11,7 @@ from tests.unit.contract.test_settle import tree as chain
 
 from tallybook_engine.catalog.model import Discount
 from tallybook_engine.contract.forest import Forest, no_lines
-from tallybook_engine.contract.invoice import LineKind
+from tallybook_engine.contract.invoice import Charge, LineKind
 from tallybook_engine.contract.settle import settle
 from tallybook_engine.contract.settling import settle_moves
 from tallybook_engine.contract.tables import NONE, MoveColumns, NetDifferences
@@ -39,7 +39,7 @@ class Stand:
         self.forest = Forest()
         self.stretches = [(first_us, until_us) for _, first_us, until_us, _ in trees]
         self.lines = [lines for *_, lines in trees]
-        self.held = [[] for _ in trees]
+        self.held: list[list[Charge]] = [[] for _ in trees]
         self.planted = [
             self.forest.add(tree, first_us, until_us, {each.tax for each in lines})
             for tree, first_us, until_us, lines in trees
@@ -61,7 +61,8 @@ class Stand:
         moves = typed(MoveColumns, *np.array(rows, dtype=np.int64).reshape(-1, 4).T)
         starts = np.cumsum([0, *map(len, groups)])
         fits = np.zeros(len(groups), dtype=np.bool_)
-        found, following = [{} for _ in groups], 0
+        found: list[dict[int, tuple[int, ...]]] = [{} for _ in groups]
+        following = 0
         while following < len(groups):
             differences = NetDifferences._make(np.zeros(room, dtype=of) for of in column_types(NetDifferences))
             before = following
@@ -95,7 +96,7 @@ class Stand:
         return [each.tolist() for each in (*cells, *places, *roots, items.sum, *balances)]
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(15))
 def test_moved_is_settled_afresh(seed):
     # Given trees without charge lines: they come to what their terms alone say
     chance = random.Random(seed)
@@ -124,7 +125,7 @@ def test_moved_is_settled_afresh(seed):
             assert posted == stand.adjustments() == stand.fresh()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_what_is_taken_back_leaves_nothing_behind(seed):
     # Given trees with lines
     chance = random.Random(seed)
