@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
-from tallybook_engine.determinants.billing_values import annotations_of, billing_values
+from tallybook_engine.determinants.billing_values import billing_values, period_annotations
 from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.configuration import Datasource
-from tallybook_engine.determinants.message import billing_message
+from tallybook_engine.determinants.message import WithdrawnValue, billing_message, withdrawal_message
+from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.readings import ChannelReadingsFault, ReadingsFault
 from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest, RequestFault
 from tallybook_engine.determinants.result import Cancellation, Result
+from tallybook_engine.ledger.determinants import DeterminantEvent
 from tallybook_server.codec.determinants import check_demands, read_request, request_invalid
 from tallybook_server.errors import field_invalid
 from tallybook_server.journal.attached import BillingValueRow, MessageRow, SeriesName, StoredValue
@@ -86,26 +88,43 @@ def _check_apart(request: BillingRequest, configuration: BillingConfiguration) -
                 )
 
 
-def values_gone(journal: Journal, result: Result, source: Datasource | None) -> list[tuple[str, StoredValue]]:
-    """(BILLING channel, value) of what is current within a result's period, of classifiers that no channel of the
-    datasource has any more. Of a datasource that the catalogue does not have, nothing is known to be gone.
+class CurrentValue(NamedTuple):
+    """What a BILLING channel shows of a period."""
+
+    channel: str
+    value: StoredValue
+    body: BillingBody
+
+
+def values_gone(journal: Journal, result: Result, source: Datasource | None) -> list[CurrentValue]:
+    """What is current within a result's period, of classifiers that no channel of the datasource has any more.
+
+    Of a datasource that the catalogue does not have, nothing is known to be gone.
     """
     if source is None:
         return []
     classifiers = {each.classifier for each in source.channels} | {each.classifier for each in result.determinants}
-    last: dict[tuple[str, int, int], tuple[str, StoredValue]] = {}
-    for channel, value in journal.datasource_values(result.datasource, result.start_us, result.end_us):
+    stored = journal.datasource_values(result.datasource, result.start_us, result.end_us)
+    within = (
+        (channel, value)
+        for channel, value in stored
+        if result.start_us <= value.start_us and value.end_us <= result.end_us
+    )
+    return [each for each in _current(within) if each.body.classifier not in classifiers]
+
+
+def _current(values: Iterable[tuple[str, StoredValue]]) -> list[CurrentValue]:
+    """Of each (BILLING channel, value) the last of its period, where that has not been withdrawn."""
+    last: dict[tuple[str, int, int], StoredValue] = {}
+    for channel, value in values:
         key = channel, value.start_us, value.end_us
-        is_within = result.start_us <= value.start_us and value.end_us <= result.end_us
-        if is_within and (key not in last or last[key][1].position < value.position):
-            last[key] = channel, value
-    found = ((read_body(value.body), channel, value) for channel, value in last.values())
-    return [(channel, value) for body, channel, value in found if body.value and body.classifier not in classifiers]
+        if key not in last or last[key].position < value.position:
+            last[key] = value
+    found = [CurrentValue(key[0], value, read_body(value.body)) for key, value in last.items()]
+    return [each for each in found if each.body.value]
 
 
-def parcel_of(
-    result: Result, partition: int, calculation_us: int, gone: Sequence[tuple[str, StoredValue]] = ()
-) -> Parcel:
+def parcel_of(result: Result, partition: int, calculation_us: int, gone: Sequence[CurrentValue] = ()) -> Parcel:
     """What is stored of a result: the value of each determinant, also that it has none any more, and one message; and
     that there is none any more of values that are gone.
     """
@@ -121,13 +140,61 @@ def parcel_of(
         }
         series = SeriesName(result.datasource, value.channel, partition)
         rows.append(BillingValueRow(series, value.timestamp_us, determinant.start_us, 0, _json(body)))
-    for channel, each in gone:
-        annotations = annotations_of(result, each.start_us, each.end_us, calculation_us)
-        withdrawn = replace(read_body(each.body), value="", quality="", annotations=annotations)
-        series = SeriesName(result.datasource, channel, partition)
-        rows.append(BillingValueRow(series, each.end_us, each.start_us, 0, _json(asdict(withdrawn))))
-    document = _json(billing_message(result, calculation_us))
+    rows += _withdrawn(result.datasource, partition, gone, 0, calculation_us, result.catalog_version)
+    document = _json(billing_message(result, calculation_us, [_named(each) for each in gone]))
     return Parcel(values=rows, messages=[MessageRow(result.datasource, document)])
+
+
+def parcel_of_deletes(
+    journal: Journal,
+    deleted: Sequence[DeterminantEvent],
+    partitions: Callable[[Sequence[str]], list[int]],
+    deletion_us: int,
+    catalog_version: int,
+) -> Parcel:
+    """What is stored where events of determinants were deleted: that the values which they were have been withdrawn,
+    and one message a datasource.
+    """
+    by_datasource: dict[str, list[CurrentValue]] = {}
+    for event in deleted:
+        by_datasource.setdefault(event.datasource_id, []).extend(_current(_values_of(journal, event)))
+    withdrawn = {datasource: values for datasource, values in by_datasource.items() if values}
+    rows: list[BillingValueRow] = []
+    messages: list[MessageRow] = []
+    for partition, (datasource, values) in zip(partitions(list(withdrawn)), withdrawn.items(), strict=True):
+        rows += _withdrawn(datasource, partition, values, len(messages), deletion_us, catalog_version)
+        names = [_named(each) for each in values]
+        document = withdrawal_message(datasource, names, deletion_us, catalog_version)
+        messages.append(MessageRow(datasource, _json(document)))
+    return Parcel(values=rows, messages=messages)
+
+
+def _values_of(journal: Journal, event: DeterminantEvent) -> Iterator[tuple[str, StoredValue]]:
+    """Everything that was stored of an event's period, of the month or of the period as such."""
+    first_us, end_us = event.end_bounds_us
+    for channel in (event.meter_id, f"{event.meter_id}_{MONTH_SUFFIX}"):
+        for value in journal.billing_values(event.datasource_id, channel, first_us, end_us, journal.last_sequence):
+            if event.is_of(value.start_us, value.end_us):
+                yield channel, value
+
+
+def _withdrawn(
+    datasource: str,
+    partition: int,
+    values: Sequence[CurrentValue],
+    message_row: int,
+    calculation_us: int,
+    catalog_version: int,
+) -> Iterator[BillingValueRow]:
+    for channel, value, body in values:
+        annotations = period_annotations(value.start_us, value.end_us, calculation_us, catalog_version)
+        without = replace(body, value="", quality="", annotations=annotations)
+        series = SeriesName(datasource, channel, partition)
+        yield BillingValueRow(series, value.end_us, value.start_us, message_row, _json(asdict(without)))
+
+
+def _named(each: CurrentValue) -> WithdrawnValue:
+    return WithdrawnValue(each.channel, each.value.start_us, each.value.end_us)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays, row_costs
 from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
-from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, stage_usage, usage_of
+from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, determinant_events, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
 from tallybook_engine.ledger.invoices import PreviewedInvoices, invoices_of, root_periods, stored_lines
 from tallybook_engine.ledger.outcomes import (
@@ -70,6 +70,7 @@ from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
 from tallybook_engine.ledger.state import State
 from tallybook_server import limits
+from tallybook_server.billing import parcel_of_deletes
 from tallybook_server.codec.catalog import write_difference
 from tallybook_server.commits import AlsoStaged
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
@@ -239,16 +240,31 @@ class Book:
         return await self._changing(work)
 
     async def delete(self, selectors: Sequence[EventSelector]) -> tuple[list[DeleteOutcome], int]:
-        """Deletes events; answers each outcome and the sequence that holds them, 0 where nothing was deleted."""
+        """Deletes events; answers each outcome and the sequence that holds them, 0 where nothing was deleted.
+
+        The values of determinants that they were are withdrawn in the same commit.
+        """
 
         def work() -> tuple[list[DeleteOutcome], int]:
             commit = self._writer.next_commit()
             piece = stage_deletes(self._state, selectors, commit.receipt_time_us, commit.sequence, 0, self._records)
             commit.add(piece)
+            try:
+                attach(commit, self._withdrawals(piece, commit.receipt_time_us))
+            except BaseException:
+                commit.undo(self._state)
+                raise
             self._writer.commit_now(commit)
             return list(piece.outcomes), commit.sequence if commit.stored_count else 0
 
         return await self._changing(work)
+
+    def _withdrawals(self, deletes: DeletePiece, deletion_us: int) -> Parcel:
+        """What becomes of the BILLING channels where determinants were deleted as events."""
+        compiled = self._state.current
+        deleted = determinant_events(deletes.records, lambda name: compiled.is_of_determinants(name, is_id=False))
+        version = compiled.catalog.version
+        return parcel_of_deletes(self._journal, deleted, self.partitions, deletion_us, version) if deleted else Parcel()
 
     async def get_event(self, selector: EventSelector) -> StoredEvent | None:
         """An event with its history; None where there is none."""

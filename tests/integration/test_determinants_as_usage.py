@@ -5,6 +5,7 @@ NREL SAM's tariffs are catalogues here, and their bills are charge lines.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -248,6 +249,12 @@ def withdrawn(services: Services, channel: str) -> list[tuple[str, bool, bool]]:
     return [(each.value, each.superseded, each.withdrawn) for each in found]
 
 
+def messages(services: Services) -> list[dict[str, Any]]:
+    """The documents of the outbox."""
+    found = services.determinants.ListBillingMessages(determinants_pb2.ListBillingMessagesRequest()).messages
+    return [json.loads(each.document) for each in found]
+
+
 @pytest.mark.parametrize("is_billed", [True, False])
 def test_values_of_a_channel_that_is_gone_are_withdrawn_within_the_period(tmp_path: Path, is_billed: bool) -> None:
     (source,) = SMALL["datasources"]
@@ -268,6 +275,10 @@ def test_values_of_a_channel_that_is_gone_are_withdrawn_within_the_period(tmp_pa
         # Then what lies within the period is withdrawn, and what reaches beyond stays
         assert current(services, f"{ACTIVE_CHANNELS[0]}_MONTH") == ["1"]
         assert current(services, ACTIVE_CHANNELS[0]) == before[ACTIVE_CHANNELS[0]]
+        # And the message says so
+        gone = messages(services)[-1]["m1"]["withdrawn"]
+        names = (*ACTIVE_CHANNELS, "BILLING_ACTIVE_TIMESLICE_tariff_UNCOVERED")
+        assert sorted(each["billing_channel"] for each in gone) == sorted(f"{each}_MONTH" for each in names)
         # And a simulation of what is stored, which has no plan for it, does not fail over it
         simulated(services)
     assert not is_billed or lawful(tmp_path)
@@ -523,12 +534,43 @@ def test_a_determinant_is_taken_off_the_bill_by_hand_until_it_is_stored_again(tm
         selectors = [ingest_pb2.EventSelector(event_id=each.event_id) for each in services.events()]
         services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=selectors))
         assert amounts(services) == NOTHING
-        wanted = determinants_pb2.ListBillingReadingsRequest(datasource="m1", billing_channel="BILLING_ACTIVE_INTERVAL")
-        (value,) = services.determinants.ListBillingReadings(wanted).readings
-        assert (value.value, value.withdrawn) == ("1.005", False)
+        # Then the BILLING channels show it no more, and a message says so; what is no event stays
+        assert [current(services, each) for each in ACTIVE_CHANNELS] == [[], [], []]
+        assert withdrawn(services, ACTIVE_CHANNELS[0]) == [("1.005", True, False), ("", False, True)]
+        assert current(services, "BILLING_READ_REGISTER") == ["1001"]
+        first, second = messages(services)
+        assert second["m1"]["withdrawn"] == [
+            {"billing_channel": each, "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T01:00:00Z"}
+            for each in ACTIVE_CHANNELS
+        ]
+        assert ("withdrawn" in first["m1"], "determinants" in second["m1"]) == (False, False)
+        assert simulated(services)[1] == {}
+        # Deleting them again changes nothing
+        services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=selectors))
+        assert len(messages(services)) == 2
+        assert len(withdrawn(services, ACTIVE_CHANNELS[0])) == 2
         services.determinants.CalculateDeterminants(request())
         assert amounts(services) == before
         assert {each.generation for each in services.events()} == {2}
+        assert [current(services, each) for each in ACTIVE_CHANNELS] == [["1.005"], ["0.495"], ["1.04"]]
+    assert lawful(tmp_path)
+
+
+def test_deleting_one_month_withdraws_that_one_alone(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(longer(split_by_month=True))
+        event = next(each for each in services.events() if "2026-01-01T01" in each.event.reference)
+        selector = ingest_pb2.EventSelector(customer_id=CUSTOMER, reference=event.event.reference, generation=1)
+        answer = services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=[selector]))
+        assert current(services, f"{event.event.meter_reference}_MONTH") == ["1"]
+        (last,) = (each for each in messages(services) if "withdrawn" in each["m1"])
+        assert [each["start_time"] for each in last["m1"]["withdrawn"]] == ["2026-01-01T00:00:00Z"]
+        wanted = determinants_pb2.ListBillingReadingsRequest(
+            datasource="m1", billing_channel=f"{event.event.meter_reference}_MONTH", include_superseded=True
+        )
+        found = services.determinants.ListBillingReadings(wanted).readings
+        assert [each.sequence for each in found if each.withdrawn] == [answer.sequence]
     assert lawful(tmp_path)
 
 

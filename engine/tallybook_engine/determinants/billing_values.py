@@ -43,22 +43,21 @@ def billing_values(result: Result, calculation_time_us: int) -> Iterator[Billing
 
 
 def _annotations(result: Result, determinant: Determinant, calculation_time_us: int) -> dict[str, str]:
-    said = annotations_of(result, determinant.start_us, determinant.end_us, calculation_time_us)
+    said = period_annotations(determinant.start_us, determinant.end_us, calculation_time_us, result.catalog_version)
+    if result.holiday_calendar is not None:
+        said["holiday_calendar"] = result.holiday_calendar
+        said["holiday_calendar_version"] = str(result.holiday_calendar_version)
     if len(determinant.peaks) == 1:
         said["pmax_start"] = instant_text(determinant.peaks[0].start_us)
         said["pmax_end"] = instant_text(determinant.peaks[0].end_us)
     return said
 
 
-def annotations_of(result: Result, start_us: int, end_us: int, calculation_time_us: int) -> dict[str, str]:
-    """What is said of any value of a period that a calculation stores, or withdraws."""
-    said = {
+def period_annotations(start_us: int, end_us: int, calculation_time_us: int, catalog_version: int) -> dict[str, str]:
+    """What is said of every value of a period, also of one that is withdrawn."""
+    return {
         "period_start": instant_text(start_us),
         "period_end": instant_text(end_us),
         "calculation_time": instant_text(calculation_time_us),
-        "catalog_version": str(result.catalog_version),
+        "catalog_version": str(catalog_version),
     }
-    if result.holiday_calendar is not None:
-        said["holiday_calendar"] = result.holiday_calendar
-        said["holiday_calendar_version"] = str(result.holiday_calendar_version)
-    return said

@@ -6,8 +6,9 @@ follows from one result. Numbers are decimal texts, instants RFC 3339 in UTC; wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.determinants.result import Cause, Counts, Determinant, Peak, Result
@@ -15,8 +16,18 @@ from tallybook_engine.determinants.result import Cause, Counts, Determinant, Pea
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def billing_message(result: Result, calculation_time_us: int) -> dict[str, Any]:
-    """The message of one result; several are one by putting their keys together.
+class WithdrawnValue(NamedTuple):
+    """A value of a BILLING channel that counts no more, and that nothing takes the place of."""
+
+    billing_channel: str
+    start_us: int
+    end_us: int
+
+
+def billing_message(
+    result: Result, calculation_time_us: int, withdrawn: Sequence[WithdrawnValue] = ()
+) -> dict[str, Any]:
+    """The message of one result, and of what was withdrawn beside it; several are one by putting their keys together.
 
     `calculation_time_us` is the caller's clock, microseconds since the epoch.
     """
@@ -30,8 +41,29 @@ def billing_message(result: Result, calculation_time_us: int) -> dict[str, Any]:
         "holiday_calendar_version": result.holiday_calendar_version,
         "determinants": [_determinant(each) for each in result.determinants],
         "remarks": [_cause(each) for each in result.remarks],
+        "withdrawn": [_withdrawn(each) for each in withdrawn] or None,
     }
     return {result.datasource: _without_none(body)}
+
+
+def withdrawal_message(
+    datasource: str, withdrawn: Sequence[WithdrawnValue], calculation_time_us: int, catalog_version: int
+) -> dict[str, Any]:
+    """The message of values that were withdrawn without a calculation."""
+    body = {
+        "calculation_time": instant_text(calculation_time_us),
+        "catalog_version": catalog_version,
+        "withdrawn": [_withdrawn(each) for each in withdrawn],
+    }
+    return {datasource: body}
+
+
+def _withdrawn(value: WithdrawnValue) -> dict[str, Any]:
+    return {
+        "billing_channel": value.billing_channel,
+        "start_time": instant_text(value.start_us),
+        "end_time": instant_text(value.end_us),
+    }
 
 
 def instant_text(instant_us: int) -> str:

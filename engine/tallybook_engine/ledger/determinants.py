@@ -154,6 +154,38 @@ def event_time_us(determinant: Determinant) -> int:
     return max(determinant.end_us - 1, determinant.start_us)
 
 
+class DeterminantEvent(NamedTuple):
+    """An event that a determinant became."""
+
+    datasource_id: str
+    meter_id: str
+    reference: str
+    time_us: int
+
+    @property
+    def end_bounds_us(self) -> tuple[int, int]:
+        """[first, end) of where its period may end: an instant behind its time, or with it where it has no length."""
+        return self.time_us, self.time_us + 2
+
+    def is_of(self, start_us: int, end_us: int) -> bool:
+        """Whether its period is this one."""
+        return self.reference == determinant_reference(self.datasource_id, self.meter_id, start_us, end_us)
+
+
+def determinant_events(records: pa.Table, is_determinants: Callable[[str], bool]) -> list[DeterminantEvent]:
+    """Those of records of events whose meters are a determinant's."""
+    if not records.num_rows:
+        return []
+    meters = records["meter"].to_pylist()
+    is_wanted = {name: is_determinants(name) for name in set(meters)}
+    rows = [row for row, name in enumerate(meters) if is_wanted[name]]
+    if not rows:
+        return []
+    columns = ("property:datasource", "meter", "reference", "time_us")
+    chosen = records.select(columns).take(rows).to_pydict()
+    return [DeterminantEvent(*each) for each in zip(*(chosen[name] for name in columns), strict=True)]
+
+
 def _columns(
     datasource_id: str,
     customer_id: str | None,

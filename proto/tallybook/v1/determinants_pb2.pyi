@@ -1976,8 +1976,8 @@ class BillingReading(_message.Message):
     superseded: _builtins.bool
     """Whether a later calculation of the same period has replaced or withdrawn it."""
     withdrawn: _builtins.bool
-    """Whether this calculation found no value any more where an earlier one had found one, or no channel of the datasource
-    has the classifier any more: the earlier one counts no more, and nothing takes its place. Shown with
+    """Whether an earlier value counts no more and nothing takes its place: this calculation found none, no channel of the
+    datasource has the classifier any more, or DeleteEvents took the determinant's event back. Shown with
     `include_superseded`.
     """
     @_builtins.property
@@ -2086,7 +2086,10 @@ class BillingMessage(_message.Message):
     datasource: _builtins.str
     """Id of the datasource."""
     document: _builtins.str
-    """The JSON document, exactly as it was stored: one object, keyed by datasource."""
+    """The JSON document, exactly as it was stored: one object, keyed by datasource. `withdrawn` names values of BILLING
+    channels, by `billing_channel`, `start_time` and `end_time`, that count no more and that no determinant of the
+    message takes the place of; where DeleteEvents withdrew them the message has no determinants.
+    """
     sequence: _builtins.int
     """The committed sequence that stored it."""
     @_builtins.property

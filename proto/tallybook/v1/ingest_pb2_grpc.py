@@ -169,9 +169,9 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEvents(self, request, context):
-        """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned. An
-        event that a stored determinant became is taken off the bill alone: its value stays in the BILLING channel, and
-        storing the period again bills it again.
+        """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned.
+        Where an event is what a stored determinant became, its value is withdrawn from the BILLING channel in the same
+        commit, and a billing message says so; storing the period again bills it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

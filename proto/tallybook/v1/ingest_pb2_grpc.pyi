@@ -74,9 +74,9 @@ class IngestServiceStub:
     PredictCosts: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PredictCostsRequest, _ingest_pb2.PredictCostsResponse]
     """What IngestEvents would answer for the same events, in message order; nothing is written."""
     DeleteEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.DeleteEventsRequest, _ingest_pb2.DeleteEventsResponse]
-    """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned. An
-    event that a stored determinant became is taken off the bill alone: its value stays in the BILLING channel, and
-    storing the period again bills it again.
+    """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned.
+    Where an event is what a stored determinant became, its value is withdrawn from the BILLING channel in the same
+    commit, and a billing message says so; storing the period again bills it again.
     """
     GetEvent: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]
     """One event with its processing: match, periods, tier lines, postings, history. NOT_FOUND where there is none."""
@@ -137,9 +137,9 @@ class IngestServiceAsyncStub(IngestServiceStub):
     PredictCosts: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PredictCostsRequest, _ingest_pb2.PredictCostsResponse]  # type: ignore[assignment]
     """What IngestEvents would answer for the same events, in message order; nothing is written."""
     DeleteEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.DeleteEventsRequest, _ingest_pb2.DeleteEventsResponse]  # type: ignore[assignment]
-    """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned. An
-    event that a stored determinant became is taken off the bill alone: its value stays in the BILLING channel, and
-    storing the period again bills it again.
+    """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned.
+    Where an event is what a stored determinant became, its value is withdrawn from the BILLING channel in the same
+    commit, and a billing message says so; storing the period again bills it again.
     """
     GetEvent: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]  # type: ignore[assignment]
     """One event with its processing: match, periods, tier lines, postings, history. NOT_FOUND where there is none."""
@@ -233,9 +233,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.DeleteEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.DeleteEventsResponse, _abc.Awaitable[_ingest_pb2.DeleteEventsResponse]]:
-        """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned. An
-        event that a stored determinant became is taken off the bill alone: its value stays in the BILLING channel, and
-        storing the period again bills it again.
+        """Takes events out of every line they moved. Repeating it answers ALREADY_DELETED with the amounts first returned.
+        Where an event is what a stored determinant became, its value is withdrawn from the BILLING channel in the same
+        commit, and a billing message says so; storing the period again bills it again.
         """
 
     @_abc_1.abstractmethod
