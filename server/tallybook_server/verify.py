@@ -255,10 +255,17 @@ def oracles_adjustment(state: State, catalogue: Mapping[str, Mapping[str, Any]],
             )
         )
     invoices = oracle_contract.invoices(catalogue, net.contract_id, charges, net.end_us, currency)
+    # A tree with an amount that is not below 2^63 has no invoice.
+    if any(not (_fits(line.amount) and _fits(line.tax_amount)) for each in invoices for line in each.lines):
+        return 0, 0
     invoice = next(each for each in invoices if each.days.start_us == net.start_us)
     beyond = [line for line in invoice.lines if line.kind != "CHARGE"]
     inclusive = sum(line.tax_amount for line in beyond if line.tax is not None and line.tax.inclusive)
     return sum(line.amount for line in beyond) - inclusive, sum(line.tax_amount for line in beyond)
+
+
+def _fits(amount: int) -> bool:
+    return abs(amount) < 2**63
 
 
 def _levels(root: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

@@ -91,6 +91,11 @@ def amounts(cost: tb.CostPrediction | None) -> tuple[str, str]:
     return str(detail.amount_excluding_tax.quantity), str(detail.net_amount_excluding_tax.quantity)
 
 
+def costs_of(answer: tb.BatchAnswer) -> tb.Costs:
+    assert answer.costs is not None
+    return answer.costs
+
+
 def test_usage_below_a_minimum_is_paid_already(client):
     # Given a minimum of 100 a month
     put(client, "least", minimum="100")
@@ -272,8 +277,8 @@ def test_streams_answer_net_amounts_too(client):
     answers = list(client.stream(batches, return_costs=True))
     called = [detail_of(each.cost) for each in client.ingest(season("called", 60), tb.View.AMOUNTS)]
     # Then they are told the same
-    net = np.concatenate([each.costs.net_amount_excluding_tax for each in answers])
-    tax = np.concatenate([each.costs.net_tax_amount for each in answers])
+    net = np.concatenate([costs_of(each).net_amount_excluding_tax for each in answers])
+    tax = np.concatenate([costs_of(each).net_tax_amount for each in answers])
     assert [Decimal(int(each)).scaleb(-2) for each in net] == [
         each.net_amount_excluding_tax.quantity for each in called
     ]
@@ -283,11 +288,11 @@ def test_streams_answer_net_amounts_too(client):
     # And whoever sends them again, too
     again = list(client.stream(batches, return_costs=True))
     assert [each.duplicate_count for each in again] == [20, 20, 20]
-    assert np.concatenate([each.costs.net_amount_excluding_tax for each in again]).tolist() == net.tolist()
+    assert np.concatenate([costs_of(each).net_amount_excluding_tax for each in again]).tolist() == net.tolist()
     # And without terms the columns are the amounts
     put(client, "bare")
     (answer,) = client.stream([[event("bare", "one", "3")]], return_costs=True)
-    assert answer.costs.net_amount_excluding_tax.tolist() == answer.costs.amount_excluding_tax.tolist() == [300]
+    assert costs_of(answer).net_amount_excluding_tax.tolist() == costs_of(answer).amount_excluding_tax.tolist() == [300]
 
 
 def test_parallel_streams_on_one_tree_add_up(tmp_path):
@@ -304,9 +309,8 @@ def test_parallel_streams_on_one_tree_add_up(tmp_path):
             mine = events[stream::16]
             batches = [mine[at : at + 10] for at in range(0, len(mine), 10)]
             with tb.Client(address) as own:
-                return sum(
-                    int(each.costs.net_amount_excluding_tax.sum()) for each in own.stream(batches, return_costs=True)
-                )
+                answers = own.stream(batches, return_costs=True)
+                return sum(int(costs_of(each).net_amount_excluding_tax.sum()) for each in answers)
 
         total = sum(threads.map(send, range(16)))
         invoices = client.preview_invoices("busy", MARCH, period_count=3)
@@ -315,6 +319,33 @@ def test_parallel_streams_on_one_tree_add_up(tmp_path):
         each.amount_excluding_tax.quantity for each in invoices
     )
     assert verify(tmp_path, "default", True, None).differences == []
+
+
+def test_what_cannot_be_settled_has_no_net_amounts_until_it_can(tmp_path):
+    # Given a share of a thousand times what is sold, of which 2^63 cents are soon too much
+    settings = replace(SETTINGS, data_directory=tmp_path)
+    with live_server(settings) as address, tb.Client(address) as client:
+        put(client, "huge", revenue_shares=[{"id": "huge_share", "charges": ["huge_sold"], "rate": "1000"}])
+        units = {"one": "10", "two": "1", "much": "100000000000000", "three": "5"}
+        told = client.ingest([event("huge", name, number) for name, number in units.items()], tb.View.AMOUNTS)
+        # Then what was there is taken back with the event that is too much, and nothing comes for the next
+        assert [amounts(each.cost) for each in told] == [
+            ("10.00", "10010.00"),
+            ("1.00", "1001.00"),
+            ("100000000000000.00", "99999999989000.00"),
+            ("5.00", "5.00"),
+        ]
+        assert amounts(store(client, event("huge", "four", "2")).cost) == ("2.00", "2.00")
+        assert amounts(client.predict([event("huge", "next", "1")])[0].cost) == ("1.00", "1.00")
+    for oracle in (False, True):
+        assert verify(tmp_path, "default", oracle, None).differences == []
+    with live_server(settings) as address, tb.Client(address) as client:
+        # And once that is deleted, all is due that there is by then
+        (deleted,) = client.delete([tb.EventKey(customer_reference="huge", reference="much", generation=1)])
+        assert amounts(deleted.cost) == ("-100000000000000.00", "-99999999982000.00")
+        assert amounts(store(client, event("huge", "five", "1")).cost) == ("1.00", "1001.00")
+    for oracle in (False, True):
+        assert verify(tmp_path, "default", oracle, None).differences == []
 
 
 def test_net_lines_are_verified(tmp_path):

@@ -388,3 +388,6 @@ class Lockstep:
             if net.version != UNPINNED:
                 found = oracles_adjustment(state, self.oracle.versions[net.version], net)
             assert found == state.net.value(number) == sums[number], (number, net)
+            # What is kept settled is what it comes to from nothing, and so is what the kernels come to afresh.
+            if net.contract_id in state.net.settled and net.version != UNPINNED:
+                assert found == state.net.settled.value(number), (number, net)
