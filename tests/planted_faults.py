@@ -105,6 +105,18 @@ EQUIVALENT = {
     ("rating.rounding", "minor, rest = divmod(abs(amount) + step // 2, step)", "division rounded up"): _EVEN,
     ("rating.postings", "if sign < 0:", "comparison 1 moved"): "a sign is 1 or -1",
     ("rating.rounding", "return minor if amount >= 0 else -minor", "comparison 1 moved"): _ZERO,
+    ("contract.cap", "return amount - cap if amount > cap else np.int64(0)", "comparison 1 moved"): _SAME,
+    ("contract.holding", "middle = (first + end) // 2", "division rounded up"): "either middle finds the period",
+    ("contract.percentage", "negative = (amount < 0) != (rate < 0)", "comparison 1 moved"): _ZERO,
+    (
+        "contract.percentage",
+        "lo, mid = umul64(np.uint64(-amount if amount < 0 else amount), np.uint64(-rate if rate < 0 else rate))",
+        "comparison 1 moved",
+    ): _ZERO,
+    ("contract.settling", "if sign > 0:", "comparison 1 moved"): "a sign is 1 or -1",
+    ("contract.spread", "if amount < 0:", "comparison 1 moved"): _ZERO,
+    ("contract.spread", "if weights[index] > 0:", "comparison 1 moved"): "a weight of 0 has a part of 0",
+    ("contract.spread", "magnitude = np.uint64(-amount if amount < 0 else amount)", "comparison 1 moved"): _ZERO,
     ("rating.tax", "negative = amount_minor < 0", "comparison 1 moved"): _ZERO,
     ("rating.tax", "return tax if amount_minor >= 0 else -tax", "comparison 1 moved"): _ZERO,
 }

@@ -9,7 +9,7 @@ from tests.property.test_contract_tree import DAY_US, catalogue, random_charges,
 from tests.unit.contract.test_settle import START_US, charge, contract
 from tests.unit.contract.test_settle import tree as chain
 
-from tallybook_engine.catalog.model import Discount
+from tallybook_engine.catalog.model import Credit, Discount, ProductContract, RevenueShare
 from tallybook_engine.contract.forest import Forest, no_lines
 from tallybook_engine.contract.invoice import Charge, LineKind
 from tallybook_engine.contract.settle import settle
@@ -72,6 +72,7 @@ class Stand:
             assert following > before
             for group, *difference in zip(*(column[:count].tolist() for column in differences), strict=True):
                 found[group][difference[0]] = tuple(difference[1:])
+        assert following == len(groups)
         return [each if fit else None for each, fit in zip(found, fits, strict=True)]
 
     def adjustments(self):
@@ -160,3 +161,37 @@ def test_a_group_that_does_not_fit_is_taken_back():
     assert [each is not None for each in differences] == [True, False, True, True, False]
     stand.held[0] = [held[0], held[2], held[3]]
     assert stand.adjustments() == stand.fresh() == [(-922337203685477581, 0)]
+
+
+def test_a_group_that_is_taken_back_leaves_what_shares_are_of():
+    # Given a share of one of two charges, and a discount
+    share = RevenueShare("share", UNIT // 10, ("a",))
+    charges = (ProductContract("a", "plan"), ProductContract("b", "plan"))
+    tree = chain(contract("root", product_contracts=charges, revenue_shares=(share,)), tax=None)
+    line, other = charge("root/a", 100, None), charge("root/b", 2**63 - 1, None)
+    stand = Stand([(tree, START_US, START_US + 1, [line, other])])
+    # When a group of both does not fit
+    assert stand.move([[stand.row(0, line)], [stand.row(0, line), stand.row(0, other)]]) == [{0: (10, 0)}, None]
+    # Then the share is of what there was
+    assert stand.move([[stand.row(0, line)]]) == [{0: (10, 0)}]
+
+
+def test_what_an_earlier_month_leaves_of_a_credit_is_found_by_all_behind_it():
+    # Given three months, the first of which leaves 40 of a credit of 100, and the second 30
+    root = contract("root", credits=(Credit("credit", UNIT),))
+    lines = [charge("root/a", amount, None, month) for month, amount in enumerate((60, 10, 50))]
+    stand = Stand([(chain(root, tax=None), START_US, START_US + 80 * DAY_US, lines)])
+    stand.move([[stand.row(0, line)] for line in lines])
+    assert [amount for amount, _ in stand.adjustments()] == [-60, -10, -30]
+    # When the first takes 20 more, then the second finds 20 and leaves 10
+    assert stand.move([[stand.row(0, replace(lines[0], amount=20))]]) == [{0: (-20, 0), 2: (20, 0)}]
+
+
+def test_room_for_one_difference_at_a_time():
+    # Given two trees with one billing period each
+    tree = chain(contract("root", discount=Discount(UNIT // 10)), tax=None)
+    line = charge("root/a", 100, None)
+    stand = Stand([(tree, START_US, START_US + 1, [line]) for _ in range(2)])
+    rows = [[stand.row(number, line)] for number in (0, 1, 1)]
+    # When there is room for no more than a group needs
+    assert stand.move(rows, room=1) == [{0: (-10, 0)}, {1: (-10, 0)}, {1: (-10, 0)}]

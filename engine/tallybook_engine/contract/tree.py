@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax, billed_as
+from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import QUANTITY_SCALE
 
@@ -119,16 +119,22 @@ def tree_in(root: Contract, currency: str, tax: Tax | None) -> Tree:
     """A root contract with all that lies below it, its currency and tax being known."""
     levels: list[Level] = []
     numbers: dict[str, int] = {}
+    billed: list[Contract] = []
+    """Of each level, the contract that says when it is billed (`catalog.model.billed_as`)."""
     for path in root.levels():
         contract = path[-1]
+        parent = numbers[path[-2].id] if len(path) > 1 else -1
+        # From the level above, for whole paths are as long as the tree is deep.
+        above = billed[parent] if parent >= 0 else contract
+        billed.append(above if above.override_underlying else contract)
         numbers[contract.id] = len(levels)
         levels.append(
             Level(
                 contract,
-                tuple(each.id for each in path),
-                numbers[path[-2].id] if len(path) > 1 else -1,
-                billed_as(path).billing_frequency,
-                billed_as(path).start_date,
+                (*levels[parent].path, contract.id) if parent >= 0 else (contract.id,),
+                parent,
+                billed[-1].billing_frequency,
+                billed[-1].start_date,
                 contract.ends_on,
             )
         )

@@ -10,6 +10,7 @@ from tallybook_engine.catalog.model import Basis, Contract, Credit, Frequency, P
 from tallybook_engine.contract.cap import NO_CAP, overage
 from tallybook_engine.contract.credits import balances, paid_by
 from tallybook_engine.contract.discount import discount_of
+from tallybook_engine.contract.holding import holding
 from tallybook_engine.contract.minimum import NO_MINIMUM, true_up
 from tallybook_engine.contract.percentage import percentage_of
 from tallybook_engine.contract.revenue_share import cycle, share_of
@@ -193,6 +194,29 @@ def test_proration(amount, first, last, part):
 def test_prorated_parts_add_up_to_the_whole():
     for amount in (1, 100, 333, -1_001):
         assert sum(prorated(amount, day, day + 1, 31) for day in range(31)) == amount
+
+
+@pytest.mark.parametrize(
+    ("instant", "is_from_start", "is_to_end", "found"),
+    [
+        (9, True, True, 1),  # before the first: the first
+        (9, False, True, -1),
+        (10, False, False, 1),
+        (19, False, False, 1),
+        (20, False, False, 2),
+        (29, False, False, 2),
+        (30, False, False, 3),
+        (39, False, False, 3),
+        (40, True, False, -1),
+        (40, True, True, 3),  # behind the last: the last
+        (99, True, True, 3),
+    ],
+)
+def test_the_period_that_holds_an_instant(instant, is_from_start, is_to_end, found):
+    # Periods 1 to 3 of a column in which others stand before and behind
+    starts = np.array([0, 10, 20, 30, 35])
+    assert holding(starts, 1, 4, 40, is_from_start, is_to_end, instant) == found
+    assert holding(starts, 1, 1, 40, is_from_start, is_to_end, instant) == -1
 
 
 def share(name, *charges):
