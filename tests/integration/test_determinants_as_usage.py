@@ -6,7 +6,9 @@ NREL SAM's tariffs are catalogues here, and their bills are charge lines.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -17,7 +19,7 @@ import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 from tests.support.billed_meter import CUSTOMER, SMALL, Services, contract, lawful, longer, request, served
-from tests.support.call_errors import fields_of, status_of_call
+from tests.support.call_errors import failed_with, fields_of, status_of_call
 from tests.support.energy.sam import ENERGY_TOLERANCE, POWER_TOLERANCE, YEAR, SamTariff, month_period, sam_tariffs
 from tests.support.energy.sam_prices import OPEN, Bounds, bounds_of, rows_by_period
 from tests.support.energy.wire import request_message
@@ -324,6 +326,7 @@ def test_a_channel_of_another_classifier_is_billed_as_that_one_alone(tmp_path: P
         # Once it is withdrawn it is not withdrawn again
         services.determinants.CalculateDeterminants(request())
         assert len(withdrawn(services, EXPORT_CHANNEL)) == 2
+        assert ["withdrawn" in each["m1"] for each in messages(services)] == [False, True, True, False]
     assert lawful(tmp_path)
 
 
@@ -554,6 +557,21 @@ def test_a_determinant_is_taken_off_the_bill_by_hand_until_it_is_stored_again(tm
         assert {each.generation for each in services.events()} == {2}
         assert [current(services, each) for each in ACTIVE_CHANNELS] == [["1.005"], ["0.495"], ["1.04"]]
     assert lawful(tmp_path)
+
+
+def test_where_the_value_cannot_be_read_its_event_is_not_deleted_either(tmp_path: Path) -> None:
+    with served(tmp_path) as services:
+        services.apply(SMALL)
+        services.determinants.CalculateDeterminants(request())
+        before = amounts(services)
+        with closing(sqlite3.connect(tmp_path / "default.sqlite")) as connection:
+            connection.execute("UPDATE billing_values SET body = x'00'")
+            connection.commit()
+        selectors = [ingest_pb2.EventSelector(event_id=each.event_id) for each in services.events()]
+        with pytest.raises(grpc.RpcError) as failure:
+            services.ingest.DeleteEvents(ingest_pb2.DeleteEventsRequest(events=selectors))
+        assert failed_with(failure.value) == "JOURNAL_DAMAGED"
+        assert (amounts(services), len(services.events())) == (before, 3)
 
 
 def test_deleting_one_month_withdraws_that_one_alone(tmp_path: Path) -> None:
