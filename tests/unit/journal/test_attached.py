@@ -101,7 +101,7 @@ def test_damage_among_many_channels_names_the_one(tmp_path: Path) -> None:
             list(journal.blocks_of_channels([("meter 99", "load"), name], -999, 999, 9))
 
 
-def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(tmp_path: Path) -> None:
+def test_what_is_read_of_a_meter_is_searched_for_and_sorted_by_nothing(tmp_path: Path) -> None:
     """A month of one meter among many is found in milliseconds, and rows are answered as they are read."""
     path = tmp_path / "journal.sqlite"
     SqliteJournal.open(path).close()
@@ -111,9 +111,14 @@ def test_a_channels_blocks_are_searched_in_the_directory_and_sorted_by_nothing(t
         query = f"EXPLAIN QUERY PLAN {attached_rows.blocks_of_channels(2, 3)}"
         names = (0, "meter 1", "load", 1, "meter 2", "load")
         of_many = [row[3] for row in connection.execute(query, (*names, 1, 2, 3, 9))]
+        query = f"EXPLAIN QUERY PLAN {attached_rows.DATASOURCE_VALUES}"
+        bindings = {"datasource": "meter 1", "start": 1, "end": 2, "first": 0}
+        of_values = [row[3] for row in connection.execute(query, bindings)]
     assert len(plan) == 3
     assert all(step.startswith("SEARCH") for step in plan), plan
     assert of_many[-3:] == plan
+    assert len(of_values) == 2
+    assert all(step.startswith("SEARCH") for step in of_values), of_values
     assert not any("TEMP B-TREE" in step for step in of_many)
 
 
