@@ -166,7 +166,11 @@ def test_other_terms_hold_from_the_next_period_on_and_a_reprocess_moves_the_pin(
     assert amounts(store(client, event("changed", "two", "50")).cost) == ("50.00", "45.00")
     april = store(client, event("changed", "three", "50", NOON + timedelta(days=31)))
     assert amounts(april.cost) == ("50.00", "25.00")
-    # And a reprocess takes it to March: no charge line moves, and 40 less are due
+    # And a reprocess that only says what it would do leaves it so
+    *_, last = client.reprocess(tb.Span(customer_id="changed"), move_pins=True, validate_only=True)
+    assert [str(each.base_amount) for each in last.net_amounts] == ["-40.00 EUR"]
+    assert amounts(client.predict([event("changed", "next", "10")])[0].cost) == ("10.00", "9.00")
+    # And one that does takes it to March: no charge line moves, and 40 less are due
     *_, last = client.reprocess(tb.Span(customer_id="changed"), move_pins=True)
     assert last.amounts == ()
     assert [str(each.base_amount) for each in last.net_amounts] == ["-40.00 EUR"]
