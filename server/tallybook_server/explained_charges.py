@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.catalog.compile import definition_of
 from tallybook_engine.catalog.model import Catalog, Contract, Matrix, Plan, ProductContract
+from tallybook_engine.contract.unopened import UnopenedLine, unopened_lines
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE, format_decimal, format_money
 from tallybook_engine.kernels.wide import from_limbs
+from tallybook_engine.pricing.lines import price_lines
 from tallybook_engine.simulation.explain import ExplainedPart, explain_line
 from tallybook_engine.simulation.usage import UsageFrame
 from tallybook_server.codec.instants import read_instant
@@ -86,6 +89,19 @@ def explain(simulation: Simulation, wanted: WantedLine) -> wire.ExplainSimulated
             tax_amount=format_money(int(lines.lines.tax[row]), digits),
             parts=map(_part, parts),
         )
+    unopened = _unopened(terms.catalog, wanted)
+    if unopened is not None:
+        digits = unopened.definition.minor_digits
+        part = ExplainedPart(unopened.start_us, 0, 0, tuple(price_lines(unopened.price, 0)))
+        return wire.ExplainSimulatedChargeResponse(
+            plan_id=unopened.definition.plan_id,
+            cell_id=wanted.cell_id,
+            currency=unopened.definition.currency,
+            exact_amount=format_decimal(unopened.exact, AMOUNT_SCALE),
+            amount=format_money(unopened.amount, digits),
+            tax_amount=format_money(unopened.tax_amount, digits),
+            parts=[_part(part)],
+        )
     raise Fault(
         ErrorCode.CHARGE_NOT_FOUND,
         f"the simulation has no charge of product contract {wanted.product_contract_id!r}, cell {wanted.cell_id!r}, "
@@ -100,6 +116,27 @@ def _find(catalog: Catalog, product_contract_id: str) -> tuple[Contract, Product
             for each in contract.product_contracts:
                 if each.id == product_contract_id:
                     return root, each
+    return None
+
+
+def _unopened(catalog: Catalog, wanted: WantedLine) -> UnopenedLine | None:
+    """The line as it is without usage, where it costs something then."""
+    taxes = {each.country_code: each for each in catalog.taxes.values()}
+    for root in catalog.contracts.values():
+        for path in root.levels():
+            for each in path[-1].product_contracts:
+                if each.id == wanted.product_contract_id:
+                    definition = definition_of(catalog, taxes, path, each)
+                    start_us = wanted.period_start_us
+                    lines = unopened_lines(definition, start_us, start_us + 1, lambda *_: False)
+                    return next(
+                        (
+                            line
+                            for line in lines
+                            if line.start_us == start_us and definition.cells[line.cell].id == wanted.cell_id
+                        ),
+                        None,
+                    )
     return None
 
 

@@ -18,7 +18,6 @@ from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, F
 from tallybook_engine.catalog.model import Catalog, Contract, with_each_level
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
-from tallybook_engine.contract.invoice import Invoice
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import DoesNotFit, format_money
 from tallybook_engine.simulation.charges import MONEY, NAME, ChargesWriter, charges_writers, money_column, settled_table
@@ -26,10 +25,11 @@ from tallybook_engine.simulation.compare import Comparison, CustomerAmounts
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
 from tallybook_engine.simulation.plan import Piece, Planner, SimulationPlan
 from tallybook_engine.simulation.run import DoesNotFitError, PieceLines, run_piece
-from tallybook_engine.simulation.settlement import Settlement
+from tallybook_engine.simulation.settlement import BilledStretch, SettledTree, Settlement
 from tallybook_engine.simulation.usage import FAULTS_MAX, SimulationTooLargeError, UsageFaultsError, UsageFrame
 from tallybook_server import limits
 from tallybook_server.codec.catalog import read_change
+from tallybook_server.codec.instants import read_instant
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.usage import read_usage, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
@@ -68,6 +68,13 @@ class Simulation:
     skipped: tuple[wire.SkippedScenario, ...]
     writers: tuple[ChargesWriter, ...]
     """Empty where charges are not asked."""
+    billed: BilledStretch | None
+    """What is billed whole, where something is."""
+
+    def adding_up(self) -> tuple[Settlement, Comparison]:
+        """What takes the lines of all pieces."""
+        settlement = Settlement(self.plan, self.billed)
+        return settlement, Comparison(self.plan, settlement.payers())
 
     def started(self) -> wire.RunSimulationResponse:
         """The first message."""
@@ -110,18 +117,19 @@ class Simulation:
     def settled(
         self, settlement: Settlement, comparison: Comparison, go_on: Callable[[], None]
     ) -> Iterator[list[wire.RunSimulationResponse]]:
-        """Settles the contract trees that have terms, a batch at a time, and adds what they come to; the messages.
+        """Settles contract trees, a batch at a time, and adds what they come to beside their usage; the messages.
         `go_on` raises where nobody waits for them.
         """
         for number, name in enumerate(self.names):
-            roots, found = settlement.roots(number), settlement.invoices(number)
+            roots, found = settlement.roots(number), settlement.trees(number)
             for first in range(0, len(roots), TREES_IN_BATCH):
-                batch: list[Invoice] = []
+                batch: list[SettledTree] = []
                 for root in roots[first : first + TREES_IN_BATCH]:
                     go_on()
-                    batch += self._invoices(found, name, root)
-                for invoice in batch:
-                    comparison.add_invoice(number, invoice)
+                    batch.append(self._tree(found, name, root))
+                for tree in batch:
+                    for invoice in tree.invoices:
+                        comparison.add_invoice(number, invoice)
                 streams = _streams(settled_table(batch)) if self.writers else ()
                 yield [
                     wire.RunSimulationResponse(
@@ -130,7 +138,7 @@ class Simulation:
                     for stream in streams
                 ]
 
-    def _invoices(self, found: Iterator[list[Invoice]], name: str, root: str) -> list[Invoice]:
+    def _tree(self, found: Iterator[SettledTree], name: str, root: str) -> SettledTree:
         try:
             return next(found)
         except InvoiceTooLargeError as error:
@@ -208,6 +216,7 @@ def prepare(
     each scenario, and raises where nobody waits; `narrowed` takes some of the usage. Raises Fault.
     """
     _check_names(request.scenarios)
+    billed = _billed(request)
     try:
         baseline = _changed(catalog, request.baseline) if request.HasField("baseline") else catalog
     except _NotValid as error:
@@ -236,7 +245,20 @@ def prepare(
         raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
     writers = () if request.omit_charges else charges_writers(plan)
     simulation_id = f"sim_{secrets.token_hex(8)}"
-    return Simulation(simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers)
+    return Simulation(
+        simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers, billed
+    )
+
+
+def _billed(request: wire.RunSimulationRequest) -> BilledStretch | None:
+    """The stretch of time that is billed whole. FIELD_INVALID."""
+    if not request.HasField("billed_period"):
+        return None
+    period = request.billed_period
+    start_us, end_us = (read_instant(period, name, "billed_period") for name in ("start_time", "end_time"))
+    if end_us <= start_us:
+        raise field_invalid("billed_period.end_time", "is not after the start")
+    return BilledStretch(start_us, end_us, frozenset(request.customer_ids) or None)
 
 
 def _usage(

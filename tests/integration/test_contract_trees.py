@@ -497,6 +497,91 @@ def test_a_simulation_bills_what_the_invoice_bills(client):
     assert wide[("simulated", "FIXED_FEE simulated_fee", "", "total_amount")].to_list() == [30, 30, 30]
 
 
+def test_a_simulation_bills_what_nothing_opened(client):
+    # Given a minimum of a plan and a flat fee at no usage, of which March and May are used and April is not
+    plans = (
+        {"id": "idle_least", "product": "idle_units", "per_unit": {"unit_price": "2"}, "minimum": "10"},
+        {
+            "id": "idle_flat",
+            "product": "idle_others",
+            "zero_usage": True,
+            "graduated": {"tiers": [{"unit_price": "1", "flat_fee": "7"}]},
+        },
+    )
+    sold = [{"id": "idle_least_sold", "plan": "idle_least"}, {"id": "idle_flat_sold", "plan": "idle_flat"}]
+    customer(client, "idle", "units", "others", plans=plans, product_contracts=sold)
+    # And another contract of the customer without any usage
+    unused = {
+        "id": "idle_unused",
+        "customer": "idle",
+        "time_zone": "UTC",
+        "start_date": START.isoformat(),
+        "billing_frequency": MONTHLY,
+        "currency": "EUR",
+        "fixed_fees": [{"id": "idle_fee", "amount": "3"}],
+    }
+    client.apply_catalog(ParseDict({"contracts": [unused]}, catalog_pb2.Catalog()))
+    used = [(date(2024, 3, 10), "100"), (date(2024, 5, 3), "1")]
+    for day, quantity in used:
+        use(client, "idle", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    rows = [
+        simulate_pb2.UsageRow(
+            date=day.isoformat(), product_id="idle_units", contract_id="idle_least_sold", quantity=quantity
+        )
+        for day, quantity in used
+    ]
+    # When it is simulated, today and without the minimum
+    without = client.get_catalog().catalog
+    (least,) = [each for each in without.plans if each.id == "idle_least"]
+    least.ClearField("minimum")
+    scenario = tb.Scenario(name="no minimum", put=catalog_pb2.Catalog(plans=[least]))
+    simulation = client.simulate(rows, [scenario])
+    # Then each month has what its invoice has
+    invoices = client.preview_invoices("idle", START, period_count=3)
+    assert [each.amount_excluding_tax.quantity for each in invoices] == [207, 17, 17]
+    frame = simulation.to_polars()
+    billed = frame.filter(frame["scenario"] == "baseline").sort("period_start_time", "plan_id")
+    assert billed.select("plan_id", "quantity", "amount_excluding_tax", "line_kind").rows() == [
+        ("idle_flat", 0, 7, "CHARGE"),
+        ("idle_least", 100, 200, "CHARGE"),
+        ("idle_flat", 0, 7, "CHARGE"),
+        ("idle_least", 0, 10, "CHARGE"),
+        ("idle_flat", 0, 7, "CHARGE"),
+        ("idle_least", 1, 10, "CHARGE"),
+    ]
+    totals = {each.scenario: each.amount_excluding_tax.quantity for each in simulation.totals}
+    assert totals == {"baseline": 241, "no minimum": 223}
+    # And the line of April is explained, and kept
+    april = billed.row(3, named=True)
+    explained = simulation.explain(april)
+    assert (explained.amount, [(each.rule, each.amount) for each in explained.parts[0].lines]) == (
+        10,
+        [("MINIMUM", 10)],
+    )
+    kept = list(client.simulated_charges(simulation.simulation_id, "baseline"))
+    assert sorted(each.amount_excluding_tax.quantity for each in kept) == [7, 7, 7, 10, 10, 200]
+    # And where June is asked too, everything is billed that is due in it, of both contracts
+    stretch = datetime(2024, 3, 5, tzinfo=UTC), datetime(2024, 6, 2, tzinfo=UTC)
+    whole = client.simulate(rows, customer_ids=["idle"], billed_period=stretch)
+    assert whole.totals[0].amount_excluding_tax.quantity == 241 + 17 + 4 * 3
+    # And so it is without any usage at all
+    idle = client.simulate([], customer_ids=["idle"], billed_period=stretch)
+    assert idle.totals[0].amount_excluding_tax.quantity == 4 * (10 + 7 + 3)
+    assert idle.customers()["customer_id"].to_list() == ["idle"]
+
+
+@pytest.mark.parametrize(
+    ("stretch", "field"),
+    [
+        ((NOON, NOON), r"billed_period\.end_time: is not after the start"),
+        ((datetime(1899, 1, 1, tzinfo=UTC), NOON), r"billed_period\.start_time: is no instant"),
+    ],
+)
+def test_a_stretch_that_cannot_be_billed(client, stretch, field):
+    with pytest.raises(tb.InvalidArgumentError, match=field):
+        client.simulate([], billed_period=stretch)
+
+
 def test_usage_is_settled_from_wherever_it_comes(address, client):
     # Given events in two months under a tree with every sort of modifier
     customer(

@@ -444,6 +444,7 @@ class Client:
         *,
         baseline: Scenario | None = None,
         customer_ids: Iterable[str] = (),
+        billed_period: tuple[datetime, datetime] | None = None,
         skip_invalid_scenarios: bool = False,
         omit_charges: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
@@ -452,14 +453,16 @@ class Client:
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
         and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
-        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `on_progress` is told rows done and rows in
-        all.
+        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `billed_period`, (first instant, end), is
+        billed whole: all contracts of the customers named, or of everyone, also those without usage. `on_progress` is
+        told rows done and rows in all.
         """
         request = simulation_request(
             usage,
             scenarios,
             baseline=baseline,
             customer_ids=customer_ids,
+            billed_period=billed_period,
             skip_invalid_scenarios=skip_invalid_scenarios,
             omit_charges=omit_charges,
         )

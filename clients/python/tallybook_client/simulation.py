@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook.v1 import catalog_pb2, common_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError
 from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
 from tallybook_client.results import AmountLine, Money
@@ -508,6 +508,7 @@ def simulation_request(
     *,
     baseline: Scenario | None = None,
     customer_ids: Iterable[str] = (),
+    billed_period: tuple[datetime, datetime] | None = None,
     skip_invalid_scenarios: bool = False,
     omit_charges: bool = False,
 ) -> simulate_pb2.RunSimulationRequest:
@@ -519,6 +520,9 @@ def simulation_request(
         skip_invalid_scenarios=skip_invalid_scenarios,
         omit_charges=omit_charges,
     )
+    if billed_period is not None:
+        start_time, end_time = map(to_timestamp, billed_period)
+        request.billed_period.CopyFrom(common_pb2.Period(start_time=start_time, end_time=end_time))
     if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch):
         request.arrow = usage_stream(usage)
     elif isinstance(usage, RecordedUsage):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tallybook_engine.contract.invoice import Invoice, LineKind
+from tallybook_engine.contract.invoice import LineKind
+from tallybook_engine.contract.unopened import UnopenedLine
 from tallybook_engine.currencies import minor_digits
+from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
@@ -21,6 +23,7 @@ from tallybook_engine.simulation.contracts import Codes
 from tallybook_engine.simulation.evaluation import rescaled
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.settlement import SettledTree, is_beside_usage
 
 QUANTITY = pa.decimal128(38, 12)
 EXACT = pa.decimal256(39, 24)
@@ -143,31 +146,54 @@ class ChargesWriter:
         return limb_array(numbers, 2), np.array([isinstance(model, PerUnit) for model in models], dtype=np.bool_)
 
 
-def settled_table(invoices: Sequence[Invoice]) -> pa.Table:
-    """What invoices have beside charge lines, in their order, as CHARGES_SCHEMA."""
-    lines = [(each, line) for each in invoices for line in each.lines if line.kind is not LineKind.CHARGE]
+def settled_table(trees: Sequence[SettledTree]) -> pa.Table:
+    """What settled trees have beside the charge lines of usage, in their order, as CHARGES_SCHEMA."""
+    lines = [
+        (invoice, line, tree.unopened[line.charge] if line.kind is LineKind.CHARGE else None)
+        for tree in trees
+        for invoice in tree.invoices
+        for line in invoice.lines
+        if is_beside_usage(line)
+    ]
+    of_charges = [each for *_, each in lines]
 
-    def names(texts: Iterable[str]) -> pa.Array:
-        return pa.array([text or None for text in texts], pa.string()).dictionary_encode()
+    def names(texts: Iterable[str | None]) -> pa.Array:
+        return pa.array(texts, pa.string()).dictionary_encode()
 
     def money(amounts: Iterable[int]) -> pa.Array:
-        digits = [minor_digits(invoice.currency) for invoice, _ in lines]
+        digits = [minor_digits(invoice.currency) for invoice, *_ in lines]
         return pa.array(
             [Decimal(amount).scaleb(-places) for amount, places in zip(amounts, digits, strict=True)], MONEY
         )
 
-    nothing = {name: pa.nulls(len(lines), kind) for name, kind in _OF_CHARGES.items()}
-    columns = nothing | {
-        "customer_id": names(invoice.customer_id for invoice, _ in lines),
-        "contract_path": pa.array([list(line.contract_path) for _, line in lines], pa.list_(pa.string())),
-        "period_start_time": pa.array([line.start_us for _, line in lines], INSTANT),
-        "period_end_time": pa.array([line.end_us for _, line in lines], INSTANT),
-        "currency": names(invoice.currency for invoice, _ in lines),
-        "amount_excluding_tax": money(line.amount_excluding_tax for _, line in lines),
-        "tax_amount": money(line.tax_amount for _, line in lines),
-        "amount_including_tax": money(line.amount_excluding_tax + line.tax_amount for _, line in lines),
-        "line_kind": names(line.kind.value for _, line in lines),
-        "line_id": names(line.id for _, line in lines),
+    def charged(name: str, found: Callable[[UnopenedLine], Any]) -> pa.Array:
+        """A column that only charge lines have."""
+        kind = _OF_CHARGES[name]
+        if pa.types.is_dictionary(kind):
+            return names(None if each is None else found(each) for each in of_charges)
+        return pa.array([None if each is None else found(each) for each in of_charges], kind)
+
+    def unit_amount(line: UnopenedLine) -> Decimal | None:
+        model = line.price.model
+        return Decimal(model.unit_price).scaleb(-QUANTITY_SCALE) if isinstance(model, PerUnit) else None
+
+    columns = {
+        "product_id": charged("product_id", lambda each: each.definition.product_id),
+        "plan_id": charged("plan_id", lambda each: each.definition.plan_id),
+        "cell_id": charged("cell_id", lambda each: each.definition.cells[each.cell].id),
+        "quantity": charged("quantity", lambda _: Decimal(0)),
+        "unit_amount": charged("unit_amount", unit_amount),
+        "exact_amount": charged("exact_amount", lambda each: Decimal(each.exact).scaleb(-AMOUNT_SCALE)),
+        "customer_id": names(invoice.customer_id for invoice, *_ in lines),
+        "contract_path": pa.array([list(line.contract_path) for _, line, _ in lines], pa.list_(pa.string())),
+        "period_start_time": pa.array([line.start_us for _, line, _ in lines], INSTANT),
+        "period_end_time": pa.array([line.end_us for _, line, _ in lines], INSTANT),
+        "currency": names(invoice.currency for invoice, *_ in lines),
+        "amount_excluding_tax": money(line.amount_excluding_tax for _, line, _ in lines),
+        "tax_amount": money(line.tax_amount for _, line, _ in lines),
+        "amount_including_tax": money(line.amount_excluding_tax + line.tax_amount for _, line, _ in lines),
+        "line_kind": names(line.kind.value for _, line, _ in lines),
+        "line_id": names((line.id or None) if each is None else None for _, line, each in lines),
     }
     return pa.Table.from_arrays([columns[name] for name in CHARGES_SCHEMA.names], schema=CHARGES_SCHEMA)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.contract.invoice import Invoice, LineKind
+from tallybook_engine.contract.invoice import Invoice
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.simulation.plan import SimulationPlan
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.settlement import is_beside_usage
 
 _HALF = np.int64(32)
 _LOW = np.int64(2**32 - 1)
@@ -59,12 +60,16 @@ class Total:
 class Comparison:
     """Adds up pieces. Not for several threads at once."""
 
-    def __init__(self, plan: SimulationPlan) -> None:
+    def __init__(self, plan: SimulationPlan, payers: Iterable[tuple[str, str]] = ()) -> None:
+        """`payers` are (customer id, currency) of those who may have invoices without usage."""
         self._plan = plan
+        registry = plan.registry
+        more = [(registry.customers.add(name), registry.currencies.add(currency)) for name, currency in payers]
         currency_of_plan = np.array([each.currency for each in plan.registry.plans], dtype=np.int64)
         self._currency_count = max(len(plan.registry.currencies), 1)
         pairs = [terms.customer * self._currency_count + currency_of_plan[terms.plan] for terms in plan.terms]
-        self._pairs = np.unique(np.concatenate(pairs))
+        invoiced = np.array([customer * self._currency_count + currency for customer, currency in more], dtype=np.int64)
+        self._pairs = np.unique(np.concatenate([*pairs, invoiced]))
         """(customer, currency) of each group, as one number."""
         self._group_of = [np.searchsorted(self._pairs, each) for each in pairs]
         shape = (len(plan.terms), len(self._pairs))
@@ -83,11 +88,11 @@ class Comparison:
                 np.add.at(self._sums[f"{name}_low"][number], groups, values & _LOW)
 
     def add_invoice(self, number: int, invoice: Invoice) -> None:
-        """Adds what an invoice under a catalogue has beside charge lines, which come with their pieces."""
+        """Adds what an invoice under a catalogue has beside the charge lines of usage, which come with their pieces."""
         registry = self._plan.registry
         pair = registry.customers.add(invoice.customer_id) * self._currency_count
         group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(invoice.currency)))
-        lines = [each for each in invoice.lines if each.kind is not LineKind.CHARGE]
+        lines = [each for each in invoice.lines if is_beside_usage(each)]
         for name, amount in (
             ("amount", sum(each.amount_excluding_tax for each in lines)),
             ("tax", sum(each.tax_amount for each in lines)),

@@ -993,6 +993,7 @@ class RunSimulationRequest(_message.Message):
     SCENARIOS_FIELD_NUMBER: _builtins.int
     SKIP_INVALID_SCENARIOS_FIELD_NUMBER: _builtins.int
     OMIT_CHARGES_FIELD_NUMBER: _builtins.int
+    BILLED_PERIOD_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """As one whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
     usage_frame_id: _builtins.str
@@ -1027,6 +1028,15 @@ class RunSimulationRequest(_message.Message):
     def scenarios(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scenario]:
         """What to compare with the baseline; at most 64."""
 
+    @_builtins.property
+    def billed_period(self) -> _common_pb2.Period:
+        """Bill this stretch of time whole: every contract tree of `customer_ids`, of all customers where these are empty, from
+        the root's billing period that holds its start to the one that holds its last instant, with usage or without. Absent,
+        and beyond it: every tree that has usage, from the root's billing period that holds its first to the one that its
+        last charge line of usage is billed in. All that is due in these periods without usage is billed, as PreviewInvoice
+        bills it: fixed fees, minimums, and what plans cost at quantity 0.
+        """
+
     def __init__(
         self,
         *,
@@ -1040,10 +1050,11 @@ class RunSimulationRequest(_message.Message):
         scenarios: _abc.Iterable[Global___Scenario] | None = ...,
         skip_invalid_scenarios: _builtins.bool = ...,
         omit_charges: _builtins.bool = ...,
+        billed_period: _common_pb2.Period | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "billed_period", b"billed_period", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "billed_period", b"billed_period", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow", "recorded", "determinants", "usage_frame_id"]  # noqa: Y015
     _WhichOneofArgType_usage: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
