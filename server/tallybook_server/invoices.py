@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+from tallybook.v1 import ingest_pb2
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.contract.invoice import Invoice, InvoiceLevel, InvoiceLine, LineKind, TaxTotal
 from tallybook_engine.currencies import minor_digits
@@ -16,6 +17,9 @@ from tallybook_server.codec.instants import parse_date
 from tallybook_server.codec.results import charge_line, money, period
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.services.catalog_pages import ANSWER_BYTES_MAX
+
+InvoicedLine = tuple[ChargeLine, date] | tuple[Invoice, InvoiceLine]
+"""A charge line and when it is due, or another line and its invoice."""
 
 
 def read_request(request: wire.PreviewInvoiceRequest) -> tuple[str, date, int, int | None]:
@@ -68,7 +72,7 @@ def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
         period=period(invoice.start_us, invoice.end_us),
         issue_date=invoice.issue_date.isoformat(),
         due_date=invoice.due_date.isoformat(),
-        lines=[_line(each, currency, lines) for each in invoice.lines],
+        lines=[invoice_line(each, currency, lines) for each in invoice.lines],
         levels=[_level(each, currency) for each in invoice.levels],
         taxes=[_tax(each, currency) for each in invoice.taxes],
         amount_excluding_tax=money(excluding, *currency),
@@ -77,10 +81,11 @@ def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
     )
 
 
-def _line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLine]) -> wire.InvoiceLine:
+def invoice_line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLine]) -> ingest_pb2.InvoiceLine:
+    """A line of an invoice in a currency (code, digits); a charge line is one of `lines`."""
     excluding = line.amount_excluding_tax
-    return wire.InvoiceLine(
-        kind=wire.InvoiceLine.Kind.Value(line.kind.value),
+    return ingest_pb2.InvoiceLine(
+        kind=ingest_pb2.InvoiceLine.Kind.Value(line.kind.value),
         contract_path=line.contract_path,
         id=line.id,
         period=period(line.start_us, line.end_us),
@@ -91,6 +96,21 @@ def _line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLi
         due_date=line.due_date.isoformat(),
         charge=charge_line(lines[line.charge]) if line.kind is LineKind.CHARGE else None,
     )
+
+
+def charges_page(page: Sequence[InvoicedLine], token: str, sequence: int) -> ingest_pb2.ListChargesResponse:
+    """Lines of invoices, charge lines before the others, as a page of ListCharges."""
+    answer = ingest_pb2.ListChargesResponse(next_page_token=token, sequence=sequence)
+    for line, of in page:
+        if isinstance(line, Invoice):
+            assert isinstance(of, InvoiceLine)
+            answer.invoice_lines.append(invoice_line(of, (line.currency, minor_digits(line.currency)), ()))
+        else:
+            assert isinstance(of, date)
+            written = charge_line(line)
+            written.due_date = of.isoformat()
+            answer.charges.append(written)
+    return answer
 
 
 def _level(level: InvoiceLevel, currency: tuple[str, int]) -> wire.InvoiceLevel:

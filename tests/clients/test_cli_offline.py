@@ -185,6 +185,8 @@ def test_a_plan_of_a_catalogue_is_named(catalog, capsys):
         (["explain"], "give an event id"),
         (["charges", "--customer", "a", "--customer-id", "b"], "not both"),
         (["charges", "--unopened"], "needs --from and --to"),
+        (["charges", "--invoiced"], "--invoiced needs --from and --to"),
+        (["simulate", "{plan}", "--billed-from", "2024-01-01"], "both --billed-from and --billed-to"),
         (["export", "charges", "charges.xlsx"], ".parquet or .csv"),
         (["ingest", "{plan}"], "--format"),
         (["ingest", "{plan}", "--format", "csv", "--map", "miles=m"], "events have no column miles"),

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import grpc
 import polars as pl
 import pytest
 from google.protobuf.json_format import ParseDict
@@ -16,7 +17,7 @@ from tests.support import pricing_vectors
 from tests.support.live_server import live_server
 
 import tallybook_client as tb
-from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook.v1 import catalog_pb2, ingest_pb2, ingest_pb2_grpc, simulate_pb2
 from tallybook_client import InvoiceLineKind
 
 Objects = dict[str, Any]
@@ -495,6 +496,114 @@ def test_a_simulation_bills_what_the_invoice_bills(client):
         str(each.amount_excluding_tax.quantity.quantize(Decimal("0.0001"))) for each in invoices
     ]
     assert wide[("simulated", "FIXED_FEE simulated_fee", "", "total_amount")].to_list() == [30, 30, 30]
+
+
+@pytest.fixture(scope="module")
+def invoiced(client) -> list[int]:
+    """A customer with two trees and every sort of line; the sequences of the commits of its usage."""
+    plan = {"id": "listed_plan", "product": "listed_units", "per_unit": {"unit_price": "2"}}
+    idle = {"id": "listed_idle", "product": "listed_units", "per_unit": {"unit_price": "1"}, "minimum": "5"}
+    quarterly = {"basis": "CALENDAR", "interval": 3, "unit": "MONTH"}
+    customer(
+        client,
+        "listed",
+        "units",
+        plans=(plan, idle),
+        payment_term_days=10,
+        sub_contracts=[
+            {
+                "id": "listed_division",
+                "product_contracts": [{"id": "listed_sold", "plan": "listed_plan", "shared": True}],
+            },
+            {
+                "id": "listed_quarterly",
+                "billing_frequency": quarterly,
+                "start_date": "2024-06-01",
+                "product_contracts": [{"id": "listed_later", "plan": "listed_plan", "shared": True}],
+            },
+        ],
+        fixed_fees=[{"id": "listed_fee", "amount": "30", "timing": "IN_ADVANCE"}],
+        revenue_shares=[{"id": "listed_share", "rate": "0.1", "charges": ["listed_sold"]}],
+        discount={"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+        cap="300",
+        minimum="60",
+        credits=[{"id": "listed_credit", "amount": "75"}],
+    )
+    other = {
+        "id": "listed_other",
+        "customer": "listed",
+        "time_zone": "UTC",
+        "start_date": START.isoformat(),
+        "billing_frequency": MONTHLY,
+        "product_contracts": [
+            {"id": "listed_idle_sold", "plan": "listed_idle", "start_date": "2024-04-01", "shared": True}
+        ],
+    }
+    client.apply_catalog(ParseDict({"contracts": [other]}, catalog_pb2.Catalog()))
+    days = [datetime(2024, 3, 10, tzinfo=UTC), datetime(2024, 5, 3, tzinfo=UTC)]
+    return [
+        use(client, "listed", "units", quantity, day, contract_id="listed_sold")
+        for day, quantity in zip(days, ("4", "400"), strict=True)
+    ]
+
+
+SPRING = tb.Span(
+    customer_id="listed", start_time=datetime(2024, 3, 5, tzinfo=UTC), end_time=datetime(2024, 5, 31, tzinfo=UTC)
+)
+
+
+@pytest.mark.parametrize("commit", [0, -1])
+def test_charges_as_invoiced_are_the_invoices(client, invoiced, commit):
+    # Given the invoices of both trees of March to May, of all usage and of what was stored first
+    invoices = [
+        invoice
+        for contract in ("listed", "listed_other")
+        for invoice in client.preview_invoices(contract, START, period_count=3, as_of_sequence=invoiced[commit])
+    ]
+    # When the charges are listed as invoiced
+    found = client.charges(SPRING, as_invoiced=True, as_of_sequence=invoiced[commit])
+    # Then both lists together are their lines, in the invoices' order, with tax and due date
+    charges = [line for each in invoices for line in each.lines if line.kind is InvoiceLineKind.CHARGE]
+    others = [line for each in invoices for line in each.lines if line.kind is not InvoiceLineKind.CHARGE]
+    assert found.invoice_lines == others
+    assert sorted((each.contract_path, each.amount_excluding_tax.quantity, each.due_date) for each in found) == sorted(
+        (each.contract_path, each.amount_excluding_tax.quantity, each.due_date) for each in charges
+    )
+    assert [each.start_time for each in found] == sorted(each.start_time for each in found)
+    every = {each.kind for each in others}
+    assert every >= ({*InvoiceLineKind} - {InvoiceLineKind.CHARGE} if commit else {InvoiceLineKind.FIXED_FEE})
+    # And without being asked there are charge lines alone, without a due date
+    plain = client.charges(SPRING)
+    assert (plain.invoice_lines, {each.due_date for each in plain}) == ([], {None})
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 1000])
+def test_charges_as_invoiced_come_in_pages(address, client, invoiced, page_size):
+    whole = client.charges(SPRING, as_invoiced=True)
+    request = ingest_pb2.ListChargesRequest(**SPRING.fields(), as_invoiced=True, page_size=page_size)
+    lines: list[Any] = []
+    with grpc.insecure_channel(address) as channel:
+        while True:
+            page = ingest_pb2_grpc.IngestServiceStub(channel).ListCharges(request)
+            assert len(page.charges) + len(page.invoice_lines) <= page_size
+            lines += [*page.charges, *page.invoice_lines]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+    assert lines == [each.message for each in (*whole, *whole.invoice_lines)]
+
+
+def test_charges_as_invoiced_that_cannot_be(client, invoiced):
+    with pytest.raises(tb.InvalidArgumentError, match="as_invoiced: needs start_time and end_time"):
+        client.charges(tb.Span(customer_id="listed"), as_invoiced=True)
+    # Given a thousand months, and a day more
+    thousand = tb.Span(customer_id="listed", start_time=NOON, end_time=datetime(2107, 7, 1, tzinfo=UTC))
+    longer = tb.Span(customer_id="listed", start_time=NOON, end_time=datetime(2107, 7, 2, tzinfo=UTC))
+    assert len(client.charges(thousand, as_invoiced=True).invoice_lines) > 1000
+    with pytest.raises(
+        tb.InvalidArgumentError, match="end_time: lies more than 1,000 billing periods of contract 'listed"
+    ):
+        client.charges(longer, as_invoiced=True)
 
 
 def test_a_simulation_bills_what_nothing_opened(client):

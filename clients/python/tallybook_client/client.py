@@ -30,7 +30,7 @@ from tallybook_client.determinants import Determinants, DeterminantsAnswer
 from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
-from tallybook_client.invoices import Invoice
+from tallybook_client.invoices import Invoice, InvoiceLine
 from tallybook_client.metering import completed
 from tallybook_client.numbers import decimal_text, to_timestamp
 from tallybook_client.quotes import BillingDates, PriceQuote
@@ -358,14 +358,21 @@ class Client:
         request = ingest_pb2.ListUsageRequest(**span.fields(), as_of_sequence=as_of_sequence)
         return [UsageTotal.read(total) for page in self._pages(self._ingest.ListUsage, request) for total in page.usage]
 
-    def charges(self, span: Span, *, as_of_sequence: int = 0, include_unopened: bool = False) -> Charges:
-        """Charge lines of a customer: one a product contract, matrix cell and billing period."""
+    def charges(
+        self, span: Span, *, as_of_sequence: int = 0, include_unopened: bool = False, as_invoiced: bool = False
+    ) -> Charges:
+        """Charge lines of a customer: one a product contract, matrix cell and billing period.
+
+        With `as_invoiced` they are those of the invoices of the span, each with its due date, and `invoice_lines` of
+        the answer has what stands beside them: fees, shares, discounts, caps, minimums, credits.
+        """
         request = ingest_pb2.ListChargesRequest(
-            **span.fields(), as_of_sequence=as_of_sequence, include_unopened=include_unopened
+            **span.fields(), as_of_sequence=as_of_sequence, include_unopened=include_unopened, as_invoiced=as_invoiced
         )
         charges = Charges()
         for page in self._pages(self._ingest.ListCharges, request):
             charges.extend(map(ChargeLine.read, page.charges))
+            charges.invoice_lines.extend(map(InvoiceLine.read, page.invoice_lines))
         return charges
 
     # Simulation
@@ -676,6 +683,11 @@ def determinants_request(
 
 class Charges(list[ChargeLine]):
     """Charge lines, by billing period, contract path and cell."""
+
+    def __init__(self, lines: Iterable[ChargeLine] = ()) -> None:
+        super().__init__(lines)
+        self.invoice_lines: list[InvoiceLine] = []
+        """Of the same invoices, what stands beside their charge lines, where that was asked."""
 
     def frame(self) -> pl.DataFrame:
         """The lines as a frame of CHARGES_SCHEMA."""

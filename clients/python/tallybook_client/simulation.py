@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from tallybook.v1 import catalog_pb2, common_pb2, simulate_pb2
+from tallybook.v1 import catalog_pb2, common_pb2, ingest_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError
 from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
 from tallybook_client.results import AmountLine, Money
@@ -212,7 +212,7 @@ class SimulatedCharge:
             Money.read(message.amount_excluding_tax),
             Money.read(message.tax_amount),
             Money.read(message.amount_including_tax),
-            simulate_pb2.InvoiceLine.Kind.Name(message.kind),
+            ingest_pb2.InvoiceLine.Kind.Name(message.kind),
             message.line_id,
             message,
         )

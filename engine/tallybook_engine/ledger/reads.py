@@ -256,7 +256,12 @@ def charge_lines(
         found.append(charge_line(state, line, view.exact[line], view.amount[line], view.tax[line], quantities))
     if include_unopened and start_us is not None and end_us is not None:
         found += _unopened(state, customer_id, root_id, found, start_us, end_us)
-    return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id, each.line_number))
+    return sorted(found, key=order_of)
+
+
+def order_of(line: ChargeLine) -> tuple[int, tuple[str, ...], str, int]:
+    """By billing period, contract path and cell, and where a catalogue change parted them, in the order of opening."""
+    return line.period_start_us, line.contract_path, line.cell_id, line.line_number
 
 
 def usage_totals(state: State, view: AsOf, start_us: int | None, end_us: int | None) -> list[UsageTotal]:

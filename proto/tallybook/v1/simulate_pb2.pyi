@@ -9,7 +9,6 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallybook.v1 import catalog_pb2 as _catalog_pb2
 from tallybook.v1 import common_pb2 as _common_pb2
 from tallybook.v1 import ingest_pb2 as _ingest_pb2
@@ -732,7 +731,7 @@ class Invoice(_message.Message):
         """The same as instants."""
 
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.InvoiceLine]:
         """Level by level from the leaves up, each behind all below it; of a level, charge lines by product contract, then fixed
         fees, revenue shares, discount, cap, minimum and credits. A modifier of nothing has no line.
         """
@@ -769,7 +768,7 @@ class Invoice(_message.Message):
         period: _common_pb2.Period | None = ...,
         issue_date: _builtins.str = ...,
         due_date: _builtins.str = ...,
-        lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+        lines: _abc.Iterable[_ingest_pb2.InvoiceLine] | None = ...,
         levels: _abc.Iterable[Global___InvoiceLevel] | None = ...,
         taxes: _abc.Iterable[Global___InvoiceTax] | None = ...,
         amount_excluding_tax: _common_pb2.Money | None = ...,
@@ -783,119 +782,6 @@ class Invoice(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Invoice: _TypeAlias = Invoice  # noqa: Y015
-
-@_typing.final
-class InvoiceLine(_message.Message):
-    """One line of an invoice."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Kind:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InvoiceLine._Kind.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        KIND_UNSPECIFIED: InvoiceLine._Kind.ValueType  # 0
-        """Never sent."""
-        CHARGE: InvoiceLine._Kind.ValueType  # 1
-        """A charge line, as ListCharges shows it."""
-        FIXED_FEE: InvoiceLine._Kind.ValueType  # 2
-        """A period of a fixed fee."""
-        REVENUE_SHARE: InvoiceLine._Kind.ValueType  # 3
-        """A revenue share."""
-        DISCOUNT: InvoiceLine._Kind.ValueType  # 4
-        """What the discount takes off."""
-        CAP: InvoiceLine._Kind.ValueType  # 5
-        """What the cap takes off."""
-        MINIMUM: InvoiceLine._Kind.ValueType  # 6
-        """What the minimum adds."""
-        CREDIT: InvoiceLine._Kind.ValueType  # 7
-        """What a credit pays."""
-
-    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-        """What the line is."""
-
-    KIND_UNSPECIFIED: InvoiceLine.Kind.ValueType  # 0
-    """Never sent."""
-    CHARGE: InvoiceLine.Kind.ValueType  # 1
-    """A charge line, as ListCharges shows it."""
-    FIXED_FEE: InvoiceLine.Kind.ValueType  # 2
-    """A period of a fixed fee."""
-    REVENUE_SHARE: InvoiceLine.Kind.ValueType  # 3
-    """A revenue share."""
-    DISCOUNT: InvoiceLine.Kind.ValueType  # 4
-    """What the discount takes off."""
-    CAP: InvoiceLine.Kind.ValueType  # 5
-    """What the cap takes off."""
-    MINIMUM: InvoiceLine.Kind.ValueType  # 6
-    """What the minimum adds."""
-    CREDIT: InvoiceLine.Kind.ValueType  # 7
-    """What a credit pays."""
-
-    KIND_FIELD_NUMBER: _builtins.int
-    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
-    ID_FIELD_NUMBER: _builtins.int
-    PERIOD_FIELD_NUMBER: _builtins.int
-    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
-    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
-    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
-    TAX_ID_FIELD_NUMBER: _builtins.int
-    DUE_DATE_FIELD_NUMBER: _builtins.int
-    CHARGE_FIELD_NUMBER: _builtins.int
-    kind: Global___InvoiceLine.Kind.ValueType
-    """What it is."""
-    id: _builtins.str
-    """Id of the fixed fee, revenue share or credit; of a CHARGE the product contract's; empty for the rest."""
-    tax_id: _builtins.str
-    """Id of the tax; empty: none."""
-    due_date: _builtins.str
-    """When it is due; the invoice's, or a day of its own for a fee in advance."""
-    @_builtins.property
-    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids from the root contract down to the level; of a CHARGE, down to the product contract."""
-
-    @_builtins.property
-    def period(self) -> _common_pb2.Period:
-        """What it is for. Of a fee that is due once, start and end are its first instant."""
-
-    @_builtins.property
-    def amount_excluding_tax(self) -> _common_pb2.Money:
-        """Without tax."""
-
-    @_builtins.property
-    def tax_amount(self) -> _common_pb2.Money:
-        """Rate of the rounded line."""
-
-    @_builtins.property
-    def amount_including_tax(self) -> _common_pb2.Money:
-        """With tax."""
-
-    @_builtins.property
-    def charge(self) -> _ingest_pb2.ChargeLine:
-        """Of a CHARGE: the line, with its tier lines."""
-
-    def __init__(
-        self,
-        *,
-        kind: Global___InvoiceLine.Kind.ValueType = ...,
-        contract_path: _abc.Iterable[_builtins.str] | None = ...,
-        id: _builtins.str = ...,
-        period: _common_pb2.Period | None = ...,
-        amount_excluding_tax: _common_pb2.Money | None = ...,
-        tax_amount: _common_pb2.Money | None = ...,
-        amount_including_tax: _common_pb2.Money | None = ...,
-        tax_id: _builtins.str = ...,
-        due_date: _builtins.str = ...,
-        charge: _ingest_pb2.ChargeLine | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "contract_path", b"contract_path", "due_date", b"due_date", "id", b"id", "kind", b"kind", "period", b"period", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___InvoiceLine: _TypeAlias = InvoiceLine  # noqa: Y015
 
 @_typing.final
 class InvoiceLevel(_message.Message):
@@ -1779,7 +1665,7 @@ class SimulatedCharge(_message.Message):
     """The price of one unit, where the plan has one price; empty elsewhere."""
     exact_amount: _builtins.str
     """The line before it is rounded."""
-    kind: Global___InvoiceLine.Kind.ValueType
+    kind: _ingest_pb2.InvoiceLine.Kind.ValueType
     """What the line is."""
     line_id: _builtins.str
     """Id of the fixed fee, revenue share or credit; empty for the rest."""
@@ -1819,7 +1705,7 @@ class SimulatedCharge(_message.Message):
         amount_excluding_tax: _common_pb2.Money | None = ...,
         tax_amount: _common_pb2.Money | None = ...,
         amount_including_tax: _common_pb2.Money | None = ...,
-        kind: Global___InvoiceLine.Kind.ValueType = ...,
+        kind: _ingest_pb2.InvoiceLine.Kind.ValueType = ...,
         line_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
