@@ -482,7 +482,7 @@ class Book:
         FIELD_INVALID for more than 1,000 of them, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE, INVOICE_DOES_NOT_FIT.
         """
 
-        def stored() -> tuple[list[tuple[Tree, Sequence[BillingPeriod], Sequence[ChargeLine]]], int]:
+        def stored() -> tuple[list[tuple[Tree, list[BillingPeriod], list[ChargeLine]]], int]:
             customer_id = self._customer_id(customer, customer_is_id)
             view, sequence = self._as_of(customer_id, as_of_sequence)
             catalog, found = self._state.current.catalog, []

@@ -47,8 +47,8 @@ def command(
     charges = [charge for each in found for charge in each]
     others = [line for each in found for line in each.invoice_lines]
     if as_json:
-        for each in (*charges, *others):
-            print_json(each.message)
+        for message in [*(each.message for each in charges), *(each.message for each in others)]:
+            print_json(message)
         return ExitCode.OK
     if with_lines:
         for charge in charges:
