@@ -535,7 +535,7 @@ class Book:
                 raise field_invalid("date", f"{first_day} is no day of the contract, from {root.start_date} {until}")
             view, sequence = self._as_of(root.customer, as_of_sequence)
             lines = stored_lines(self._state, tree, view, periods)
-            return tree, periods, PreviewedInvoices((), lines, next_date, current.version, sequence)
+            return tree, periods, PreviewedInvoices((), lines, next_date, current.version, sequence, root)
 
         try:
             tree, periods, found = await self._alone(stored)

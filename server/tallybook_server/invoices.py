@@ -7,7 +7,9 @@ from datetime import date
 
 from tallybook.v1 import ingest_pb2
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.catalog.model import Contract
 from tallybook_engine.contract.invoice import Invoice, InvoiceLevel, InvoiceLine, LineKind, TaxTotal
+from tallybook_engine.contract.terms import term_holding
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.ledger.invoices import PreviewedInvoices
@@ -49,7 +51,7 @@ def response(previewed: PreviewedInvoices) -> wire.PreviewInvoiceResponse:
                 f"the invoice from {invoice.start_date} has {len(invoice.lines)} lines; "
                 f"at most {limits.INVOICE_LINES_MAX}",
             )
-        written = _invoice(invoice, previewed.lines)
+        written = _invoice(invoice, previewed.lines, previewed.root)
         byte_count += written.ByteSize()
         # Invoices of one period, in several currencies, are never parted.
         begins = number > 0 and invoice.start_us != previewed.invoices[number - 1].start_us
@@ -61,9 +63,10 @@ def response(previewed: PreviewedInvoices) -> wire.PreviewInvoiceResponse:
     return answer
 
 
-def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
+def _invoice(invoice: Invoice, lines: Sequence[ChargeLine], root: Contract) -> wire.Invoice:
     currency = invoice.currency, minor_digits(invoice.currency)
     excluding, tax = invoice.amount_excluding_tax, invoice.tax_amount
+    term_start, term_end = term_texts(root, invoice.start_date)
     return wire.Invoice(
         contract_id=invoice.contract_id,
         customer_id=invoice.customer_id,
@@ -78,6 +81,8 @@ def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
         amount_excluding_tax=money(excluding, *currency),
         tax_amount=money(tax, *currency),
         amount_including_tax=money(excluding + tax, *currency),
+        term_start_date=term_start,
+        term_end_date=term_end,
     )
 
 
@@ -111,6 +116,12 @@ def charges_page(page: Sequence[InvoicedLine], token: str, sequence: int) -> ing
             written.due_date = of.isoformat()
             answer.charges.append(written)
     return answer
+
+
+def term_texts(contract: Contract, day: date) -> tuple[str, str]:
+    """First day, and first day after, of the term that holds a day; empty where there is no end."""
+    term = term_holding(contract, day)
+    return ("", "") if term is None else (term[0].isoformat(), term[1].isoformat())
 
 
 def _level(level: InvoiceLevel, currency: tuple[str, int]) -> wire.InvoiceLevel:

@@ -121,7 +121,7 @@ def test_billing_dates_are_as_the_documentation_shows_them(command, first_days, 
 
 
 def test_every_option_of_billing_dates_is_shown_in_the_documentation(capsys):
-    assert len(DATES_SHOWN) == 10
+    assert len(DATES_SHOWN) == 11
     run(["dates", "--help"])
     options = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--json", "--help"}
     commands = " ".join(command for command, *_ in DATES_SHOWN)

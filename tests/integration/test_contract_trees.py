@@ -257,6 +257,71 @@ def test_a_renewed_contract_goes_on(client):
     assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
 
 
+@pytest.mark.parametrize(("renewed", "months"), [(True, 16), (False, 6)])
+def test_a_fee_is_due_once_in_each_term(client, renewed, months):
+    # Given a contract of six months, renewed or not, with a fee a term in advance and one in arrears
+    name = f"termed_{renewed}"
+    customer(
+        client,
+        name,
+        currency="EUR",
+        payment_term_days=10,
+        end_date="2024-09-01",
+        auto_renewal=renewed,
+        fixed_fees=[
+            {"id": f"{name}_first", "amount": "60", "timing": "IN_ADVANCE", "per_term": True},
+            {"id": f"{name}_last", "amount": "6", "per_term": True},
+        ],
+    )
+    # When its months are previewed
+    invoices = client.preview_invoices(name, START, period_count=16)
+    # Then each term has both once, in its first month and in its last, and says which it is
+    assert len(invoices) == months
+    due = [
+        (each.start_date, each.lines[0].id[len(name) + 1 :], each.lines[0].due_date) for each in invoices if each.lines
+    ]
+    wanted = [
+        (date(2024, 3, 1), "first", date(2024, 3, 11)),
+        (date(2024, 8, 1), "last", date(2024, 9, 11)),
+        (date(2024, 9, 1), "first", date(2024, 9, 11)),
+        (date(2025, 2, 1), "last", date(2025, 3, 11)),
+        (date(2025, 3, 1), "first", date(2025, 3, 11)),
+    ]
+    assert due == (wanted if renewed else wanted[:2])
+    terms = [(each.term_start_date, each.term_end_date) for each in invoices]
+    boundaries = [date(2024, 3, 1), date(2024, 9, 1), date(2025, 3, 1), date(2025, 9, 1)]
+    assert terms == [(boundaries[n // 6], boundaries[n // 6 + 1]) for n in range(months)]
+    # And a simulation of that time bills the same
+    stretch = datetime(2024, 3, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
+    simulation = client.simulate([], customer_ids=[name], billed_period=stretch)
+    assert simulation.totals[0].amount_excluding_tax.quantity == sum(
+        each.amount_excluding_tax.quantity for each in invoices
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "terms"),
+    [
+        # Whole months, the day clamped.
+        ("2024-01-31", "2024-02-29", ["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"]),
+        ("2023-03-01", "2024-03-01", ["2023-03-01", "2024-03-01", "2025-03-01"]),
+        # Days otherwise.
+        ("2024-01-10", "2024-02-20", ["2024-01-10", "2024-02-20", "2024-04-01"]),
+    ],
+)
+def test_billing_dates_show_the_terms(client, start, end, terms):
+    monthly = ParseDict(MONTHLY, catalog_pb2.Frequency())
+    first, after = date.fromisoformat(start), date.fromisoformat(end)
+    shown = client.billing_dates(first, monthly, after, auto_renewal=True, period_count=30)
+    found = sorted({each.term_start_date for each in shown if each.term_start_date is not None})
+    assert [str(each) for each in found][: len(terms)] == terms
+    assert all(each.term_start_date <= each.start_date < each.term_end_date for each in shown)
+    assert {each.term_start_date for each in client.billing_dates(first, monthly, after)} == {first}
+    assert {each.term_start_date for each in client.billing_dates(first, monthly, period_count=2)} == {None}
+    with pytest.raises(tb.InvalidArgumentError, match="auto_renewal: needs an end_date"):
+        client.billing_dates(first, monthly, auto_renewal=True)
+
+
 def test_a_tree_of_a_thousand_levels(client):
     # Given a thousand levels, each of which takes a cent off by its cap; the lowest has a plan
     names = [f"deep{level}" for level in range(1_000)]

@@ -409,8 +409,11 @@ class Client:
         time_zone: str = "UTC",
         from_date: date | None = None,
         period_count: int = 0,
+        auto_renewal: bool = False,
     ) -> list[BillingDates]:
-        """The billing periods of a contract with these dates, at most 1,000, from the one that holds `from_date` on."""
+        """The billing periods of a contract with these dates, at most 1,000, from the one that holds `from_date` on;
+        each with the term that it begins in.
+        """
         request = simulate_pb2.PreviewBillingDatesRequest(
             start_date=start_date.isoformat(),
             end_date=None if end_date is None else end_date.isoformat(),
@@ -418,6 +421,7 @@ class Client:
             time_zone=time_zone,
             from_date=None if from_date is None else from_date.isoformat(),
             period_count=period_count,
+            auto_renewal=auto_renewal,
         )
         return list(map(BillingDates.read, self._call(self._simulate.PreviewBillingDates, request).periods))
 

@@ -104,6 +104,10 @@ class Invoice:
     amount_excluding_tax: Money
     tax_amount: Money
     amount_including_tax: Money
+    term_start_date: date | None
+    """First day of the contract's term that the first day lies in; None: the contract has no end."""
+    term_end_date: date | None
+    """First day after that term."""
     message: simulate_pb2.Invoice = field(repr=False, compare=False)
 
     @classmethod
@@ -121,5 +125,7 @@ class Invoice:
             Money.read(message.amount_excluding_tax),
             Money.read(message.tax_amount),
             Money.read(message.amount_including_tax),
+            date.fromisoformat(message.term_start_date) if message.term_start_date else None,
+            date.fromisoformat(message.term_end_date) if message.term_end_date else None,
             message,
         )

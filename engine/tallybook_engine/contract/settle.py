@@ -166,8 +166,7 @@ class _Settling:
             for each in fee_periods(
                 fee,
                 self._tree.minor(fee.amount),
-                fee.frequency or level.frequency,
-                level.anchor,
+                *level.fee_calendar(fee),
                 fee.start_date or contract.start_date,
                 fee.end_date or level.end_date,
                 contract.time_zone,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax, billed_as
+from tallybook_engine.catalog.model import Catalog, Contract, FixedFee, Frequency, Tax, billed_as
+from tallybook_engine.contract.terms import term_frequency
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import QUANTITY_SCALE
 
@@ -26,6 +27,12 @@ class Level:
     """The day that anchors its periods."""
     end_date: date | None
     """First day after; None: no end."""
+
+    def fee_calendar(self, fee: FixedFee) -> tuple[Frequency, date]:
+        """How often one of its fees is due, and the day that anchors that."""
+        if fee.per_term and self.contract.end_date is not None:
+            return term_frequency(self.contract.start_date, self.contract.end_date), self.contract.start_date
+        return fee.frequency or self.frequency, self.anchor
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from itertools import islice, takewhile
 
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
 from tallybook_engine.calendar.zones import local_date
+from tallybook_engine.catalog.model import Contract
 from tallybook_engine.contract.invoice import Charge, Invoice, InvoiceLine, LineKind
 from tallybook_engine.contract.settle import settle, settled_stretch
 from tallybook_engine.contract.tree import Tree
@@ -60,6 +61,7 @@ class PreviewedInvoices:
     """First day of the billing period behind them; None: there is none."""
     catalog_version: int
     sequence: int
+    root: Contract
 
 
 def root_periods(tree: Tree, first_day: date, count: int) -> tuple[list[BillingPeriod], date | None]:

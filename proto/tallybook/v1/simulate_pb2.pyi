@@ -503,6 +503,7 @@ class PreviewBillingDatesRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     PERIOD_COUNT_FIELD_NUMBER: _builtins.int
+    AUTO_RENEWAL_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
     """First day, "2024-11-26", from 1900-01-01. Required."""
     end_date: _builtins.str
@@ -513,6 +514,8 @@ class PreviewBillingDatesRequest(_message.Message):
     """Begin with the period that holds this day. Absent: with the contract's first."""
     period_count: _builtins.int
     """At most so many periods; 0 and more than 1,000 are read as 1,000."""
+    auto_renewal: _builtins.bool
+    """Whether the contract is renewed at its end, which is required then."""
     @_builtins.property
     def billing_frequency(self) -> _catalog_pb2.Frequency:
         """How often is billed. Required."""
@@ -526,10 +529,11 @@ class PreviewBillingDatesRequest(_message.Message):
         time_zone: _builtins.str = ...,
         from_date: _builtins.str | None = ...,
         period_count: _builtins.int = ...,
+        auto_renewal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_end_date", b"_end_date", "_from_date", b"_from_date", "billing_frequency", b"billing_frequency", "end_date", b"end_date", "from_date", b"from_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_date", b"_end_date", "_from_date", b"_from_date", "billing_frequency", b"billing_frequency", "end_date", b"end_date", "from_date", b"from_date", "period_count", b"period_count", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_date", b"_end_date", "_from_date", b"_from_date", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "end_date", b"end_date", "from_date", b"from_date", "period_count", b"period_count", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
     _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
@@ -583,6 +587,8 @@ class BillingDates(_message.Message):
     WHOLE_END_DATE_FIELD_NUMBER: _builtins.int
     DAY_COUNT_FIELD_NUMBER: _builtins.int
     WHOLE_DAY_COUNT_FIELD_NUMBER: _builtins.int
+    TERM_START_DATE_FIELD_NUMBER: _builtins.int
+    TERM_END_DATE_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
     """First day that is billed: the period's, or the contract's where that is later."""
     end_date: _builtins.str
@@ -597,6 +603,12 @@ class BillingDates(_message.Message):
     """Local dates in [start_date, end_date)."""
     whole_day_count: _builtins.int
     """Local dates in the whole period; above `day_count` where the contract clips it."""
+    term_start_date: _builtins.str
+    """First day of the contract's term that `start_date` lies in: the first term, or one that it is renewed for. Empty
+    where the contract has no end.
+    """
+    term_end_date: _builtins.str
+    """First day after that term."""
     @_builtins.property
     def period(self) -> _common_pb2.Period:
         """The same as instants."""
@@ -611,10 +623,12 @@ class BillingDates(_message.Message):
         whole_end_date: _builtins.str = ...,
         day_count: _builtins.int = ...,
         whole_day_count: _builtins.int = ...,
+        term_start_date: _builtins.str = ...,
+        term_end_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_count", b"day_count", "end_date", b"end_date", "period", b"period", "start_date", b"start_date", "whole_day_count", b"whole_day_count", "whole_end_date", b"whole_end_date", "whole_start_date", b"whole_start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_count", b"day_count", "end_date", b"end_date", "period", b"period", "start_date", b"start_date", "term_end_date", b"term_end_date", "term_start_date", b"term_start_date", "whole_day_count", b"whole_day_count", "whole_end_date", b"whole_end_date", "whole_start_date", b"whole_start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,6 +728,8 @@ class Invoice(_message.Message):
     AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
     TAX_AMOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TERM_START_DATE_FIELD_NUMBER: _builtins.int
+    TERM_END_DATE_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Id of the root contract."""
     customer_id: _builtins.str
@@ -726,6 +742,12 @@ class Invoice(_message.Message):
     """The first day after the period."""
     due_date: _builtins.str
     """So many days later as the contract's payment terms say."""
+    term_start_date: _builtins.str
+    """First day of the root contract's term that `start_date` lies in: the first term, or one that it is renewed for. Empty
+    where the contract has no end.
+    """
+    term_end_date: _builtins.str
+    """First day after that term."""
     @_builtins.property
     def period(self) -> _common_pb2.Period:
         """The same as instants."""
@@ -774,10 +796,12 @@ class Invoice(_message.Message):
         amount_excluding_tax: _common_pb2.Money | None = ...,
         tax_amount: _common_pb2.Money | None = ...,
         amount_including_tax: _common_pb2.Money | None = ...,
+        term_start_date: _builtins.str = ...,
+        term_end_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "customer_id", b"customer_id", "due_date", b"due_date", "end_date", b"end_date", "issue_date", b"issue_date", "levels", b"levels", "lines", b"lines", "period", b"period", "start_date", b"start_date", "tax_amount", b"tax_amount", "taxes", b"taxes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "customer_id", b"customer_id", "due_date", b"due_date", "end_date", b"end_date", "issue_date", b"issue_date", "levels", b"levels", "lines", b"lines", "period", b"period", "start_date", b"start_date", "tax_amount", b"tax_amount", "taxes", b"taxes", "term_end_date", b"term_end_date", "term_start_date", b"term_start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
