@@ -57,6 +57,10 @@ class Kept(Generic[Value]):
         self._forget_expired()
         return sum(each.byte_count for each in self._entries.values())
 
+    def forget(self, book: str) -> None:
+        """Lets go of all that is kept of a book."""
+        self._entries = {name: each for name, each in self._entries.items() if each.book != book}
+
     def forget_oldest(self) -> None:
         """Lets go of what is kept longest."""
         del self._entries[next(iter(self._entries))]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.ledger.outcomes import Status
 from tallybook_server import limits
 from tallybook_server.book import Book
@@ -97,9 +98,17 @@ class Sandboxes:
         """Owners of the sandboxes that are being made."""
         self._timers: dict[Sandbox, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._forgetting: list[Callable[[str], None]] = []
 
-    async def create(self, owner: Book, wanted: WantedSandbox) -> tuple[Sandbox, str]:
-        """A new sandbox of a book, and its access token, which is kept nowhere. Raises Fault."""
+    def let_go_by(self, forget: Callable[[str], None]) -> None:
+        """Has a function let go of what is kept of a sandbox beside its book, by the book's name, once it ends."""
+        self._forgetting.append(forget)
+
+    async def create(self, owner: Book, wanted: WantedSandbox, go_on: GoOn = unasked) -> tuple[Sandbox, str]:
+        """A new sandbox of a book, and its access token, which is kept nowhere. Raises Fault.
+
+        `go_on` is asked while recorded usage is read.
+        """
         if owner in (each.book for each in self._by_id.values()):
             raise Fault(ErrorCode.SANDBOX_OF_SANDBOX, "a sandbox makes no sandboxes: use the key it was made with")
         self._end_expired()
@@ -111,7 +120,7 @@ class Sandboxes:
             name = f"{owner.name}/{sandbox_id}"
             book, journal, sequence = await owner.overlay(name, limits.SANDBOX_BYTES_MAX)
             try:
-                copied = await _copy(owner, book, wanted.usage, sequence) if wanted.usage is not None else None
+                copied = await _copy(owner, book, wanted.usage, sequence, go_on) if wanted.usage else None
             except BaseException:
                 self._close(book)
                 raise
@@ -194,6 +203,8 @@ class Sandboxes:
         del self._by_token[sandbox.token_sha256]
         self._timers.pop(sandbox).cancel()
         self._close(sandbox.book)
+        for forget in self._forgetting:
+            forget(sandbox.book.name)
 
     def _close(self, book: Book) -> None:
         # Whoever is told that a sandbox has ended stores nothing in it any more, though it closes beside.
@@ -203,10 +214,10 @@ class Sandboxes:
         closing.add_done_callback(self._closing.discard)
 
 
-async def _copy(owner: Book, book: Book, wanted: WantedUsage, sequence: int) -> Copied:
+async def _copy(owner: Book, book: Book, wanted: WantedUsage, sequence: int, go_on: GoOn) -> Copied:
     """Stores recorded usage of the owner in a new sandbox's book."""
     spans = book.whole_periods(wanted.start_us, wanted.end_us, wanted.customer_ids)
-    events = await asyncio.to_thread(owner.recorded_events, spans, sequence)
+    events = await asyncio.to_thread(owner.recorded_events, spans, sequence, go_on)
     refused_count = 0
     for columns in events.batches(limits.EVENTS_IN_BATCH_MAX):
         found = (await book.ingest(columns, duplicates_costed=False)).outcome

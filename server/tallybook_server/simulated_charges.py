@@ -65,6 +65,10 @@ class SimulatedCharges:
             self._kept.forget_oldest()
         return self._kept.put(book, simulation_id, charges, charges.byte_count).expire_time_us
 
+    def forget(self, book: str) -> None:
+        """Lets go of the charges of a book's simulations."""
+        self._kept.forget(book)
+
     def get(self, book: str, simulation_id: str) -> Charges:
         """The charges of a simulation of a book. SIMULATION_EXPIRED where they are not kept (any more)."""
         charges = self._kept.get(book, simulation_id)

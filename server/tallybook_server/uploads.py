@@ -81,6 +81,10 @@ class UsageFrames:
         frame_id = new_name("usage_")
         return frame_id, self._kept.put(book, frame_id, frame, frame.byte_count)
 
+    def forget(self, book: str) -> None:
+        """Lets go of a book's frames."""
+        self._kept.forget(book)
+
     def get(self, book: str, frame_id: str) -> UsageFrame:
         """A frame of a book. USAGE_FRAME_NOT_FOUND where it has none of this id (any more)."""
         frame = self._kept.get(book, frame_id)

@@ -22,6 +22,7 @@ import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
 from tallybook_client.simulation import usage_requests
 from tallybook_server import limits
+from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
 from tallybook_server.simulated_charges import SimulatedCharges
 
@@ -192,6 +193,36 @@ def test_limits_of_what_is_kept(book, clock, monkeypatch):
     for _ in range(3):
         book.upload_usage(usage(1))
     assert reason_raised_by(lambda: book.upload_usage(usage(1))) == "TOO_MANY_USAGE_FRAMES"
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_what_is_kept_of_a_sandbox_goes_with_it(address, book, clock, monkeypatch, is_deleted):
+    # Given as much uploaded usage in a sandbox as the server keeps, and charges of a simulation
+    monkeypatch.setattr(limits, "UPLOADED_BYTES_OF_SERVER_MAX", 37 * CUSTOMERS)
+    stores = []
+    keep = SimulatedCharges.keep
+
+    def noted(self, *arguments):
+        stores.append(self)
+        return keep(self, *arguments)
+
+    monkeypatch.setattr(SimulatedCharges, "keep", noted)
+    made = book.create_sandbox(time_to_live=timedelta(seconds=60))
+    with tb.Client(address, made.access_token) as sandbox:
+        found = sandbox.simulate(sandbox.upload_usage(usage(1)))
+    name = f"default/{made.sandbox.sandbox_id}"
+    assert stores[0].get(name, found.simulation_id).byte_count > 0
+    assert reason_raised_by(lambda: book.upload_usage(usage(1))) == "TOO_MANY_USAGE_FRAMES"
+    # When it ends
+    if is_deleted:
+        book.delete_sandbox(made.sandbox.sandbox_id)
+    else:
+        clock.move(60)
+        assert book.list_sandboxes() == []
+    # Then nothing of it is kept, and there is room at once
+    with pytest.raises(Fault, match="are not kept"):
+        stores[0].get(name, found.simulation_id)
+    assert book.upload_usage(usage(1)).row_count == CUSTOMERS
 
 
 # --- Charges that are kept ----------------------------------------------------------------------------------------

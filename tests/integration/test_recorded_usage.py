@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -263,6 +264,36 @@ def test_copied_events_are_rated_by_the_catalogue_of_now(address, book):
     assert (copied.event_count, copied.refused_count) == (3, 3)
     with tb.Client(address, made.access_token) as sandbox:
         assert total(sandbox) == 50 * 4 + 70 + 5 + 30 * 4
+
+
+def test_a_cancelled_call_copies_no_more(address, book, monkeypatch):
+    # Given recorded events that are being read for a sandbox
+    begun, given_up, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def endless(segments, sequence, spans, count_max, go_on):
+        begun.set()
+        while not given_up.wait(0.01):
+            try:
+                go_on()
+            except Exception:
+                stopped.set()
+                raise
+        raise TimeoutError
+
+    monkeypatch.setattr("tallybook_server.book.surviving_events", endless)
+    request = simulate_pb2.CreateSandboxRequest()
+    request.recorded_usage.start_time.FromDatetime(YEAR[0])
+    request.recorded_usage.end_time.FromDatetime(YEAR[1])
+    try:
+        with grpc.insecure_channel(address) as channel:
+            call = simulate_pb2_grpc.SimulateServiceStub(channel).CreateSandbox.future(request)
+            assert begun.wait(60)
+            # When the call is cancelled, then the reading ends within a second, and no sandbox is made
+            call.cancel()
+            assert stopped.wait(1)
+    finally:
+        given_up.set()
+    assert book.list_sandboxes() == []
 
 
 def test_what_is_wrong_with_usage_to_copy_is_named(book):

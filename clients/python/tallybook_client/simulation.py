@@ -266,7 +266,7 @@ Explain = Callable[[simulate_pb2.ExplainSimulatedChargeRequest], simulate_pb2.Ex
 
 
 class Simulation:
-    """What a simulation answered. Amounts are decimals throughout."""
+    """What a simulation answered. Amounts are decimals unless `to_pandas` is asked for floats."""
 
     def __init__(
         self,

@@ -1223,7 +1223,7 @@ class RunSimulationResponse(_message.Message):
     CUSTOMERS_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     simulation_id: _builtins.str
-    """"sim_" and 16 hexadecimal digits: names the simulation in the server's log."""
+    """"sim_" and 16 hexadecimal digits: names the simulation in ListSimulationCharges."""
     @_builtins.property
     def started(self) -> Global___SimulationStarted:
         """The first message."""

@@ -144,7 +144,8 @@ class SimulateServiceServicer:
         charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-        and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
+        and the totals last. The work of a call that is cancelled stops at its next question whether anybody waits, which
+        is at most 1,048,576 rows or 1,024 objects away.
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
         catalogue, as ListCharges shows them without `include_unopened`.
@@ -234,8 +235,8 @@ class SimulateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSandbox(self, request, context):
-        """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
-        answers.
+        """Ends a sandbox now, with all that was stored in it, and uploaded usage and charges of simulations that are kept of it.
+        SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

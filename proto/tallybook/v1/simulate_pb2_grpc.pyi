@@ -64,7 +64,8 @@ class SimulateServiceStub:
     charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-    and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
+    and the totals last. The work of a call that is cancelled stops at its next question whether anybody waits, which
+    is at most 1,048,576 rows or 1,024 objects away.
 
     A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
     catalogue, as ListCharges shows them without `include_unopened`.
@@ -124,8 +125,8 @@ class SimulateServiceStub:
     ListSandboxes: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ListSandboxesRequest, _simulate_pb2.ListSandboxesResponse]
     """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
     DeleteSandbox: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.DeleteSandboxRequest, _simulate_pb2.DeleteSandboxResponse]
-    """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
-    answers.
+    """Ends a sandbox now, with all that was stored in it, and uploaded usage and charges of simulations that are kept of it.
+    SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it answers.
     """
 
 @_typing.type_check_only
@@ -164,7 +165,8 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     charges are kept, for a while. Safe to retry.
 
     The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-    and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
+    and the totals last. The work of a call that is cancelled stops at its next question whether anybody waits, which
+    is at most 1,048,576 rows or 1,024 objects away.
 
     A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
     catalogue, as ListCharges shows them without `include_unopened`.
@@ -224,8 +226,8 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     ListSandboxes: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ListSandboxesRequest, _simulate_pb2.ListSandboxesResponse]  # type: ignore[assignment]
     """The sandboxes of the book, oldest first, in one answer. Safe to retry."""
     DeleteSandbox: _aio.UnaryUnaryMultiCallable[_simulate_pb2.DeleteSandboxRequest, _simulate_pb2.DeleteSandboxResponse]  # type: ignore[assignment]
-    """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
-    answers.
+    """Ends a sandbox now, with all that was stored in it, and uploaded usage and charges of simulations that are kept of it.
+    SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it answers.
     """
 
 class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -285,7 +287,8 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         charges are kept, for a while. Safe to retry.
 
         The first message says what is run, then come charges piece by piece with progress, then what each customer pays,
-        and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
+        and the totals last. The work of a call that is cancelled stops at its next question whether anybody waits, which
+        is at most 1,048,576 rows or 1,024 objects away.
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
         catalogue, as ListCharges shows them without `include_unopened`.
@@ -387,8 +390,8 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _simulate_pb2.DeleteSandboxRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_simulate_pb2.DeleteSandboxResponse, _abc.Awaitable[_simulate_pb2.DeleteSandboxResponse]]:
-        """Ends a sandbox now, with all that was stored in it. SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it
-        answers.
+        """Ends a sandbox now, with all that was stored in it, and uploaded usage and charges of simulations that are kept of it.
+        SANDBOX_NOT_FOUND as GetSandbox, which is also what repeating it answers.
         """
 
 def add_SimulateServiceServicer_to_server(servicer: SimulateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -77,6 +77,8 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         self._sandboxes = sandboxes
         self._frames = UsageFrames(now_us)
         self._charges = SimulatedCharges(now_us)
+        for kept in (self._frames, self._charges):
+            sandboxes.let_go_by(kept.forget)
         self._tables: WeakKeyDictionary[Book, ContractTable] = WeakKeyDictionary()
         self._at_work = 0
 
@@ -100,7 +102,8 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     async def CreateSandbox(self, request: wire.CreateSandboxRequest, context: Context) -> wire.CreateSandboxResponse:
         """A new sandbox, and its token this once."""
         wanted = codec.read_wanted(request, self._book_of(context).catalog())
-        sandbox, token = await self._sandboxes.create(self._book_of(context), wanted)
+        with _until_ended() as go_on:
+            sandbox, token = await self._sandboxes.create(self._book_of(context), wanted, go_on)
         return wire.CreateSandboxResponse(sandbox=codec.write_sandbox(sandbox), access_token=token)
 
     async def GetSandbox(self, request: wire.GetSandboxRequest, context: Context) -> wire.GetSandboxResponse:
