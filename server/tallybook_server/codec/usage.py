@@ -274,5 +274,5 @@ def _coded(array: pa.Array) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     The column is utf8, or a dictionary of it that is distinct.
     """
     encoded = pc.dictionary_encode(array)
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    codes = encoded.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
     return np.ascontiguousarray(codes), tuple(encoded.dictionary.to_pylist())
