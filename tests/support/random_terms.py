@@ -38,6 +38,10 @@ class RandomTerms:
         }
         if chance.random() < 0.5:
             root["end_date"] = self._day(120, 420)
+            start = date.fromisoformat(root["start_date"])
+            if chance.random() < 0.5 and start.day <= 28:
+                # Whole months, as most contracts run.
+                root["end_date"] = start.replace(month=start.month + chance.choice([4, 6])).isoformat()
             if chance.random() < 0.3:
                 root["auto_renewal"] = True
         due = [(root, 1)]
