@@ -7,7 +7,7 @@ opened too. Tests hold it and `settlement`, which settles all trees at once, tog
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ class ExplainedTree:
         instant_us = end_us - 1
         for depth in range(len(contract_path) - 1, 0, -1):
             path = tuple(contract_path[:depth])
-            level = next(each for each in _levels(self.invoices, path) if each.start_us <= instant_us < each.end_us)
+            level = _holding(_levels(self.invoices, path), instant_us)
             contract = self.tree.levels[self.tree.numbers[path[-1]]].contract
             levels.append(ExplainedLevel(level, tuple(_lines(self.invoices, level, contract))))
             # A period belongs to that of the level above which holds its last instant.
@@ -126,6 +126,14 @@ def _as_charge(line: UnopenedLine) -> Charge:
 
 def _levels(invoices: Sequence[Invoice], path: tuple[str, ...]) -> Iterator[InvoiceLevel]:
     return (level for invoice in invoices for level in invoice.levels if level.contract_path == path)
+
+
+def _holding(levels: Iterable[InvoiceLevel], instant_us: int) -> InvoiceLevel:
+    """The billing period of a level that holds an instant; the last one holds what lies behind its end too, where a
+    charge line reaches over the end of its contract (`contract/holding`).
+    """
+    begun = [each for each in levels if each.start_us <= instant_us]
+    return max(begun, key=lambda each: each.start_us)
 
 
 def _lines(invoices: Sequence[Invoice], level: InvoiceLevel, contract: Contract) -> Iterator[InvoiceLine]:
