@@ -732,6 +732,12 @@ def test_a_simulation_bills_what_nothing_opened(client):
         10,
         [("MINIMUM", 10)],
     )
+    # With what its contract comes to, the other line that nothing opened too
+    assert [each.level for each in explained.levels] == list(invoices[1].levels)
+    # And one of June is not: the simulation does not bill it
+    june = april | {"period_start_time": datetime(2024, 6, 1, tzinfo=UTC)}
+    with pytest.raises(tb.NotFoundError, match="CHARGE_NOT_FOUND"):
+        simulation.explain(june)
     kept = list(client.simulated_charges(simulation.simulation_id, "baseline"))
     assert sorted(each.amount_excluding_tax.quantity for each in kept) == [7, 7, 7, 10, 10, 200]
     # And where June is asked too, everything is billed that is due in it, of both contracts
@@ -742,6 +748,9 @@ def test_a_simulation_bills_what_nothing_opened(client):
     idle = client.simulate([], customer_ids=["idle"], billed_period=stretch)
     assert idle.totals[0].amount_excluding_tax.quantity == 4 * (10 + 7 + 3)
     assert idle.customers()["customer_id"].to_list() == ["idle"]
+    # And of that June's line is explained
+    assert idle.explain(june).amount == 10
+    assert idle.explain(june).levels[0].level.total.quantity == 17
 
 
 @pytest.mark.parametrize(

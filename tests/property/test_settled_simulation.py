@@ -22,6 +22,7 @@ from tallybook_engine.decimals import UNIT
 from tallybook_engine.ledger.invoices import root_periods
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import contract_table
+from tallybook_engine.simulation.explained_levels import explain_tree
 from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.run import run_piece
 from tallybook_engine.simulation.settlement import BilledStretch, Settlement
@@ -48,12 +49,16 @@ def catalogue(chance):
     return put
 
 
-def simulated(catalogs, rows, billed=None):
-    """By catalogue: its invoices, and what each customer pays."""
+def planned(catalogs, rows):
     planner = Planner(rows.frame(), catalogs[0], contract_table(catalogs[0].contracts), ())
     for each in catalogs[1:]:
         planner.add(each)
-    plan = planner.finish()
+    return planner.finish()
+
+
+def simulated(catalogs, rows, billed=None):
+    """By catalogue: its invoices, and what each customer pays."""
+    plan = planned(catalogs, rows)
     settlement = Settlement(plan, billed)
     comparison = Comparison(plan, settlement.payers())
     pieces = [run_piece(plan, piece) for piece in plan.pieces]
@@ -212,6 +217,31 @@ def test_a_stretch_is_billed_whole_with_usage_or_without(seed):
         ) + unsettled(live, settled, rows)
     finally:
         live.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tree_that_is_explained_is_the_one_that_is_settled(seed):
+    # Given trees, of which some have usage, and now and then a stretch of time that is billed for everyone
+    chance = random.Random(seed)
+    catalog = read_catalog(ParseDict(catalogue(chance), catalog_pb2.Catalog()))
+    rows = Rows(chance, catalog)
+    rows.rows = rows.rows[:50]
+    first_us = first_instant("UTC", date(2024, 2, 1))
+    billed = BilledStretch(first_us, first_us + 60 * 86_400_000_000) if seed % 2 else None
+    plan = planned([catalog], rows)
+    pieces = [run_piece(plan, piece) for piece in plan.pieces]
+    settled = invoices_of(plan, pieces, 0, billed)
+    # When each is explained
+    for root in {each.contract_id for each in settled}:
+        explained = explain_tree(plan, plan.terms[0], [piece[0] for piece in pieces], root, billed)
+        # Then it has the same invoices, and says which lines nothing opened
+        mine = [each for each in settled if each.contract_id == root]
+        assert by_period(explained.invoices) == by_period(mine)
+        unopened = [(each.definition.product_contract_id, each.start_us, each.amount) for each in explained.unopened]
+        of_invoices = [
+            (line.id, line.start_us, line.amount) for each in mine for line in each.lines if line.charge >= 0
+        ]
+        assert sorted(unopened) == sorted(of_invoices)
 
 
 def unsettled(live, settled, rows):

@@ -67,6 +67,7 @@ SHARE, SECOND = SUB.revenue_shares
         {"fixed_fees": (replace(FEE, start_date=START), OTHER)},
         {"fixed_fees": (replace(FEE, end_date=date(2024, 5, 1)), OTHER)},
         {"fixed_fees": (replace(FEE, prorate=True), OTHER)},
+        {"fixed_fees": (replace(FEE, per_term=True), OTHER)},
         {"revenue_shares": (replace(SHARE, rate=1), SECOND)},
         {"revenue_shares": (replace(SHARE, charges=("b", "fee")), SECOND)},
         {"revenue_shares": (replace(SHARE, charges=("a", "other")), SECOND)},
@@ -115,3 +116,18 @@ def test_settled_by_hand():
         ("sub", "CREDIT", -500, None),
     ]
     assert [(each.subtotal, each.total) for each in invoice.levels] == [(1_332, 699), (699, 699)]
+
+
+def test_fees_of_a_term_are_of_another_form_where_the_first_term_is_longer():
+    # Given renewed contracts, which have no end
+    terms = [date(2025, 1, 1), date(2026, 1, 1)]
+    for fee, is_same in ((FEE, True), (replace(FEE, per_term=True), False)):
+        one, other = (
+            form(
+                replace(SUB, fixed_fees=(fee, OTHER), end_date=each, auto_renewal=True),
+                end_date=each,
+                auto_renewal=True,
+            )
+            for each in terms
+        )
+        assert (one == other) is is_same
