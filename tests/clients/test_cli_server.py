@@ -406,3 +406,83 @@ def test_connections_can_be_encrypted(capsys):
         assert run(["events", "--server", address, "--ca", str(here / "localhost.pem")]) is ExitCode.OK
         assert run(["events", "--server", address, "--tls"]) is ExitCode.UNAVAILABLE
         assert run(["events", "--server", address]) is ExitCode.UNAVAILABLE
+
+
+@pytest.fixture
+def least(folder, tallybook):
+    """The same catalogue with a minimum of 10 a month, and the first two events."""
+    (folder / "catalog.yaml").write_text(CATALOG + "    minimum: 10\n")
+    tallybook("apply", folder / "catalog.yaml")
+    return folder
+
+
+def net_amounts(detail):
+    """What a cost in JSON says of net amounts: without tax, with tax, and each period's adjustment without tax."""
+    return (
+        detail["net_amount_excluding_tax"]["quantity"],
+        detail["net_amount_including_tax"]["quantity"],
+        [each["amount_excluding_tax"]["quantity"] for each in detail["adjustments"]],
+    )
+
+
+NEXT = ("predict", "--customer", "acme", "--meter", "api", "--value", "calls=500", "--time", "2024-01-08")
+
+
+def test_what_a_minimum_makes_of_costs_is_shown(least, tallybook, told):
+    # Given usage of 3.84 in a month that costs 10 at least
+    costs = least / "costs.parquet"
+    tallybook("ingest", least / "usage.csv", "--costs", costs)
+
+    # Then its costs are 3.84, and its net costs nothing
+    frame = pl.read_parquet(costs)
+    assert [str(amount) for amount in frame["amount_excluding_tax"]] == ["1.67", "2.17"]
+    assert [str(amount) for amount in frame["net_amount_excluding_tax"]] == ["0.00", "0.00"]
+
+    # And an event that is foreseen costs what lies above 10
+    [predicted] = tallybook(*NEXT)
+    [detail] = predicted["cost_prediction"]["details"]
+    assert detail["amount_excluding_tax"]["quantity"] == "10.00"
+    assert net_amounts(detail) == ("3.84", "4.65", ["-6.16"])
+    shown = told(*NEXT)
+    assert "with the contract's terms 3.84 EUR without tax, 4.65 EUR in all" in shown
+    assert "terms of acme_2024" in shown
+    assert "-6.16 without tax, -7.45 in all" in shown
+
+    # And an event that was stored is explained with both
+    [explained] = tallybook("explain", "--customer", "acme", "--reference", "e2")
+    [detail] = explained["history"][0]["cost"]["details"]
+    assert net_amounts(detail) == ("0.00", "0.00", ["-2.17"])
+    shown = told("explain", "--customer", "acme", "--reference", "e2")
+    assert "in all 2.17 EUR without tax" in shown
+    assert "with the contract's terms 0.00 EUR without tax, 0.00 EUR in all" in shown
+
+
+def test_a_reprocess_shows_what_terms_make_of_it(least, tallybook, told):
+    # Given a month that opened with a minimum of 10, which is 20 from now on
+    tallybook("ingest", least / "usage.csv")
+    (least / "catalog.yaml").write_text(CATALOG + "    minimum: 20\n")
+    tallybook("apply", least / "catalog.yaml")
+
+    # Then 10 more are due, though no charge line moves
+    assert "with the contracts' terms +10.00 without tax, +2.10 tax, +12.10 EUR in all" in told(
+        "reprocess", "--move-pins", "--dry-run"
+    )
+    last = tallybook("reprocess", "--move-pins")[-1]
+    assert [each["base_amount"]["quantity"] for each in last["net_amounts"]] == ["10.00"]
+    assert "amounts" not in last
+    assert "terms" not in told("reprocess", "--move-pins")
+
+
+def test_verify_counts_net_lines(tmp_path, capsys):
+    (tmp_path / "catalog.yaml").write_text(CATALOG + "    minimum: 10\n")
+    (tmp_path / "usage.csv").write_text(USAGE)
+    data = tmp_path / "data"
+    with live_server(replace(SETTINGS, data_directory=data)) as address:
+        for command in (["apply", str(tmp_path / "catalog.yaml")], ["ingest", str(tmp_path / "usage.csv")]):
+            assert run([*command, "--server", address, "--json"]) is ExitCode.OK
+    for oracle in ((), ("--oracle",)):
+        capsys.readouterr()
+        assert run(["verify", str(data), *oracle]) is ExitCode.OK
+        assert "compared with them: 1 net lines of contracts with terms\n" in capsys.readouterr().out
+    assert run(["verify", str(data), "--json"]) is ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["net_line_count"] == 1

@@ -143,6 +143,32 @@ def test_a_period_that_production_pinned_opens_anew_in_a_sandbox(address, produc
         assert charged(sandbox) == [30]
 
 
+def test_net_amounts_of_a_sandbox_begin_with_its_own_events(address, production):
+    # Given a contract that gets a minimum of 100 when January has been charged already, at two euros a unit
+    least = catalogue({"per_unit": {"unit_price": "2"}})
+    least["contracts"][0]["minimum"] = "100"
+    production.apply_catalog(catalog_of(least))
+    later = replace(event("later"), time=START + timedelta(days=33))
+    assert [net_of(each) for each in production.ingest([event("second"), later], tb.View.AMOUNTS)] == [20, 0]
+    # Then a sandbox that is made has no net line, and January has the minimum from its first event on
+    with inside(address, production) as sandbox:
+        foreseen = [net_of(each) for each in sandbox.predict([event("first", "30"), event("second", "30")])]
+        stored = [
+            net_of(each) for each in sandbox.ingest([event("first", "30"), event("second", "30")], tb.View.AMOUNTS)
+        ]
+        assert foreseen == stored == [0, 20]
+        assert sandbox.preview_invoices("contract", START.date())[0].amount_excluding_tax.quantity == 120
+        # And production knows nothing of it
+        assert net_of(production.ingest([replace(later, reference="more")], tb.View.AMOUNTS)[0]) == 0
+
+
+def net_of(result: tb.EventResult) -> Decimal:
+    """What an event costs with its contract's terms, without tax."""
+    assert result.cost is not None
+    (detail,) = result.cost.details
+    return detail.net_amount_excluding_tax.quantity
+
+
 def test_a_sandbox_is_described_listed_and_deleted(address, production, clock):
     made = production.create_sandbox("next year", timedelta(hours=2))
     assert made.sandbox.display_name == "next year"

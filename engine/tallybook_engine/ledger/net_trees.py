@@ -275,7 +275,7 @@ class NetTrees:
             )
             pieces.append(NetDifferences._make(column[:written] for column in made))
             # A group that had no room for what it may change has twice as much next.
-            room = max(2 * room, 1024)
+            room *= 2
         everything = zip(_differences(0), *pieces, strict=True)
         return fits, NetDifferences._make(np.concatenate(columns) for columns in everything)
 
