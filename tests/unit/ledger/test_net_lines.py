@@ -214,17 +214,29 @@ def test_a_reprocess_opens_the_periods_that_its_span_touches():
 
 def test_a_charge_of_another_tax_that_opens_in_an_open_month():
     with books(deal(discount={"rate": "0.1"})) as book:
-        book.send(used("a", "50", 5))
+        book.send(used("a", "50", 5), used("deleted", "50", 5))
         book.apply(deal(per_unit("1"), per_unit("2"), tax={"rate": "0.2"}, discount={"rate": "0.1"}))
+        # Then it counts in the trees that a delete before it has left settled
+        book.delete("deleted")
         assert book.live.store([used("b", "50", 6)]).outcome.net.tax.tolist() == [-200]
         book.check()
+
+
+def test_periods_that_were_only_tried_are_forgotten():
+    with books(deal()) as book:
+        book.send(used("a", "30", 5))
+        book.live.apply(deal(per_unit("2"), minimum="500", billing_frequency=WEEKLY), validate_only=True)
+        book.apply(deal(minimum="100"))
+        book.reprocess()
+        assert [each.end_us - each.start_us for each in book.live.state.net.lines] == [31 * DAY_US]
 
 
 def test_tax_of_what_cannot_be_settled():
     share = [{"id": "share", "charges": ["charge0"], "rate": "1000"}]
     with books(deal(tax={"rate": "0.2"}, revenue_shares=share, allow_negative=True)) as book:
         much = "100000000000000"
-        book.send_together(used("a", "10", 5), used("b", "1", 6), used("much", much, 7), used("less", f"-{much}", 8))
+        book.send(used("a", "10", 5))
+        book.send_together(used("b", "1", 6), used("much", much, 7), used("less", f"-{much}", 8))
 
 
 def test_a_credit_that_is_used_earlier_is_missing_later():
@@ -383,7 +395,7 @@ def test_what_was_only_tried_leaves_no_net_line():
         book.send(used("b", "10", 65), used("c", "10", 35))
         assert book.values() == {"contract 0": (7000, 0), "contract 60": (9000, 0), "contract 31": (9000, 0)}
         # And terms that were only tried leave nothing
-        book.live.apply(deal(minimum="500"), validate_only=True)
+        book.live.apply(deal(per_unit("2"), minimum="500", billing_frequency=WEEKLY), validate_only=True)
         book.apply(deal(minimum="300"))
         book.reprocess()
         assert book.values()["contract 0"] == (27000, 0)
