@@ -204,15 +204,16 @@ def unopened_line(
     state: State,
     definition_index: int,
     cell: int,
-    price: Price,
+    prices: Iterable[Price],
     period: tuple[int, int],
     exact: int,
     amount: int,
     tax: int,
 ) -> ChargeLine:
-    """What a line is worth that no event has opened; `price` is that of its accumulation period, `period` its own."""
+    """What a line is worth that no event has opened; `prices` are those of the accumulation periods that begin in it,
+    `period` is its own."""
     definition = state.pools.definitions[definition_index]
-    lines = price_lines(price, 0)
+    lines = combined((+1, line) for price in prices for line in price_lines(price, 0))
     origin = LineOrigin(definition_index, cell, period[0], period[1], state.current.version)
     return _charge_line(0, origin, period[1], definition, exact, amount, tax, 0, lines)
 

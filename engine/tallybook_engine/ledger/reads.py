@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.periods import LAST_DATE, period_at
 from tallybook_engine.calendar.zones import midnight
+from tallybook_engine.catalog.compile import Definition
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.delete import Found, find_event, history
 from tallybook_engine.ledger.explain import charge_line, explain_postings, shown, unopened_line, usage_total
@@ -29,6 +30,7 @@ from tallybook_engine.ledger.segments import PROPERTY_PREFIX, VALUE_PREFIX, Deco
 from tallybook_engine.ledger.stage import Records
 from tallybook_engine.ledger.state import State
 from tallybook_engine.pricing.lines import exact_price
+from tallybook_engine.pricing.model import Price
 from tallybook_engine.rating.rounding import round_to_minor
 from tallybook_engine.rating.tax import tax_of
 
@@ -310,7 +312,8 @@ def _unopened(
 ) -> list[ChargeLine]:
     """The lines of the current catalogue that no event has opened and that are worth something all the same.
 
-    Only the first billing period of an accumulation period has a value without events.
+    An accumulation period has a value without events in the first billing period only, which is whole here as it is
+    where an event opens it: all accumulation periods that begin in it are added up.
     """
     there = set()
     for line in opened:
@@ -321,24 +324,41 @@ def _unopened(
         definition = state.pools.definitions[index]
         if definition.customer_id != customer_id or root_id not in (None, definition.contract_path[0]):
             continue
-        at = max(start_us, definition.start_us)
-        until_us = min(end_us, definition.end_us, midnight(definition.time_zone, LAST_DATE))
-        while at < until_us:
-            period = period_at(
-                definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
-            )
-            first_us = max(period[0], definition.start_us)
-            billing = period_at(
-                definition.billing_frequency, definition.billing_anchor(), definition.time_zone, first_us
-            )
+        prices: dict[tuple[int, tuple[int, int]], list[Price]] = {}
+        for period, billing in _periods_without_events(definition, start_us, end_us):
             for cell, priced in enumerate(definition.cells):
                 price = definition.price_in(cell, *period)
-                exact = exact_price(price, 0)
                 place = (definition.product_contract_id, priced.id, *billing)
-                if exact == 0 or place in there or not _touches(*billing, start_us, end_us):
-                    continue
-                _, amount = round_to_minor(*to_limbs(exact, 3), definition.minor_digits, definition.half_even)
-                _, tax = tax_of(state.pools.taxes.tables, state.pools.taxes.add(definition.tax), amount)
-                found.append(unopened_line(state, index, cell, price, billing, exact, int(amount), int(tax)))
-            at = period[1]
+                if exact_price(price, 0) != 0 and place not in there:
+                    prices.setdefault((cell, billing), []).append(price)
+        for (cell, billing), due in prices.items():
+            exact = sum(exact_price(price, 0) for price in due)
+            _, amount = round_to_minor(*to_limbs(exact, 3), definition.minor_digits, definition.half_even)
+            _, tax = tax_of(state.pools.taxes.tables, state.pools.taxes.add(definition.tax), amount)
+            found.append(unopened_line(state, index, cell, due, billing, exact, int(amount), int(tax)))
     return found
+
+
+def _periods_without_events(
+    definition: Definition, start_us: int, end_us: int
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """(accumulation period, first billing period) of all that begin in billing periods that touch [start, end)."""
+
+    def billing_at(instant_us: int) -> tuple[int, int]:
+        return period_at(definition.billing_frequency, definition.billing_anchor(), definition.time_zone, instant_us)
+
+    at = max(start_us, definition.start_us)
+    active_until_us = min(definition.end_us, midnight(definition.time_zone, LAST_DATE))
+    until_us = min(end_us, active_until_us)
+    if at >= until_us:
+        return
+    at = max(billing_at(at)[0], definition.start_us)
+    until_us = min(billing_at(until_us - 1)[1], active_until_us)
+    while at < until_us:
+        period = period_at(
+            definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
+        )
+        billing = billing_at(max(period[0], definition.start_us))
+        if _touches(*billing, start_us, end_us):
+            yield period, billing
+        at = period[1]
