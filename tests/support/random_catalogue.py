@@ -254,7 +254,7 @@ class RandomCatalogue:
             said["included_quantity"] = {"quantity": chance.choice(BOUNDS), "mode": mode}
             if chance.random() < 0.5:
                 said["included_quantity"]["prorate"] = True
-        if chance.random() < 0.35:
+        if chance.random() < 0.2:
             said["minimum"] = chance.choice(["0.005", "1", "5.555"])
         if chance.random() < 0.2:
             said["cap"] = chance.choice(["6", "20.005", "1000"])
@@ -335,7 +335,7 @@ class RandomCatalogue:
 
     def accumulation_period(self) -> Objects:
         unit, intervals = self._chance.choice(
-            [("DAY", (1, 5)), ("WEEK", (1,)), ("WEEK", (1,)), ("MONTH", (1, 3)), ("YEAR", (1,)), ("YEAR", (1,))]
+            [("DAY", (1, 5)), ("WEEK", (1,)), ("MONTH", (1, 3)), ("YEAR", (1,)), ("YEAR", (1,))]
         )
         frequency = {"interval": self._chance.choice(intervals), "unit": unit}
         basis = self._chance.choice(["CALENDAR", "CONTRACT", None])
