@@ -68,7 +68,7 @@ from tallybook_engine.catalog.model import (
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.pricing.model import Graduated, PerUnit, Price, Tier, Volume
-from tallybook_engine.simulation.charges import ChargesWriter, Laid, charges_writers, settled_table
+from tallybook_engine.simulation.charges import ChargesWriter, Laid, charges_writers, settled_tables
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.plan import Planner
@@ -354,7 +354,8 @@ def _run(
         planner.add(apply_change(catalog, change))
     plan = planner.finish()
     planned = time.perf_counter()
-    comparison, settlement = Comparison(plan), Settlement(plan)
+    settlement = Settlement(plan)
+    comparison = Comparison(plan, settlement.payers())
     found = list(executor.map(partial(run_piece, plan), plan.pieces))
     for lines in found:
         comparison.add(lines)
@@ -364,7 +365,7 @@ def _run(
     for number in range(len(plan.terms)):
         for each in settlement.settle(number):
             comparison.add_settled(number, each)
-            settled_count += settled_table(each).num_rows
+            settled_count += sum(table.num_rows for table in settled_tables(each))
     customers = comparison.customers()
     settled = time.perf_counter()
     line_count = sum(executor.map(partial(_written, charges_writers(plan)), found))

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,7 +44,15 @@ from tallybook_engine.ledger.costs import CostArrays, row_costs
 from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
 from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, determinant_events, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
-from tallybook_engine.ledger.invoices import PreviewedInvoices, invoices_of, root_periods, stored_lines
+from tallybook_engine.ledger.invoices import (
+    InvoicedCharges,
+    PreviewedInvoices,
+    invoiced_charges,
+    invoices_of,
+    root_periods,
+    root_periods_touching,
+    stored_lines,
+)
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -492,6 +501,45 @@ class Book:
 
         return await self._alone(work)
 
+    async def invoiced(
+        self, customer: str, customer_is_id: bool, start_us: int, end_us: int, as_of_sequence: int | None
+    ) -> InvoicedCharges:
+        """The lines of a customer's invoices, of the root billing periods that touch [start, end).
+
+        FIELD_INVALID for more than 1,000 of them, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE, INVOICE_DOES_NOT_FIT.
+        """
+
+        def stored() -> tuple[list[tuple[Tree, list[BillingPeriod], list[ChargeLine]]], int]:
+            customer_id = self._customer_id(customer, customer_is_id)
+            view, sequence = self._as_of(customer_id, as_of_sequence)
+            catalog, found = self._state.current.catalog, []
+            for name in sorted(name for name, each in catalog.contracts.items() if each.customer == customer_id):
+                tree = tree_of(catalog, catalog.contracts[name])
+                touching = root_periods_touching(tree, start_us, end_us)
+                periods = list(islice(touching, limits.BILLING_PERIODS_MAX + 1))
+                if len(periods) > limits.BILLING_PERIODS_MAX:
+                    raise field_invalid(
+                        "end_time",
+                        f"lies more than {limits.BILLING_PERIODS_MAX:,} billing periods of contract {name!r} behind "
+                        "the start; ask for less time",
+                    )
+                if periods:
+                    found.append((tree, periods, stored_lines(self._state, tree, view, periods)))
+            return found, sequence
+
+        try:
+            found, sequence = await self._alone(stored)
+            # Settling looks at no state of the ledger, which others change meanwhile.
+            settled = [
+                (await self._beside(partial(invoices_of, tree, lines, periods)), lines)
+                for tree, periods, lines in found
+            ]
+            return invoiced_charges(settled, sequence)
+        except InvoiceTooLargeError as error:
+            raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
+        except TaxDoesNotFit as error:
+            raise Fault(ErrorCode.INVOICE_DOES_NOT_FIT, f"customer {customer!r}: {error}") from None
+
     async def invoices(
         self, contract_id: str, first_day: date, period_count: int, as_of_sequence: int | None
     ) -> PreviewedInvoices:
@@ -518,7 +566,7 @@ class Book:
                 raise field_invalid("date", f"{first_day} is no day of the contract, from {root.start_date} {until}")
             view, sequence = self._as_of(root.customer, as_of_sequence)
             lines = stored_lines(self._state, tree, view, periods)
-            return tree, periods, PreviewedInvoices((), lines, next_date, current.version, sequence)
+            return tree, periods, PreviewedInvoices((), lines, next_date, current.version, sequence, root)
 
         try:
             tree, periods, found = await self._alone(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,10 @@ from tallybook_engine.catalog.model import Catalog, Contract, Matrix, Plan, Prod
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE, format_decimal, format_money
 from tallybook_engine.kernels.wide import from_limbs
+from tallybook_engine.pricing.lines import price_lines
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.explain import ExplainedPart, explain_line
-from tallybook_engine.simulation.explained_levels import explain_levels
+from tallybook_engine.simulation.explained_levels import ExplainedLevel, explain_tree
 from tallybook_engine.simulation.usage import UsageFrame
 from tallybook_server.codec.instants import read_instant
 from tallybook_server.codec.results import amount_line, timestamp
@@ -76,37 +78,59 @@ def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -
     terms = plan.terms[number]
     found = [simulation.run(piece, go_on)[0][number] for piece in plan.pieces]
     owner = _find(terms.catalog, wanted.product_contract_id)
-    subject = plan.subjects.index(wanted.product_contract_id) if wanted.product_contract_id in plan.subjects else -1
-    price_plan = None if owner is None else terms.catalog.plans[owner[1].plan]
-    cell = -1 if price_plan is None else _cell(price_plan, wanted.cell_id)
-    for piece, lines in zip(plan.pieces, found, strict=True):
-        starts = plan.calendars.billing_start_us[lines.billing]
-        is_wanted = (lines.subject == subject) & (lines.cell == cell) & (starts == wanted.period_start_us)
-        if price_plan is None or not is_wanted.any():
-            continue
-        row = int(np.flatnonzero(is_wanted)[0])
-        digits, currency = minor_digits(price_plan.currency), price_plan.currency
-        end_us = int(plan.calendars.billing_end_us[lines.billing[row]])
+    if owner is None:
+        raise _not_found(wanted)
+    price_plan = terms.catalog.plans[owner[1].plan]
+    subject = plan.subjects.index(owner[1].id) if owner[1].id in plan.subjects else -1
+    cell, digits = _cell(price_plan, wanted.cell_id), minor_digits(price_plan.currency)
+    tree = explain_tree(plan, terms, found, owner[0].id, simulation.billed)
+
+    def response(
+        path: Sequence[str], end_us: int, exact: int, amount: int, tax_amount: int, parts: Iterable[ExplainedPart]
+    ) -> wire.ExplainSimulatedChargeResponse:
         return wire.ExplainSimulatedChargeResponse(
             plan_id=price_plan.id,
             cell_id=wanted.cell_id,
-            currency=currency,
-            exact_amount=format_decimal(from_limbs(*lines.lines.exact[row]), AMOUNT_SCALE),
-            amount=format_money(int(lines.lines.amount[row]), digits),
-            tax_amount=format_money(int(lines.lines.tax[row]), digits),
-            parts=map(_part, explain_line(plan, terms, piece, subject, cell, wanted.period_start_us)),
-            levels=[
-                wire.ExplainedLevel(
-                    level=invoice_level(each.level, (currency, digits)),
-                    lines=[invoice_line(line, (currency, digits)) for line in each.lines],
-                )
-                for each in explain_levels(plan, terms, found, subject, end_us)
-            ],
+            currency=price_plan.currency,
+            exact_amount=format_decimal(exact, AMOUNT_SCALE),
+            amount=format_money(amount, digits),
+            tax_amount=format_money(tax_amount, digits),
+            parts=map(_part, parts),
+            levels=[_level(each, (price_plan.currency, digits)) for each in tree.levels(path, end_us)],
         )
-    raise Fault(
+
+    for piece, lines in zip(plan.pieces, found, strict=True):
+        starts = plan.calendars.billing_start_us[lines.billing]
+        is_wanted = (lines.subject == subject) & (lines.cell == cell) & (starts == wanted.period_start_us)
+        for row in np.flatnonzero(is_wanted).tolist():
+            return response(
+                terms.table.paths[terms.row[subject]],
+                int(plan.calendars.billing_end_us[lines.billing[row]]),
+                from_limbs(*lines.lines.exact[row]),
+                int(lines.lines.amount[row]),
+                int(lines.lines.tax[row]),
+                explain_line(plan, terms, piece, subject, cell, wanted.period_start_us),
+            )
+    for line in tree.unopened:
+        of = line.definition
+        if (of.product_contract_id, line.cell, line.start_us) == (owner[1].id, cell, wanted.period_start_us):
+            # What its accumulation periods cost at quantity 0.
+            parts = [ExplainedPart(part.start_us, 0, 0, tuple(price_lines(part.price, 0))) for part in line.parts]
+            return response(of.contract_path, line.end_us, line.exact, line.amount, line.tax_amount, parts)
+    raise _not_found(wanted)
+
+
+def _not_found(wanted: WantedLine) -> Fault:
+    return Fault(
         ErrorCode.CHARGE_NOT_FOUND,
         f"the simulation has no charge of product contract {wanted.product_contract_id!r}, cell {wanted.cell_id!r}, "
         "in a billing period that starts then",
+    )
+
+
+def _level(each: ExplainedLevel, currency: tuple[str, int]) -> wire.ExplainedLevel:
+    return wire.ExplainedLevel(
+        level=invoice_level(each.level, currency), lines=[invoice_line(line, currency) for line in each.lines]
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+from tallybook.v1 import ingest_pb2
 from tallybook.v1 import simulate_pb2 as wire
+from tallybook_engine.catalog.model import Contract
 from tallybook_engine.contract.invoice import Invoice, InvoiceLevel, InvoiceLine, LineKind, TaxTotal
+from tallybook_engine.contract.terms import term_holding
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.ledger.invoices import PreviewedInvoices
@@ -16,6 +19,9 @@ from tallybook_server.codec.instants import parse_date
 from tallybook_server.codec.results import charge_line, money, period
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.services.catalog_pages import ANSWER_BYTES_MAX
+
+InvoicedLine = tuple[ChargeLine, date] | tuple[Invoice, InvoiceLine]
+"""A charge line and when it is due, or another line and its invoice."""
 
 
 def read_request(request: wire.PreviewInvoiceRequest) -> tuple[str, date, int, int | None]:
@@ -45,7 +51,7 @@ def response(previewed: PreviewedInvoices) -> wire.PreviewInvoiceResponse:
                 f"the invoice from {invoice.start_date} has {len(invoice.lines)} lines; "
                 f"at most {limits.INVOICE_LINES_MAX}",
             )
-        written = _invoice(invoice, previewed.lines)
+        written = _invoice(invoice, previewed.lines, previewed.root)
         byte_count += written.ByteSize()
         # Invoices of one period, in several currencies, are never parted.
         begins = number > 0 and invoice.start_us != previewed.invoices[number - 1].start_us
@@ -57,9 +63,10 @@ def response(previewed: PreviewedInvoices) -> wire.PreviewInvoiceResponse:
     return answer
 
 
-def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
+def _invoice(invoice: Invoice, lines: Sequence[ChargeLine], root: Contract) -> wire.Invoice:
     currency = invoice.currency, minor_digits(invoice.currency)
     excluding, tax = invoice.amount_excluding_tax, invoice.tax_amount
+    term_start, term_end = term_texts(root, invoice.start_date)
     return wire.Invoice(
         contract_id=invoice.contract_id,
         customer_id=invoice.customer_id,
@@ -74,14 +81,18 @@ def _invoice(invoice: Invoice, lines: Sequence[ChargeLine]) -> wire.Invoice:
         amount_excluding_tax=money(excluding, *currency),
         tax_amount=money(tax, *currency),
         amount_including_tax=money(excluding + tax, *currency),
+        term_start_date=term_start,
+        term_end_date=term_end,
     )
 
 
-def invoice_line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLine] = ()) -> wire.InvoiceLine:
-    """A line; `currency` with its digits, `lines` those that charges are of."""
+def invoice_line(
+    line: InvoiceLine, currency: tuple[str, int], lines: Sequence[ChargeLine] = ()
+) -> ingest_pb2.InvoiceLine:
+    """A line of an invoice in a currency (code, digits); a charge line is one of `lines`."""
     excluding = line.amount_excluding_tax
-    return wire.InvoiceLine(
-        kind=wire.InvoiceLine.Kind.Value(line.kind.value),
+    return ingest_pb2.InvoiceLine(
+        kind=ingest_pb2.InvoiceLine.Kind.Value(line.kind.value),
         contract_path=line.contract_path,
         id=line.id,
         period=period(line.start_us, line.end_us),
@@ -92,6 +103,27 @@ def invoice_line(line: InvoiceLine, currency: tuple[str, int], lines: Sequence[C
         due_date=line.due_date.isoformat(),
         charge=charge_line(lines[line.charge]) if line.kind is LineKind.CHARGE else None,
     )
+
+
+def charges_page(page: Sequence[InvoicedLine], token: str, sequence: int) -> ingest_pb2.ListChargesResponse:
+    """Lines of invoices, charge lines before the others, as a page of ListCharges."""
+    answer = ingest_pb2.ListChargesResponse(next_page_token=token, sequence=sequence)
+    for line, of in page:
+        if isinstance(line, Invoice):
+            assert isinstance(of, InvoiceLine)
+            answer.invoice_lines.append(invoice_line(of, (line.currency, minor_digits(line.currency))))
+        else:
+            assert isinstance(of, date)
+            written = charge_line(line)
+            written.due_date = of.isoformat()
+            answer.charges.append(written)
+    return answer
+
+
+def term_texts(contract: Contract, day: date) -> tuple[str, str]:
+    """First day, and first day after, of the term that holds a day; empty where there is no end."""
+    term = term_holding(contract, day)
+    return ("", "") if term is None else (term[0].isoformat(), term[1].isoformat())
 
 
 def invoice_level(level: InvoiceLevel, currency: tuple[str, int]) -> wire.InvoiceLevel:

@@ -9,9 +9,7 @@ from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.asking import unasked
 from tallybook_engine.catalog.faults import CatalogInvalidError
 from tallybook_engine.catalog.model import Catalog
-from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable
-from tallybook_engine.simulation.settlement import Settlement
 from tallybook_server.catalog_file import check_catalog_file, read_message_file
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.errors import Fault
@@ -52,7 +50,7 @@ def simulate(request: wire.RunSimulationRequest, catalog: Catalog) -> Iterator[w
     try:
         simulation = prepare(request, catalog, ContractTable(catalog.contracts))
         yield simulation.started()
-        comparison, settlement = Comparison(simulation.plan), Settlement(simulation.plan)
+        settlement, comparison = simulation.adding_up(unasked)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
         for piece in simulation.plan.pieces:

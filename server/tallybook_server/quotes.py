@@ -13,7 +13,7 @@ from tallybook_engine.calendar.proration import prorated
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.check_price import check_matrix, check_price
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
-from tallybook_engine.catalog.model import Catalog, Matrix, Plan
+from tallybook_engine.catalog.model import Catalog, Contract, Matrix, Plan
 from tallybook_engine.catalog.versions import apply_change
 from tallybook_engine.currencies import is_currency, minor_digits
 from tallybook_engine.decimals import (
@@ -34,6 +34,7 @@ from tallybook_server.codec.instants import parse_date
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.results import amount_line, optional_quantity, timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
+from tallybook_server.invoices import term_texts
 
 _CONTRACT = "contracts[0]."
 DEFAULT_ZONE = "UTC"
@@ -148,6 +149,8 @@ def billing_dates(request: wire.PreviewBillingDatesRequest) -> wire.PreviewBilli
     for field in ("end_date", "billing_frequency"):
         if request.HasField(field):
             _set(contract, field, getattr(request, field))
+    if request.auto_renewal:
+        contract.auto_renewal = True
     faults = Faults()
     read = read_objects(
         catalog_pb2.Catalog(customers=[catalog_pb2.Customer(id="customer")], contracts=[contract]), faults
@@ -169,12 +172,13 @@ def billing_dates(request: wire.PreviewBillingDatesRequest) -> wire.PreviewBilli
     (checked,) = read.contracts
     count = request.period_count or limits.BILLING_PERIODS_MAX
     periods = billing_periods(
-        checked.billing_frequency, checked.start_date, checked.end_date, checked.time_zone, from_date
+        checked.billing_frequency, checked.start_date, checked.ends_on, checked.time_zone, from_date
     )
     shown = list(islice(periods, min(count, limits.BILLING_PERIODS_MAX)))
     following = next(periods, None)
     return wire.PreviewBillingDatesResponse(
-        periods=map(_dates, shown), next_from_date="" if following is None else following.start_date.isoformat()
+        periods=[_dates(each, checked) for each in shown],
+        next_from_date="" if following is None else following.start_date.isoformat(),
     )
 
 
@@ -189,7 +193,8 @@ def _first(found: list[CatalogFault] | tuple[CatalogFault, ...]) -> str:
     return f"{len(found)} faults, the first one: {found[0]}" if len(found) > 1 else str(found[0])
 
 
-def _dates(period: BillingPeriod) -> wire.BillingDates:
+def _dates(period: BillingPeriod, contract: Contract) -> wire.BillingDates:
+    term_start, term_end = term_texts(contract, period.start_date)
     return wire.BillingDates(
         start_date=period.start_date.isoformat(),
         end_date=period.end_date.isoformat(),
@@ -198,6 +203,8 @@ def _dates(period: BillingPeriod) -> wire.BillingDates:
         whole_end_date=period.whole_end_date.isoformat(),
         day_count=period.day_count,
         whole_day_count=period.whole_day_count,
+        term_start_date=term_start,
+        term_end_date=term_end,
     )
 
 

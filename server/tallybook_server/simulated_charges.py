@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tallybook.v1 import common_pb2
+from tallybook.v1 import common_pb2, ingest_pb2
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.currencies import minor_digits
 from tallybook_server import limits
@@ -119,7 +119,7 @@ def _charge(scenario: str, line: dict[str, Any]) -> wire.SimulatedCharge:
         scenario=scenario,
         customer_id=line["customer_id"],
         contract_path=line["contract_path"],
-        kind=wire.InvoiceLine.Kind.Value(line["line_kind"]),
+        kind=ingest_pb2.InvoiceLine.Kind.Value(line["line_kind"]),
         line_id=line["line_id"] or "",
         product_id=line["product_id"] or "",
         plan_id=line["plan_id"] or "",

@@ -28,16 +28,18 @@ from tallybook_engine.simulation.charges import (
     Laid,
     charges_writers,
     money_column,
-    settled_table,
+    settled_tables,
 )
 from tallybook_engine.simulation.compare import Comparison, CustomerAmounts
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
+from tallybook_engine.simulation.placing import TreeDoesNotFitError
 from tallybook_engine.simulation.plan import Piece, Planner, SimulationPlan
 from tallybook_engine.simulation.run import DoesNotFitError, PieceLines, run_piece
-from tallybook_engine.simulation.settlement import Settlement, TreeDoesNotFitError
+from tallybook_engine.simulation.settlement import BilledStretch, Settlement
 from tallybook_engine.simulation.usage import FAULTS_MAX, SimulationTooLargeError, UsageFaultsError, UsageFrame
 from tallybook_server import limits
 from tallybook_server.codec.catalog import read_change
+from tallybook_server.codec.instants import read_instant
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.usage import read_usage, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
@@ -74,6 +76,13 @@ class Simulation:
     skipped: tuple[wire.SkippedScenario, ...]
     writers: tuple[ChargesWriter, ...]
     """Empty where charges are not asked."""
+    billed: BilledStretch | None
+    """What is billed whole, where something is."""
+
+    def adding_up(self, go_on: GoOn) -> tuple[Settlement, Comparison]:
+        """What takes the lines of all pieces. `go_on` raises where nobody waits for it, later too."""
+        settlement = Settlement(self.plan, self.billed, go_on)
+        return settlement, Comparison(self.plan, settlement.payers(), go_on)
 
     def started(self) -> wire.RunSimulationResponse:
         """The first message."""
@@ -116,20 +125,21 @@ class Simulation:
     def settled(
         self, settlement: Settlement, comparison: Comparison, go_on: GoOn
     ) -> Iterator[list[wire.RunSimulationResponse]]:
-        """Settles the contract trees that have terms, a batch at a time, and adds what they come to; the messages.
+        """Settles contract trees, a batch at a time, and adds what they come to beside their usage; the messages.
         `go_on` raises where nobody waits for them.
         """
         for number, name in enumerate(self.names):
             try:
                 for found in settlement.settle(number, go_on, with_lines=bool(self.writers)):
                     comparison.add_settled(number, found)
-                    streams = _streams(settled_table(found), go_on) if self.writers else ()
+                    tables = settled_tables(found) if self.writers else ()
                     yield [
                         wire.RunSimulationResponse(
                             simulation_id=self.simulation_id,
                             charges=wire.SimulationCharges(scenario=name, arrow=stream),
                         )
-                        for stream in streams
+                        for table in tables
+                        for stream in _streams(table, go_on)
                     ]
             except InvoiceTooLargeError as error:
                 raise Fault(ErrorCode.SIMULATION_TOO_LARGE, f"{name}: {error}") from None
@@ -211,6 +221,7 @@ def prepare(
     Fault.
     """
     _check_names(request.scenarios)
+    billed = _billed(request)
     try:
         baseline = _changed(catalog, request.baseline, go_on) if request.HasField("baseline") else catalog
     except _NotValid as error:
@@ -239,7 +250,20 @@ def prepare(
         raise Fault(ErrorCode.SIMULATION_TOO_LARGE, str(error)) from None
     writers = () if request.omit_charges else charges_writers(plan)
     simulation_id = f"sim_{secrets.token_hex(8)}"
-    return Simulation(simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers)
+    return Simulation(
+        simulation_id, catalog.version, usage_sequence, plan, tuple(names), tuple(skipped), writers, billed
+    )
+
+
+def _billed(request: wire.RunSimulationRequest) -> BilledStretch | None:
+    """The stretch of time that is billed whole. FIELD_INVALID."""
+    if not request.HasField("billed_period"):
+        return None
+    period = request.billed_period
+    start_us, end_us = (read_instant(period, name, "billed_period") for name in ("start_time", "end_time"))
+    if end_us <= start_us:
+        raise field_invalid("billed_period.end_time", "is not after the start")
+    return BilledStretch(start_us, end_us, frozenset(request.customer_ids) or None)
 
 
 def _usage(

@@ -71,9 +71,7 @@ from tallybook_engine.ledger.outcomes import EventSelector
 from tallybook_engine.ledger.reads import EventFilter
 from tallybook_engine.ledger.verify import verify
 from tallybook_engine.pricing.model import Graduated, Package, PerUnit, Price, Tier, Volume
-from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable
-from tallybook_engine.simulation.settlement import Settlement
 from tallybook_server.book import Book
 from tallybook_server.codec import arrow
 from tallybook_server.codec.events import decode_rows
@@ -191,7 +189,7 @@ def _simulate(catalog: Catalog) -> None:
     arrow = simulate_pb2.RunSimulationRequest(scenarios=scenarios, arrow=sink.getvalue().to_pybytes())
     for sent in (request, arrow):
         simulation = prepare(sent, catalog, ContractTable(catalog.contracts))
-        comparison, settlement = Comparison(simulation.plan), Settlement(simulation.plan)
+        settlement, comparison = simulation.adding_up(unasked)
         for piece in simulation.plan.pieces:
             found, _ = simulation.run(piece, unasked)
             comparison.add(found)

@@ -104,6 +104,38 @@ def test_days_of_a_quote_that_are_none(plan, days, capsys):
     assert "days" in capsys.readouterr().err
 
 
+DATES_SHOWN = re.findall(
+    r"^\| `tallybook (dates [^`]+)` \| ([^|]+) \| ([^|]+) \|$",
+    (Path(__file__).parents[2] / "docs" / "cli.md").read_text(),
+    re.MULTILINE,
+)
+"""What the documentation shows of `tallybook dates`: command, first days, days."""
+
+
+@pytest.mark.parametrize(("command", "first_days", "days"), DATES_SHOWN)
+def test_billing_dates_are_as_the_documentation_shows_them(command, first_days, days, capsys):
+    assert run([*command.split(), "--json"]) is ExitCode.OK
+    periods = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ", ".join(each["start_date"] for each in periods) == first_days
+    assert ", ".join(f"{each['day_count']} of {each['whole_day_count']}" for each in periods) == days
+
+
+def test_every_option_of_billing_dates_is_shown_in_the_documentation(capsys):
+    assert len(DATES_SHOWN) == 11
+    run(["dates", "--help"])
+    options = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--json", "--help"}
+    commands = " ".join(command for command, *_ in DATES_SHOWN)
+    assert [option for option in sorted(options) if f"{option} " not in commands] == []
+    for word in ("CONTRACT", "CALENDAR", "WEEK", "YEAR", "DAY", "23:59:59"):
+        assert word in commands
+
+
+def test_a_midnight_that_does_not_exist_begins_with_the_date(capsys):
+    assert run(["dates", "2024-04-01", "--zone", "Africa/Cairo", "--count", "1", "--json"]) is ExitCode.OK
+    period = json.loads(capsys.readouterr().out)["period"]
+    assert (period["start_time"], period["end_time"]) == ("2024-03-31T22:00:00Z", "2024-04-30T21:00:00Z")
+
+
 def test_a_quote_in_json(plan, capsys):
     assert run(["quote", plan, "150", "--json"]) is ExitCode.OK
     assert json.loads(capsys.readouterr().out) == {
@@ -185,6 +217,8 @@ def test_a_plan_of_a_catalogue_is_named(catalog, capsys):
         (["explain"], "give an event id"),
         (["charges", "--customer", "a", "--customer-id", "b"], "not both"),
         (["charges", "--unopened"], "needs --from and --to"),
+        (["charges", "--invoiced"], "--invoiced needs --from and --to"),
+        (["simulate", "{plan}", "--billed-from", "2024-01-01"], "both --billed-from and --billed-to"),
         (["export", "charges", "charges.xlsx"], ".parquet or .csv"),
         (["ingest", "{plan}"], "--format"),
         (["ingest", "{plan}", "--format", "csv", "--map", "miles=m"], "events have no column miles"),

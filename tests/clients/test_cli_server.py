@@ -149,6 +149,29 @@ def test_a_running_month_goes_on_under_other_prices(stored, tallybook, told):
     assert charges[1]["amount_excluding_tax"]["quantity"] == "0.20"
 
 
+def test_charges_as_invoiced_have_the_fees_beside_them(stored, tallybook, told):
+    # Given the same contract with a fee and thirty days to pay
+    file = stored / "with_fee.yaml"
+    file.write_text(f"{CATALOG}    payment_term_days: 30\n    fixed_fees: [{{id: platform, amount: 12.34}}]\n")
+    tallybook("apply", file)
+    # When January is listed as invoiced
+    january = ("--customer", "acme", "--from", "2024-01-02", "--to", "2024-01-31", "--invoiced")
+    charge, fee = tallybook("charges", *january)
+    # Then both lines are there, with tax and due date
+    assert (charge["product_id"], charge["due_date"]) == ("calls", "2024-03-02")
+    assert (fee["kind"], fee["id"], fee["contract_path"], fee["tax_id"]) == (
+        "FIXED_FEE",
+        "platform",
+        ["acme_2024"],
+        "nl",
+    )
+    assert (fee["amount_including_tax"]["quantity"], fee["due_date"]) == ("14.93", "2024-03-02")
+    # And a person sees them, and what they come to
+    shown = told("charges", *january)
+    assert "fixed fee platform" in shown
+    assert "(2 lines in all)" in shown
+
+
 def test_a_prediction_stores_nothing(applied, tallybook):
     [predicted] = tallybook(
         "predict",

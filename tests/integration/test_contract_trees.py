@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import grpc
 import polars as pl
 import pytest
 from google.protobuf.json_format import ParseDict
@@ -16,7 +17,7 @@ from tests.support import pricing_vectors
 from tests.support.live_server import live_server
 
 import tallybook_client as tb
-from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook.v1 import catalog_pb2, ingest_pb2, ingest_pb2_grpc, simulate_pb2
 from tallybook_client import InvoiceLineKind
 
 Objects = dict[str, Any]
@@ -254,6 +255,71 @@ def test_a_renewed_contract_goes_on(client):
     assert [len(client.preview_invoices(name, START, period_count=30)) for name in ("renewed", "ends")] == [30, 12]
     amounts = [client.preview_invoices(name, date(2025, 2, 1))[0] for name in ("renewed", "ends")]
     assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
+
+
+@pytest.mark.parametrize(("renewed", "months"), [(True, 16), (False, 6)])
+def test_a_fee_is_due_once_in_each_term(client, renewed, months):
+    # Given a contract of six months, renewed or not, with a fee a term in advance and one in arrears
+    name = f"termed_{renewed}"
+    customer(
+        client,
+        name,
+        currency="EUR",
+        payment_term_days=10,
+        end_date="2024-09-01",
+        auto_renewal=renewed,
+        fixed_fees=[
+            {"id": f"{name}_first", "amount": "60", "timing": "IN_ADVANCE", "per_term": True},
+            {"id": f"{name}_last", "amount": "6", "per_term": True},
+        ],
+    )
+    # When its months are previewed
+    invoices = client.preview_invoices(name, START, period_count=16)
+    # Then each term has both once, in its first month and in its last, and says which it is
+    assert len(invoices) == months
+    due = [
+        (each.start_date, each.lines[0].id[len(name) + 1 :], each.lines[0].due_date) for each in invoices if each.lines
+    ]
+    wanted = [
+        (date(2024, 3, 1), "first", date(2024, 3, 11)),
+        (date(2024, 8, 1), "last", date(2024, 9, 11)),
+        (date(2024, 9, 1), "first", date(2024, 9, 11)),
+        (date(2025, 2, 1), "last", date(2025, 3, 11)),
+        (date(2025, 3, 1), "first", date(2025, 3, 11)),
+    ]
+    assert due == (wanted if renewed else wanted[:2])
+    terms = [(each.term_start_date, each.term_end_date) for each in invoices]
+    boundaries = [date(2024, 3, 1), date(2024, 9, 1), date(2025, 3, 1), date(2025, 9, 1)]
+    assert terms == [(boundaries[n // 6], boundaries[n // 6 + 1]) for n in range(months)]
+    # And a simulation of that time bills the same
+    stretch = datetime(2024, 3, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
+    simulation = client.simulate([], customer_ids=[name], billed_period=stretch)
+    assert simulation.totals[0].amount_excluding_tax.quantity == sum(
+        each.amount_excluding_tax.quantity for each in invoices
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "terms"),
+    [
+        # Whole months, the day clamped.
+        ("2024-01-31", "2024-02-29", ["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"]),
+        ("2023-03-01", "2024-03-01", ["2023-03-01", "2024-03-01", "2025-03-01"]),
+        # Days otherwise.
+        ("2024-01-10", "2024-02-20", ["2024-01-10", "2024-02-20", "2024-04-01"]),
+    ],
+)
+def test_billing_dates_show_the_terms(client, start, end, terms):
+    monthly = ParseDict(MONTHLY, catalog_pb2.Frequency())
+    first, after = date.fromisoformat(start), date.fromisoformat(end)
+    shown = client.billing_dates(first, monthly, after, auto_renewal=True, period_count=30)
+    found = sorted({each.term_start_date for each in shown if each.term_start_date is not None})
+    assert [str(each) for each in found][: len(terms)] == terms
+    assert all(each.term_start_date <= each.start_date < each.term_end_date for each in shown)
+    assert {each.term_start_date for each in client.billing_dates(first, monthly, after)} == {first}
+    assert {each.term_start_date for each in client.billing_dates(first, monthly, period_count=2)} == {None}
+    with pytest.raises(tb.InvalidArgumentError, match="auto_renewal: needs an end_date"):
+        client.billing_dates(first, monthly, auto_renewal=True)
 
 
 def test_a_tree_of_a_thousand_levels(client):
@@ -495,6 +561,208 @@ def test_a_simulation_bills_what_the_invoice_bills(client):
         str(each.amount_excluding_tax.quantity) for each in invoices
     ]
     assert wide[("simulated", "FIXED_FEE simulated_fee", "", "total_amount")].to_list() == [30, 30, 30]
+
+
+@pytest.fixture(scope="module")
+def invoiced(client) -> list[int]:
+    """A customer with two trees and every sort of line; the sequences of the commits of its usage."""
+    plan = {"id": "listed_plan", "product": "listed_units", "per_unit": {"unit_price": "2"}}
+    idle = {"id": "listed_idle", "product": "listed_units", "per_unit": {"unit_price": "1"}, "minimum": "5"}
+    quarterly = {"basis": "CALENDAR", "interval": 3, "unit": "MONTH"}
+    customer(
+        client,
+        "listed",
+        "units",
+        plans=(plan, idle),
+        payment_term_days=10,
+        sub_contracts=[
+            {
+                "id": "listed_division",
+                "product_contracts": [{"id": "listed_sold", "plan": "listed_plan", "shared": True}],
+            },
+            {
+                "id": "listed_quarterly",
+                "billing_frequency": quarterly,
+                "start_date": "2024-06-01",
+                "product_contracts": [{"id": "listed_later", "plan": "listed_plan", "shared": True}],
+            },
+        ],
+        fixed_fees=[{"id": "listed_fee", "amount": "30", "timing": "IN_ADVANCE"}],
+        revenue_shares=[{"id": "listed_share", "rate": "0.1", "charges": ["listed_sold"]}],
+        discount={"rate": "0.5", "threshold": "100", "mode": "EXCESS"},
+        cap="300",
+        minimum="60",
+        credits=[{"id": "listed_credit", "amount": "75"}],
+    )
+    other = {
+        "id": "listed_other",
+        "customer": "listed",
+        "time_zone": "UTC",
+        "start_date": START.isoformat(),
+        "billing_frequency": MONTHLY,
+        "product_contracts": [
+            {"id": "listed_idle_sold", "plan": "listed_idle", "start_date": "2024-04-01", "shared": True}
+        ],
+    }
+    client.apply_catalog(ParseDict({"contracts": [other]}, catalog_pb2.Catalog()))
+    days = [datetime(2024, 3, 10, tzinfo=UTC), datetime(2024, 5, 3, tzinfo=UTC)]
+    return [
+        use(client, "listed", "units", quantity, day, contract_id="listed_sold")
+        for day, quantity in zip(days, ("4", "400"), strict=True)
+    ]
+
+
+SPRING = tb.Span(
+    customer_id="listed", start_time=datetime(2024, 3, 5, tzinfo=UTC), end_time=datetime(2024, 5, 31, tzinfo=UTC)
+)
+
+
+@pytest.mark.parametrize("commit", [0, -1])
+def test_charges_as_invoiced_are_the_invoices(client, invoiced, commit):
+    # Given the invoices of both trees of March to May, of all usage and of what was stored first
+    invoices = [
+        invoice
+        for contract in ("listed", "listed_other")
+        for invoice in client.preview_invoices(contract, START, period_count=3, as_of_sequence=invoiced[commit])
+    ]
+    # When the charges are listed as invoiced
+    found = client.charges(SPRING, as_invoiced=True, as_of_sequence=invoiced[commit])
+    # Then both lists together are their lines, in the invoices' order, with tax and due date
+    charges = [line for each in invoices for line in each.lines if line.kind is InvoiceLineKind.CHARGE]
+    others = [line for each in invoices for line in each.lines if line.kind is not InvoiceLineKind.CHARGE]
+    assert found.invoice_lines == others
+    assert sorted((each.contract_path, each.amount_excluding_tax.quantity, each.due_date) for each in found) == sorted(
+        (each.contract_path, each.amount_excluding_tax.quantity, each.due_date) for each in charges
+    )
+    assert [each.start_time for each in found] == sorted(each.start_time for each in found)
+    every = {each.kind for each in others}
+    assert every >= ({*InvoiceLineKind} - {InvoiceLineKind.CHARGE} if commit else {InvoiceLineKind.FIXED_FEE})
+    # And without being asked there are charge lines alone, without a due date
+    plain = client.charges(SPRING)
+    assert (plain.invoice_lines, {each.due_date for each in plain}) == ([], {None})
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 1000])
+def test_charges_as_invoiced_come_in_pages(address, client, invoiced, page_size):
+    whole = client.charges(SPRING, as_invoiced=True)
+    request = ingest_pb2.ListChargesRequest(**SPRING.fields(), as_invoiced=True, page_size=page_size)
+    lines: list[Any] = []
+    with grpc.insecure_channel(address) as channel:
+        while True:
+            page = ingest_pb2_grpc.IngestServiceStub(channel).ListCharges(request)
+            assert len(page.charges) + len(page.invoice_lines) <= page_size
+            lines += [*page.charges, *page.invoice_lines]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+    assert lines == [each.message for each in (*whole, *whole.invoice_lines)]
+
+
+def test_charges_as_invoiced_that_cannot_be(client, invoiced):
+    with pytest.raises(tb.InvalidArgumentError, match="as_invoiced: needs start_time and end_time"):
+        client.charges(tb.Span(customer_id="listed"), as_invoiced=True)
+    # Given a thousand months, and a day more
+    thousand = tb.Span(customer_id="listed", start_time=NOON, end_time=datetime(2107, 7, 1, tzinfo=UTC))
+    longer = tb.Span(customer_id="listed", start_time=NOON, end_time=datetime(2107, 7, 2, tzinfo=UTC))
+    assert len(client.charges(thousand, as_invoiced=True).invoice_lines) > 1000
+    with pytest.raises(
+        tb.InvalidArgumentError, match="end_time: lies more than 1,000 billing periods of contract 'listed"
+    ):
+        client.charges(longer, as_invoiced=True)
+
+
+def test_a_simulation_bills_what_nothing_opened(client):
+    # Given a minimum of a plan and a flat fee at no usage, of which March and May are used and April is not
+    plans = (
+        {"id": "idle_least", "product": "idle_units", "per_unit": {"unit_price": "2"}, "minimum": "10"},
+        {
+            "id": "idle_flat",
+            "product": "idle_others",
+            "zero_usage": True,
+            "graduated": {"tiers": [{"unit_price": "1", "flat_fee": "7"}]},
+        },
+    )
+    sold = [{"id": "idle_least_sold", "plan": "idle_least"}, {"id": "idle_flat_sold", "plan": "idle_flat"}]
+    customer(client, "idle", "units", "others", plans=plans, product_contracts=sold)
+    # And another contract of the customer without any usage
+    unused = {
+        "id": "idle_unused",
+        "customer": "idle",
+        "time_zone": "UTC",
+        "start_date": START.isoformat(),
+        "billing_frequency": MONTHLY,
+        "currency": "EUR",
+        "fixed_fees": [{"id": "idle_fee", "amount": "3"}],
+    }
+    client.apply_catalog(ParseDict({"contracts": [unused]}, catalog_pb2.Catalog()))
+    used = [(date(2024, 3, 10), "100"), (date(2024, 5, 3), "1")]
+    for day, quantity in used:
+        use(client, "idle", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    rows = [
+        simulate_pb2.UsageRow(
+            date=day.isoformat(), product_id="idle_units", contract_id="idle_least_sold", quantity=quantity
+        )
+        for day, quantity in used
+    ]
+    # When it is simulated, today and without the minimum
+    without = client.get_catalog().catalog
+    (least,) = [each for each in without.plans if each.id == "idle_least"]
+    least.ClearField("minimum")
+    scenario = tb.Scenario(name="no minimum", put=catalog_pb2.Catalog(plans=[least]))
+    simulation = client.simulate(rows, [scenario])
+    # Then each month has what its invoice has
+    invoices = client.preview_invoices("idle", START, period_count=3)
+    assert [each.amount_excluding_tax.quantity for each in invoices] == [207, 17, 17]
+    frame = simulation.to_polars()
+    billed = frame.filter(frame["scenario"] == "baseline").sort("period_start_time", "plan_id")
+    assert billed.select("plan_id", "quantity", "amount_excluding_tax", "line_kind").rows() == [
+        ("idle_flat", 0, 7, "CHARGE"),
+        ("idle_least", 100, 200, "CHARGE"),
+        ("idle_flat", 0, 7, "CHARGE"),
+        ("idle_least", 0, 10, "CHARGE"),
+        ("idle_flat", 0, 7, "CHARGE"),
+        ("idle_least", 1, 10, "CHARGE"),
+    ]
+    totals = {each.scenario: each.amount_excluding_tax.quantity for each in simulation.totals}
+    assert totals == {"baseline": 241, "no minimum": 223}
+    # And the line of April is explained, and kept
+    april = billed.row(3, named=True)
+    explained = simulation.explain(april)
+    assert (explained.amount, [(each.rule, each.amount) for each in explained.parts[0].lines]) == (
+        10,
+        [("MINIMUM", 10)],
+    )
+    # With what its contract comes to, the other line that nothing opened too
+    assert [each.level for each in explained.levels] == list(invoices[1].levels)
+    # And one of June is not: the simulation does not bill it
+    june = april | {"period_start_time": datetime(2024, 6, 1, tzinfo=UTC)}
+    with pytest.raises(tb.NotFoundError, match="CHARGE_NOT_FOUND"):
+        simulation.explain(june)
+    kept = list(client.simulated_charges(simulation.simulation_id, "baseline"))
+    assert sorted(each.amount_excluding_tax.quantity for each in kept) == [7, 7, 7, 10, 10, 200]
+    # And where June is asked too, everything is billed that is due in it, of both contracts
+    stretch = datetime(2024, 3, 5, tzinfo=UTC), datetime(2024, 6, 2, tzinfo=UTC)
+    whole = client.simulate(rows, customer_ids=["idle"], billed_period=stretch)
+    assert whole.totals[0].amount_excluding_tax.quantity == 241 + 17 + 4 * 3
+    # And so it is without any usage at all
+    idle = client.simulate([], customer_ids=["idle"], billed_period=stretch)
+    assert idle.totals[0].amount_excluding_tax.quantity == 4 * (10 + 7 + 3)
+    assert idle.customers()["customer_id"].to_list() == ["idle"]
+    # And of that June's line is explained
+    assert idle.explain(june).amount == 10
+    assert idle.explain(june).levels[0].level.total.quantity == 17
+
+
+@pytest.mark.parametrize(
+    ("stretch", "field"),
+    [
+        ((NOON, NOON), r"billed_period\.end_time: is not after the start"),
+        ((datetime(1899, 1, 1, tzinfo=UTC), NOON), r"billed_period\.start_time: is no instant"),
+    ],
+)
+def test_a_stretch_that_cannot_be_billed(client, stretch, field):
+    with pytest.raises(tb.InvalidArgumentError, match=field):
+        client.simulate([], billed_period=stretch)
 
 
 def test_usage_is_settled_from_wherever_it_comes(address, client):

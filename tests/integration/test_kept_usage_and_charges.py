@@ -109,7 +109,7 @@ def test_a_charge_of_uploaded_usage_is_explained(book):
         explained = found.explain(row)
         assert explained.amount == row["amount_excluding_tax"]
         assert sum(line.amount for part in explained.parts for line in part.lines) == Decimal(row["exact_amount"])
-        assert [each.contract_id for each in explained.levels] == ["contract3"]
+        assert [each.level.contract_path for each in explained.levels] == [("contract3",)]
 
 
 def test_texts_of_properties_are_joined(address, book):

@@ -191,8 +191,8 @@ def test_a_line_is_explained_down_to_the_tier(book):
     assert [(line.tier, line.quantity, line.unit_amount, line.amount) for line in part.lines] == [(2, 100, 1, 100)]
     assert (explained.amount, explained.exact_amount, explained.tax_amount) == (100, 100, 0)
     # Calls, one special call and four seats
-    assert [(each.contract_id, each.amount_excluding_tax) for each in explained.levels] == [
-        ("ann_contract", 100 + 5 + 40)
+    assert [(each.level.contract_path, each.level.total.quantity) for each in explained.levels] == [
+        (("ann_contract",), 100 + 5 + 40)
     ]
     # And a line of another scenario, as the list of charges has it, by another plan
     (other,) = (

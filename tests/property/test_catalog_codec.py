@@ -127,6 +127,7 @@ FEES = st.builds(
     maybe(DATES),
     maybe(DATES),
     st.booleans(),
+    st.booleans(),
 )
 SHARES = st.builds(RevenueShare, NAMES, NUMBERS, st.lists(NAMES, max_size=3).map(tuple))
 DISCOUNTS = st.builds(Discount, NUMBERS, NUMBERS, st.sampled_from(DiscountMode))

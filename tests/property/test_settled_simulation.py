@@ -2,16 +2,17 @@
 
 import random
 from dataclasses import replace
+from datetime import date, timedelta
 from fractions import Fraction
 
 import pytest
 from google.protobuf.json_format import ParseDict
 from tests.property.test_simulation import NOW_US, Rows
 from tests.support.live_book import LiveBook
-from tests.support.random_catalogue import RandomCatalogue
+from tests.support.random_catalogue import LAST_DAY, RandomCatalogue
 from tests.support.random_terms import RandomTerms
 from tests.support.renamed import renamed
-from tests.support.settled_trees import invoices_of, lines_beside, settled_lines
+from tests.support.settled_trees import invoices_of, lines_beside, lines_of_no_usage, settled_lines, unopened_lines_of
 
 from tallybook.v1 import catalog_pb2
 from tallybook_engine.contract.invoice import LineKind
@@ -21,22 +22,24 @@ from tallybook_engine.decimals import UNIT
 from tallybook_engine.ledger.invoices import root_periods
 from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import contract_table
+from tallybook_engine.simulation.explained_levels import explain_tree
 from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.run import run_piece
-from tallybook_engine.simulation.settlement import Settlement
-from tallybook_oracle.catalog import OracleTax
+from tallybook_engine.simulation.settlement import BilledStretch, Settlement
+from tallybook_oracle.calendar import first_instant
+from tallybook_oracle.catalog import KINDS, OracleTax
 from tallybook_oracle.contract import OracleCharge, invoices
+from tallybook_oracle.unopened import unopened_charges
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.journal.memory import MemoryJournal
 
+YEAR_US = 400 * 86_400_000_000
+"""Beyond it lies no end of a period that began."""
+
 
 def catalogue(chance):
-    """Random trees with terms; nothing costs anything without usage but by them, as a simulation has no such lines."""
+    """Random trees with terms, and here and there with plans that cost something without usage."""
     put = RandomCatalogue(chance).first()
-    for plan in put["plans"]:
-        for price in (plan, *plan.get("matrix", {}).get("rules", ())):
-            price.pop("minimum", None)
-            price.pop("zero_usage", None)
     currencies = {plan["id"]: plan["currency"] for plan in put["plans"]}
     for contract in put["contracts"]:
         currency = currencies[contract["product_contracts"][0]["plan"]]
@@ -46,22 +49,28 @@ def catalogue(chance):
     return put
 
 
-def simulated(catalogs, rows):
-    """By catalogue: its invoices, and what each customer pays."""
+def planned(catalogs, rows):
     planner = Planner(rows.frame(), catalogs[0], contract_table(catalogs[0].contracts), ())
     for each in catalogs[1:]:
         planner.add(each)
-    plan = planner.finish()
-    comparison, settlement = Comparison(plan), Settlement(plan)
+    return planner.finish()
+
+
+def simulated(catalogs, rows, billed=None):
+    """By catalogue: its invoices, and what each customer pays."""
+    plan = planned(catalogs, rows)
+    settlement = Settlement(plan, billed)
+    comparison = Comparison(plan, settlement.payers())
     pieces = [run_piece(plan, piece) for piece in plan.pieces]
     for found in pieces:
         comparison.add(found)
         settlement.add(found)
     by_catalogue = []
     for number in range(len(catalogs)):
-        settled = invoices_of(plan, pieces, number)
+        settled = invoices_of(plan, pieces, number, billed)
         # All trees at once come to what they come to one by one, in the same order
         assert list(settled_lines(settlement, number)) == lines_beside(settled)
+        assert sorted(unopened_lines_of(settlement, number)) == sorted(lines_of_no_usage(settled))
         for each in settlement.settle(number, with_lines=False):
             assert len(each.lines.tree) == 0
             comparison.add_settled(number, each)
@@ -116,7 +125,8 @@ def test_production_simulation_and_oracle_bill_the_same(seed):
                 previewed = live.run(live.book.invoices(root, mine[0].start_date, len(mine), None)).invoices
                 assert by_period(previewed) == by_period(mine)
             else:
-                periods, _ = root_periods(tree, tree.root.start_date, 1000 if tree.levels[0].end_date else 30)
+                periods, _ = root_periods(tree, tree.root.start_date, 1000)
+                periods = [each for each in periods if each.start_date <= LAST_DAY + timedelta(days=60)]
                 previewed = live.run(live.book.invoices(root, tree.root.start_date, len(periods), None)).invoices
             # And the oracle's
             lines, _ = live.run(live.book.charges(tree.root.customer, True, None, None, None, False))
@@ -131,7 +141,7 @@ def test_production_simulation_and_oracle_bill_the_same(seed):
 
 
 def assert_oracle_agrees(put, tree, lines, previewed):
-    by_id = {kind: {each["id"]: each for each in put.get(kind, ())} for kind in ("taxes", "customers", "contracts")}
+    by_id = {kind: {each["id"]: each for each in put.get(kind, ())} for kind in KINDS}
 
     def oracles(tax):
         return None if tax is None else OracleTax(tax.id, Fraction(tax.rate, UNIT), tax.mode.value == "INCLUSIVE")
@@ -149,6 +159,8 @@ def assert_oracle_agrees(put, tree, lines, previewed):
         if each.contract_path[0] == tree.root.id
     ]
     until_us = previewed[-1].end_us
+    opened = {(each.contract_path[-1], each.cell_id, each.period_start_us, each.period_end_us) for each in lines}
+    charges += unopened_charges(by_id, tree.root.id, opened, until_us + YEAR_US)
     wanted = {
         (each.days.start_us, each.days.end_us): sorted(
             (line.kind, line.path, line.id, line.amount, line.tax_amount, str(line.due_date)) for line in each.lines
@@ -161,6 +173,86 @@ def assert_oracle_agrees(put, tree, lines, previewed):
             for line in invoice.lines
         )
         assert found == wanted[invoice.start_us, invoice.end_us]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_stretch_is_billed_whole_with_usage_or_without(seed):
+    # Given trees, of which some have usage, and a stretch of time that is billed for everyone
+    chance = random.Random(seed)
+    put = catalogue(chance)
+    catalog = read_catalog(ParseDict(put, catalog_pb2.Catalog()))
+    rows = Rows(chance, catalog)
+    rows.rows = rows.rows[: chance.choice([0, 3, 200])]
+    first_us = first_instant("UTC", date(2024, 2, 1)) + chance.randrange(30 * 86400) * 1_000_000
+    billed = BilledStretch(first_us, first_us + chance.randrange(1, 80 * 86400) * 1_000_000)
+    # When it is simulated, and stored as events
+    (settled,), (paid,) = simulated([catalog], rows, billed)
+    live = LiveBook(MemoryJournal(), NOW_US)
+    try:
+        live.apply(put)
+        if rows.rows:
+            live.store(rows.events())
+        found = 0
+        for root in catalog.contracts.values():
+            periods, _ = root_periods(tree_of(catalog, root), root.start_date, 1000)
+            touched = [each for each in periods if each.start_us < billed.end_us and billed.start_us < each.end_us]
+            mine = [each for each in settled if each.contract_id == root.id]
+            if not touched or not mine:
+                # Then trees without invoices are not of that time, or nothing is due in them but for usage
+                continue
+            found += 1
+            # And the others have production's in all their lines, at least of the stretch
+            assert {each.start_us for each in touched} <= {each.start_us for each in mine}
+            previewed = live.run(live.book.invoices(root.id, mine[0].start_date, len(mine), None)).invoices
+            assert by_period(previewed) == by_period(mine)
+        due = {
+            each.contract_id
+            for root in catalog.contracts
+            for each in live.run(live.book.invoices(root, date(2024, 3, 1), 1, None)).invoices
+            if each.lines and each.start_us < billed.end_us and billed.start_us < each.end_us
+        }
+        assert due <= {each.contract_id for each in settled} | {path[0].id for path, *_ in rows.rows}
+        assert sum(total for total, _ in paid.values()) == sum(
+            each.amount_excluding_tax for each in settled
+        ) + unsettled(live, settled, rows)
+    finally:
+        live.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tree_that_is_explained_is_the_one_that_is_settled(seed):
+    # Given trees, of which some have usage, and now and then a stretch of time that is billed for everyone
+    chance = random.Random(seed)
+    catalog = read_catalog(ParseDict(catalogue(chance), catalog_pb2.Catalog()))
+    rows = Rows(chance, catalog)
+    rows.rows = rows.rows[:50]
+    first_us = first_instant("UTC", date(2024, 2, 1))
+    billed = BilledStretch(first_us, first_us + 60 * 86_400_000_000) if seed % 2 else None
+    plan = planned([catalog], rows)
+    pieces = [run_piece(plan, piece) for piece in plan.pieces]
+    settled = invoices_of(plan, pieces, 0, billed)
+    # When each is explained
+    for root in {each.contract_id for each in settled}:
+        explained = explain_tree(plan, plan.terms[0], [piece[0] for piece in pieces], root, billed)
+        # Then it has the same invoices, and says which lines nothing opened
+        mine = [each for each in settled if each.contract_id == root]
+        assert by_period(explained.invoices) == by_period(mine)
+        unopened = [(each.definition.product_contract_id, each.start_us, each.amount) for each in explained.unopened]
+        of_invoices = [
+            (line.id, line.start_us, line.amount) for each in mine for line in each.lines if line.charge >= 0
+        ]
+        assert sorted(unopened) == sorted(of_invoices)
+
+
+def unsettled(live, settled, rows):
+    """What trees come to that nothing but usage is due in."""
+    total = 0
+    settled_ids = {each.contract_id for each in settled}
+    for name in {path[0].customer for path, *_ in rows.rows}:
+        lines, _ = live.run(live.book.charges(name, True, None, None, None, False))
+        of_usage = [each for each in lines if each.contract_path[0] not in settled_ids]
+        total += sum(each.amount - (each.tax if each.tax_inclusive else 0) for each in of_usage)
+    return total
 
 
 def test_scenarios_are_settled_each_by_its_own_terms():

@@ -38,6 +38,10 @@ class RandomTerms:
         }
         if chance.random() < 0.5:
             root["end_date"] = self._day(120, 420)
+            start = date.fromisoformat(root["start_date"])
+            if chance.random() < 0.5 and start.day <= 28:
+                # Whole months, as most contracts run.
+                root["end_date"] = start.replace(month=start.month + chance.choice([4, 6])).isoformat()
             if chance.random() < 0.3:
                 root["auto_renewal"] = True
         due = [(root, 1)]
@@ -72,6 +76,10 @@ class RandomTerms:
         root["payment_term_days"] = chance.choice([0, 14, 30])
         for level in levels(root):
             level["fixed_fees"] = [self.fee() for _ in range(chance.choice([0, 0, 1, 2]))]
+            if "end_date" in root and chance.random() < 0.3:
+                # Every level has the root's end where it has none of its own.
+                fee = {"id": self._name("fee"), "amount": self.amount(), "per_term": True}
+                level["fixed_fees"].append(fee | {"timing": chance.choice(["IN_ADVANCE", "IN_ARREARS"])})
             level["revenue_shares"] = self._shares(level)
             if chance.random() < chance_of_each:
                 level["discount"] = {"rate": self.rate(), "threshold": self.amount(), "mode": self._mode()}

@@ -30,7 +30,7 @@ from tallybook_client.determinants import Determinants, DeterminantsAnswer
 from tallybook_client.errors import UnavailableError, from_call
 from tallybook_client.events import AnyEvent, EventKey, event_messages
 from tallybook_client.frames import ColumnMap, Frame, event_batches
-from tallybook_client.invoices import Invoice
+from tallybook_client.invoices import Invoice, InvoiceLine
 from tallybook_client.metering import completed
 from tallybook_client.numbers import decimal_text, to_timestamp
 from tallybook_client.quotes import BillingDates, PriceQuote
@@ -358,14 +358,21 @@ class Client:
         request = ingest_pb2.ListUsageRequest(**span.fields(), as_of_sequence=as_of_sequence)
         return [UsageTotal.read(total) for page in self._pages(self._ingest.ListUsage, request) for total in page.usage]
 
-    def charges(self, span: Span, *, as_of_sequence: int = 0, include_unopened: bool = False) -> Charges:
-        """Charge lines of a customer: one a product contract, matrix cell and billing period."""
+    def charges(
+        self, span: Span, *, as_of_sequence: int = 0, include_unopened: bool = False, as_invoiced: bool = False
+    ) -> Charges:
+        """Charge lines of a customer: one a product contract, matrix cell and billing period.
+
+        With `as_invoiced` they are those of the invoices of the span, each with its due date, and `invoice_lines` of
+        the answer has what stands beside them: fees, shares, discounts, caps, minimums, credits.
+        """
         request = ingest_pb2.ListChargesRequest(
-            **span.fields(), as_of_sequence=as_of_sequence, include_unopened=include_unopened
+            **span.fields(), as_of_sequence=as_of_sequence, include_unopened=include_unopened, as_invoiced=as_invoiced
         )
         charges = Charges()
         for page in self._pages(self._ingest.ListCharges, request):
             charges.extend(map(ChargeLine.read, page.charges))
+            charges.invoice_lines.extend(map(InvoiceLine.read, page.invoice_lines))
         return charges
 
     # Simulation
@@ -402,8 +409,11 @@ class Client:
         time_zone: str = "UTC",
         from_date: date | None = None,
         period_count: int = 0,
+        auto_renewal: bool = False,
     ) -> list[BillingDates]:
-        """The billing periods of a contract with these dates, at most 1,000, from the one that holds `from_date` on."""
+        """The billing periods of a contract with these dates, at most 1,000, from the one that holds `from_date` on;
+        each with the term that it begins in.
+        """
         request = simulate_pb2.PreviewBillingDatesRequest(
             start_date=start_date.isoformat(),
             end_date=None if end_date is None else end_date.isoformat(),
@@ -411,6 +421,7 @@ class Client:
             time_zone=time_zone,
             from_date=None if from_date is None else from_date.isoformat(),
             period_count=period_count,
+            auto_renewal=auto_renewal,
         )
         return list(map(BillingDates.read, self._call(self._simulate.PreviewBillingDates, request).periods))
 
@@ -444,6 +455,7 @@ class Client:
         *,
         baseline: Scenario | None = None,
         customer_ids: Iterable[str] = (),
+        billed_period: tuple[datetime, datetime] | None = None,
         skip_invalid_scenarios: bool = False,
         omit_charges: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
@@ -452,14 +464,16 @@ class Client:
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
         and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
-        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `on_progress` is told rows done and rows in
-        all.
+        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `billed_period`, (first instant, end), is
+        billed whole: all contracts of the customers named, or of everyone, also those without usage. `on_progress` is
+        told rows done and rows in all.
         """
         request = simulation_request(
             usage,
             scenarios,
             baseline=baseline,
             customer_ids=customer_ids,
+            billed_period=billed_period,
             skip_invalid_scenarios=skip_invalid_scenarios,
             omit_charges=omit_charges,
         )
@@ -673,6 +687,11 @@ def determinants_request(
 
 class Charges(list[ChargeLine]):
     """Charge lines, by billing period, contract path and cell."""
+
+    def __init__(self, lines: Iterable[ChargeLine] = ()) -> None:
+        super().__init__(lines)
+        self.invoice_lines: list[InvoiceLine] = []
+        """Of the same invoices, what stands beside their charge lines, where that was asked."""
 
     def frame(self) -> pl.DataFrame:
         """The lines as a frame of CHARGES_SCHEMA."""

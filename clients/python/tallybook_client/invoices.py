@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from tallybook.v1 import simulate_pb2
+from tallybook.v1 import ingest_pb2, simulate_pb2
 from tallybook_client.numbers import to_datetime
 from tallybook_client.results import ChargeLine, Money
 
@@ -42,12 +42,13 @@ class InvoiceLine:
     due_date: date
     charge: ChargeLine | None
     """Of a CHARGE, with its tier lines."""
+    message: ingest_pb2.InvoiceLine = field(repr=False, compare=False)
 
     @classmethod
-    def read(cls, message: simulate_pb2.InvoiceLine) -> InvoiceLine:
+    def read(cls, message: ingest_pb2.InvoiceLine) -> InvoiceLine:
         """The value of a message."""
         return cls(
-            InvoiceLineKind(simulate_pb2.InvoiceLine.Kind.Name(message.kind)),
+            InvoiceLineKind(ingest_pb2.InvoiceLine.Kind.Name(message.kind)),
             tuple(message.contract_path),
             message.id,
             to_datetime(message.period.start_time),
@@ -58,6 +59,7 @@ class InvoiceLine:
             message.tax_id,
             date.fromisoformat(message.due_date),
             ChargeLine.read(message.charge) if message.HasField("charge") else None,
+            message,
         )
 
 
@@ -102,6 +104,10 @@ class Invoice:
     amount_excluding_tax: Money
     tax_amount: Money
     amount_including_tax: Money
+    term_start_date: date | None
+    """First day of the contract's term that the first day lies in; None: the contract has no end."""
+    term_end_date: date | None
+    """First day after that term."""
     message: simulate_pb2.Invoice = field(repr=False, compare=False)
 
     @classmethod
@@ -119,5 +125,7 @@ class Invoice:
             Money.read(message.amount_excluding_tax),
             Money.read(message.tax_amount),
             Money.read(message.amount_including_tax),
+            date.fromisoformat(message.term_start_date) if message.term_start_date else None,
+            date.fromisoformat(message.term_end_date) if message.term_end_date else None,
             message,
         )

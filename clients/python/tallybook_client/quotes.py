@@ -58,6 +58,9 @@ class BillingDates:
     whole_end_date: date
     day_count: int
     whole_day_count: int
+    term_start_date: date | None
+    """First day of the contract's term that the first day lies in; None: the contract has no end."""
+    term_end_date: date | None
 
     @classmethod
     def read(cls, message: simulate_pb2.BillingDates) -> BillingDates:
@@ -71,4 +74,6 @@ class BillingDates:
             whole_end_date=date.fromisoformat(message.whole_end_date),
             day_count=message.day_count,
             whole_day_count=message.whole_day_count,
+            term_start_date=date.fromisoformat(message.term_start_date) if message.term_start_date else None,
+            term_end_date=date.fromisoformat(message.term_end_date) if message.term_end_date else None,
         )

@@ -6,7 +6,7 @@ Each class keeps the message it was read from in `message`, for whoever wants th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -437,6 +437,8 @@ class ChargeLine:
     tax_summary: TaxSummary
     lines: tuple[AmountLine, ...]
     catalog_version: int
+    due_date: date | None
+    """When it is due; None unless asked as invoiced."""
     message: ingest_pb2.ChargeLine = field(repr=False, compare=False)
 
     @classmethod
@@ -458,6 +460,7 @@ class ChargeLine:
             TaxSummary.read(message.tax_summary),
             tuple(map(AmountLine.read, message.lines)),
             message.catalog_version,
+            date.fromisoformat(message.due_date) if message.due_date else None,
             message,
         )
 

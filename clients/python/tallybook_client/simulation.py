@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook.v1 import catalog_pb2, common_pb2, ingest_pb2, simulate_pb2
 from tallybook_client.frames import Frame, FrameError, as_table
 from tallybook_client.invoices import InvoiceLevel, InvoiceLine
 from tallybook_client.numbers import optional_decimal, to_datetime, to_timestamp
@@ -213,7 +213,7 @@ class SimulatedCharge:
             Money.read(message.amount_excluding_tax),
             Money.read(message.tax_amount),
             Money.read(message.amount_including_tax),
-            simulate_pb2.InvoiceLine.Kind.Name(message.kind),
+            ingest_pb2.InvoiceLine.Kind.Name(message.kind),
             message.line_id,
             message,
         )
@@ -552,6 +552,7 @@ def simulation_request(
     *,
     baseline: Scenario | None = None,
     customer_ids: Iterable[str] = (),
+    billed_period: tuple[datetime, datetime] | None = None,
     skip_invalid_scenarios: bool = False,
     omit_charges: bool = False,
 ) -> simulate_pb2.RunSimulationRequest:
@@ -564,6 +565,9 @@ def simulation_request(
         omit_charges=omit_charges,
     )
     _check_frame(usage)
+    if billed_period is not None:
+        start_time, end_time = map(to_timestamp, billed_period)
+        request.billed_period.CopyFrom(common_pb2.Period(start_time=start_time, end_time=end_time))
     if isinstance(usage, pl.DataFrame | pa.Table | pa.RecordBatch):
         request.arrow = usage_stream(usage)
     elif isinstance(usage, RecordedUsage):

@@ -61,7 +61,7 @@ def billing_periods(
     instant, whose dates the zone skipped, are left out. Raises UnknownZone.
     """
     anchor = anchor_date(frequency, contract_start or start)
-    index = _index_holding(frequency, anchor, max(start, from_date or start))
+    index = index_holding(frequency, anchor, max(start, from_date or start))
     whole_start = boundary_date(frequency, anchor, index)
     while end is None or whole_start < end:
         index += 1
@@ -75,7 +75,7 @@ def billing_periods(
         whole_start = whole_end
 
 
-def _index_holding(frequency: Frequency, anchor: date, day: date) -> int:
+def index_holding(frequency: Frequency, anchor: date, day: date) -> int:
     """The largest k whose boundary is not after a day that is not before the anchor."""
     low, high = 0, 1
     while boundary_date(frequency, anchor, high) <= day:

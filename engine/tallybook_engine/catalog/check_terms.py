@@ -96,6 +96,12 @@ def _check_fee(path: str, fee: FixedFee, contract: Contract, currency: str | Non
             faults.add(
                 f"{path}.frequency.interval", f"is {fee.frequency.interval}, not from 1 to {limits.INTERVAL_MAX}"
             )
+    if fee.per_term:
+        if fee.once or fee.frequency is not None:
+            other = "once" if fee.once else "frequency"
+            faults.add(f"{path}.{other}", "stands in a fee that is due every term of the contract")
+        if contract.end_date is None:
+            faults.add(f"{path}.per_term", "needs an end_date of the contract, at which its term ends")
     if fee.once and fee.prorate:
         faults.add(f"{path}.prorate", "stands in a fee that is due once: it has no days")
     _check_dates(path, fee.start_date, fee.end_date, contract, faults)

@@ -313,6 +313,7 @@ def _fixed_fee(fee: FixedFee) -> Iterator[tuple[str, str]]:
         amount=_text(fee.amount),
         timing=fee.timing.value,
         once=_flag(fee.once),
+        per_term=_flag(fee.per_term),
         frequency=_frequency(fee.frequency) if fee.frequency else "",
         start_date=_date(fee.start_date),
         end_date=_date(fee.end_date),

@@ -285,6 +285,8 @@ class FixedFee:
     """First day after; None: the contract's."""
     prorate: bool = False
     """Whether a period that is not whole costs by its days."""
+    per_term: bool = False
+    """Whether its periods are the contract's terms."""
 
 
 @dataclass(frozen=True)

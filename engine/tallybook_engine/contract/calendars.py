@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
 from tallybook_engine.calendar.local_time import date_of
+from tallybook_engine.catalog.compile import FOREVER_US
 from tallybook_engine.contract.holding import holding
 from tallybook_engine.contract.tree import Level, Tree
 
@@ -106,6 +107,19 @@ def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[Level
             )
         )
     return found
+
+
+def charged_stretch(calendars: Sequence[LevelPeriods]) -> tuple[int, int]:
+    """[start, end): the billing periods whose charge lines belong to these periods. Empty where there are none.
+
+    Where these are the contract's first or last, so is everything before or behind: lines may be of a version under
+    which it began earlier or ended later.
+    """
+    periods = [each for calendar in calendars for each in calendar.periods]
+    if not periods:
+        return 0, 0
+    start_us = -FOREVER_US if calendars[0].is_from_start else min(each.start_us for each in periods)
+    return start_us, FOREVER_US if calendars[0].is_to_end else max(each.end_us for each in periods)
 
 
 def _same(tree: Tree, level: Level, found: Sequence[LevelPeriods]) -> LevelPeriods | None:

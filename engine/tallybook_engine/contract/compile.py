@@ -337,8 +337,7 @@ def _billed(tree: Tree, level: Level, calendar: LevelPeriods, index: int) -> Ite
     for each in fee_periods(
         fee,
         tree.minor(fee.amount),
-        fee.frequency or level.frequency,
-        level.anchor,
+        *level.fee_calendar(fee),
         fee.start_date or contract.start_date,
         fee.end_date or level.end_date,
         contract.time_zone,

@@ -42,7 +42,11 @@ def _terms(contract: Contract, charges: Mapping[str, Charge]) -> Hashable:
         contract.minimum,
         contract.prorate,
         tuple(
-            (each.amount, each.timing, each.once, each.frequency, each.start_date, each.end_date, each.prorate)
+            (
+                *(each.amount, each.timing, each.once, each.frequency, each.start_date, each.end_date, each.prorate),
+                # The first term says how long terms are, and a level's own end may be none.
+                contract.end_date if each.per_term else None,
+            )
             for each in contract.fixed_fees
         ),
         tuple((each.rate, tuple(charges[name] for name in each.charges)) for each in contract.revenue_shares),

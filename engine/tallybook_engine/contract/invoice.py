@@ -71,7 +71,7 @@ class InvoiceLine:
     tax: Tax | None
     due_date: date
     charge: int = -1
-    """Of a CHARGE, its place among those given; -1: it is none."""
+    """Of a CHARGE, its place among those given; -1: it is none of them."""
 
     @property
     def amount_excluding_tax(self) -> int:

@@ -10,9 +10,8 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from tallybook_engine.catalog.compile import FOREVER_US
 from tallybook_engine.catalog.model import Tax
-from tallybook_engine.contract.calendars import level_periods
+from tallybook_engine.contract.calendars import charged_stretch, level_periods
 from tallybook_engine.contract.compile import history, tax_order
 from tallybook_engine.contract.forest import Forest, Planted, line_room
 from tallybook_engine.contract.invoice import LINE_KINDS, Charge, Invoice, InvoiceLevel, InvoiceLine, LineKind, TaxTotal
@@ -25,17 +24,8 @@ _EPOCH = date(1970, 1, 1)
 
 
 def settled_stretch(tree: Tree, first_us: int, until_us: int) -> tuple[int, int]:
-    """[start, end): the billing periods whose charge lines `settle` looks at. Empty where it looks at none.
-
-    Where these are the contract's first or last, so is everything before or behind: lines may be of a version under
-    which it began earlier or ended later.
-    """
-    calendars = level_periods(tree, history(tree, first_us), until_us)
-    periods = [each for calendar in calendars for each in calendar.periods]
-    if not periods:
-        return first_us, first_us
-    start_us = -FOREVER_US if calendars[0].is_from_start else min(each.start_us for each in periods)
-    return start_us, FOREVER_US if calendars[0].is_to_end else max(each.end_us for each in periods)
+    """[start, end): the billing periods whose charge lines `settle` looks at (`charged_stretch`)."""
+    return charged_stretch(level_periods(tree, history(tree, first_us), until_us))
 
 
 def settle(tree: Tree, charges: Sequence[Charge], first_us: int, until_us: int) -> list[Invoice]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Tax, billed_as
+from tallybook_engine.catalog.model import Catalog, Contract, FixedFee, Frequency, Tax, billed_as
+from tallybook_engine.contract.terms import term_frequency
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import QUANTITY_SCALE
 
@@ -26,6 +27,12 @@ class Level:
     """The day that anchors its periods."""
     end_date: date | None
     """First day after; None: no end."""
+
+    def fee_calendar(self, fee: FixedFee) -> tuple[Frequency, date]:
+        """How often one of its fees is due, and the day that anchors that."""
+        if fee.per_term and self.contract.end_date is not None:
+            return term_frequency(self.contract.start_date, self.contract.end_date), self.contract.start_date
+        return fee.frequency or self.frequency, self.anchor
 
 
 @dataclass(frozen=True)
@@ -101,12 +108,15 @@ def tree_has_terms(root: Contract) -> bool:
 
 def tree_of(catalog: Catalog, root: Contract) -> Tree:
     """A root contract of a checked catalogue, with all that lies below it."""
-    currency = root.currency or ""
-    for path in root.levels() if not currency else ():
-        if path[-1].product_contracts:
-            currency = catalog.plans[path[-1].product_contracts[0].plan].currency
-            break
-    return tree_in(root, currency, tax_of_terms(catalog, root))
+    return tree_in(root, currency_of(catalog, root), tax_of_terms(catalog, root))
+
+
+def currency_of(catalog: Catalog, root: Contract) -> str:
+    """The currency of a root contract's tree; empty where it has neither plans nor one of its own."""
+    if root.currency:
+        return root.currency
+    plans = (each.plan for path in root.levels() for each in path[-1].product_contracts)
+    return next((catalog.plans[plan].currency for plan in plans), "")
 
 
 def tax_of_terms(catalog: Catalog, root: Contract) -> Tax | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tallybook_engine.aggregation.max import NO_EVENT
 from tallybook_engine.catalog.compile import Definition
+from tallybook_engine.contract.unopened import UnopenedLine
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.ledger.outcomes import (
     NO_NET,
@@ -200,22 +201,11 @@ def _line_quantity(definition: Definition, quantity: int, start: int, end: int) 
     return quantity + end - start
 
 
-def unopened_line(
-    state: State,
-    definition_index: int,
-    cell: int,
-    prices: Iterable[Price],
-    period: tuple[int, int],
-    exact: int,
-    amount: int,
-    tax: int,
-) -> ChargeLine:
-    """What a line is worth that no event has opened; `prices` are those of the accumulation periods that begin in it,
-    `period` is its own."""
-    definition = state.pools.definitions[definition_index]
-    lines = combined((+1, line) for price in prices for line in price_lines(price, 0))
-    origin = LineOrigin(definition_index, cell, period[0], period[1], state.current.version)
-    return _charge_line(0, origin, period[1], definition, exact, amount, tax, 0, lines)
+def unopened_line(state: State, definition_index: int, line: UnopenedLine) -> ChargeLine:
+    """What a line is worth that no event has opened."""
+    origin = LineOrigin(definition_index, line.cell, line.start_us, line.end_us, state.current.version)
+    lines = combined((+1, each) for part in line.parts for each in price_lines(part.price, 0))
+    return _charge_line(0, origin, line.end_us, line.definition, line.exact, line.amount, line.tax_amount, 0, lines)
 
 
 def _charge_line(

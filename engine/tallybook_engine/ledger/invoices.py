@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
-from itertools import islice
+from datetime import date, timedelta
+from itertools import islice, takewhile
 
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
-from tallybook_engine.contract.invoice import Charge, Invoice
+from tallybook_engine.calendar.zones import local_date
+from tallybook_engine.catalog.model import Contract
+from tallybook_engine.contract.invoice import Charge, Invoice, InvoiceLine, LineKind
 from tallybook_engine.contract.settle import settle, settled_stretch
 from tallybook_engine.contract.tree import Tree
 from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.outcomes import ChargeLine
 from tallybook_engine.ledger.state import State
+
+
+@dataclass(frozen=True)
+class InvoicedCharges:
+    """What the invoices of a customer have in a stretch of time."""
+
+    charges: Sequence[tuple[ChargeLine, date]]
+    """Each charge line, by billing period, contract path and cell, and when it is due."""
+    others: Sequence[tuple[Invoice, InvoiceLine]]
+    """The other lines, invoice by invoice."""
+    sequence: int
+
+
+def invoiced_charges(found: Sequence[tuple[Sequence[Invoice], Sequence[ChargeLine]]], sequence: int) -> InvoicedCharges:
+    """The lines of invoices, tree by tree with the charge lines that they count."""
+    charges = [
+        (lines[line.charge], line.due_date)
+        for invoices, lines in found
+        for invoice in invoices
+        for line in invoice.lines
+        if line.kind is LineKind.CHARGE
+    ]
+    others = [
+        (invoice, line)
+        for invoices, _ in found
+        for invoice in invoices
+        for line in invoice.lines
+        if line.kind is not LineKind.CHARGE
+    ]
+    charges.sort(key=lambda each: reads.order_of(each[0]))
+    return InvoicedCharges(charges, others, sequence)
 
 
 @dataclass(frozen=True)
@@ -28,6 +61,7 @@ class PreviewedInvoices:
     """First day of the billing period behind them; None: there is none."""
     catalog_version: int
     sequence: int
+    root: Contract
 
 
 def root_periods(tree: Tree, first_day: date, count: int) -> tuple[list[BillingPeriod], date | None]:
@@ -44,6 +78,20 @@ def root_periods(tree: Tree, first_day: date, count: int) -> tuple[list[BillingP
     found = list(islice(periods, count))
     following = next(periods, None)
     return found, None if following is None else following.start_date
+
+
+def root_periods_touching(tree: Tree, start_us: int, end_us: int) -> Iterator[BillingPeriod]:
+    """The billing periods of a tree's root that touch [start, end)."""
+    level = tree.levels[0]
+    contract = level.contract
+    # Zones differ by less than two days.
+    first_day = max(contract.start_date, local_date("UTC", start_us) - timedelta(days=2))
+    periods = billing_periods(
+        level.frequency, contract.start_date, level.end_date, contract.time_zone, first_day, level.anchor
+    )
+    for period in takewhile(lambda each: each.start_us < end_us, periods):
+        if start_us < period.end_us:
+            yield period
 
 
 def stored_lines(state: State, tree: Tree, view: reads.AsOf, periods: Sequence[BillingPeriod]) -> list[ChargeLine]:

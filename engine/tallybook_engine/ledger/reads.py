@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tallybook_engine.calendar.periods import LAST_DATE, period_at
-from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import Definition
-from tallybook_engine.kernels.wide import from_limbs, to_limbs
+from tallybook_engine.contract.unopened import unopened_lines
+from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.ledger.delete import Found, find_event, history
 from tallybook_engine.ledger.explain import charge_line, explain_postings, shown, unopened_line, usage_total
 from tallybook_engine.ledger.outcomes import (
@@ -29,10 +28,6 @@ from tallybook_engine.ledger.outcomes import (
 from tallybook_engine.ledger.segments import PROPERTY_PREFIX, VALUE_PREFIX, Decoded, RecordKind, limbs_of, numpy_of
 from tallybook_engine.ledger.stage import Records
 from tallybook_engine.ledger.state import State
-from tallybook_engine.pricing.lines import exact_price
-from tallybook_engine.pricing.model import Price
-from tallybook_engine.rating.rounding import round_to_minor
-from tallybook_engine.rating.tax import tax_of
 
 _CAUSES = {RecordKind.EVENT: Cause.EVENT, RecordKind.DELETE: Cause.DELETE, RecordKind.RERATE: Cause.RERATE}
 
@@ -268,7 +263,12 @@ def charge_lines(
         found.append(charge_line(state, line, view.exact[line], view.amount[line], view.tax[line], quantities))
     if include_unopened and start_us is not None and end_us is not None:
         found += _unopened(state, customer_id, root_id, found, start_us, end_us)
-    return sorted(found, key=lambda each: (each.period_start_us, each.contract_path, each.cell_id, each.line_number))
+    return sorted(found, key=order_of)
+
+
+def order_of(line: ChargeLine) -> tuple[int, tuple[str, ...], str, int]:
+    """By billing period, contract path and cell, and where a catalogue change parted them, in the order of opening."""
+    return line.period_start_us, line.contract_path, line.cell_id, line.line_number
 
 
 def usage_totals(state: State, view: AsOf, start_us: int | None, end_us: int | None) -> list[UsageTotal]:
@@ -310,11 +310,7 @@ def _touches(start_us: int, end_us: int, wanted_start_us: int | None, wanted_end
 def _unopened(
     state: State, customer_id: str, root_id: str | None, opened: list[ChargeLine], start_us: int, end_us: int
 ) -> list[ChargeLine]:
-    """The lines of the current catalogue that no event has opened and that are worth something all the same.
-
-    An accumulation period has a value without events in the first billing period only, which is whole here as it is
-    where an event opens it: all accumulation periods that begin in it are added up.
-    """
+    """The lines of the current catalogue that no event has opened and that are worth something all the same."""
     there = set()
     for line in opened:
         origin = state.line_origins[line.line_number - 1]
@@ -324,41 +320,10 @@ def _unopened(
         definition = state.pools.definitions[index]
         if definition.customer_id != customer_id or root_id not in (None, definition.contract_path[0]):
             continue
-        prices: dict[tuple[int, tuple[int, int]], list[Price]] = {}
-        for period, billing in _periods_without_events(definition, start_us, end_us):
-            for cell, priced in enumerate(definition.cells):
-                price = definition.price_in(cell, *period)
-                place = (definition.product_contract_id, priced.id, *billing)
-                if exact_price(price, 0) != 0 and place not in there:
-                    prices.setdefault((cell, billing), []).append(price)
-        for (cell, billing), due in prices.items():
-            exact = sum(exact_price(price, 0) for price in due)
-            _, amount = round_to_minor(*to_limbs(exact, 3), definition.minor_digits, definition.half_even)
-            _, tax = tax_of(state.pools.taxes.tables, state.pools.taxes.add(definition.tax), amount)
-            found.append(unopened_line(state, index, cell, due, billing, exact, int(amount), int(tax)))
+
+        def is_open(cell: int, start_us: int, end_us: int, definition: Definition = definition) -> bool:
+            return (definition.product_contract_id, definition.cells[cell].id, start_us, end_us) in there
+
+        for each in unopened_lines(definition, start_us, end_us, is_open):
+            found.append(unopened_line(state, index, each))
     return found
-
-
-def _periods_without_events(
-    definition: Definition, start_us: int, end_us: int
-) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """(accumulation period, first billing period) of all that begin in billing periods that touch [start, end)."""
-
-    def billing_at(instant_us: int) -> tuple[int, int]:
-        return period_at(definition.billing_frequency, definition.billing_anchor(), definition.time_zone, instant_us)
-
-    at = max(start_us, definition.start_us)
-    active_until_us = min(definition.end_us, midnight(definition.time_zone, LAST_DATE))
-    until_us = min(end_us, active_until_us)
-    if at >= until_us:
-        return
-    at = max(billing_at(at)[0], definition.start_us)
-    until_us = min(billing_at(until_us - 1)[1], active_until_us)
-    while at < until_us:
-        period = period_at(
-            definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
-        )
-        billing = billing_at(max(period[0], definition.start_us))
-        if _touches(*billing, start_us, end_us):
-            yield period, billing
-        at = period[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tallybook_engine.contract.invoice import LINE_KINDS, LineKind, is_inclusive
 from tallybook_engine.contract.tables import NONE
+from tallybook_engine.contract.tree import Tree
+from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
@@ -37,6 +39,8 @@ _OF_CHARGES = {
     "exact_amount": EXACT,
 }
 """Columns that only charge lines have."""
+_EXACT_DIGITS = Context(prec=39)
+"""As many as EXACT has."""
 _FACTORS = np.array([10 ** (MINOR_DIGITS_MAX - digits) for digits in range(MINOR_DIGITS_MAX + 1)], dtype=np.int64)
 """From a currency's minor unit to that of MONEY, by its digits."""
 
@@ -160,29 +164,80 @@ class ChargesWriter:
         return limb_array(numbers, 2), np.array([isinstance(model, PerUnit) for model in models], dtype=np.bool_)
 
 
-def settled_table(found: SettledTrees) -> pa.Table:
-    """What settled trees have beside charge lines, in their order, as CHARGES_SCHEMA."""
+def settled_tables(found: SettledTrees) -> tuple[pa.Table, pa.Table]:
+    """What settled trees have beside the charge lines of usage, as CHARGES_SCHEMA: charge lines that nothing opened,
+    tree by tree, and the other lines, in the order of the trees' invoices.
+    """
+    return _unopened_table(found), _terms_table(found)
+
+
+def _unopened_table(found: SettledTrees) -> pa.Table:
+    unopened = found.unopened
+    lines, number = unopened.lines, unopened.line
+    definitions = [each.definition for each in lines]
+    models = [each.definition.cells[each.cell].price.model for each in lines]
+    unit_prices = [each.unit_price if isinstance(each, PerUnit) else None for each in models]
+
+    def of_line(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
+        return pa.array(values, kind).take(pa.array(number))
+
+    return _table(
+        found.trees,
+        unopened.tree,
+        *unopened.amounts(),
+        product_id=_Named([each.product_id for each in definitions]).column(number),
+        plan_id=_Named([each.plan_id for each in definitions]).column(number),
+        cell_id=_Named([each.definition.cells[each.cell].id for each in lines]).column(number),
+        quantity=of_line([Decimal(0)] * len(lines), QUANTITY),
+        unit_amount=of_line(
+            [None if each is None else Decimal(each).scaleb(-QUANTITY_SCALE) for each in unit_prices], QUANTITY
+        ),
+        exact_amount=of_line([Decimal(each.exact).scaleb(-AMOUNT_SCALE, _EXACT_DIGITS) for each in lines], EXACT),
+        contract_path=pa.array(unopened.paths, pa.list_(pa.string())).take(pa.array(unopened.path)),
+        period_start_time=of_line([each.start_us for each in lines], INSTANT),
+        period_end_time=of_line([each.end_us for each in lines], INSTANT),
+        line_kind=_same(LineKind.CHARGE.value, len(number)),
+        line_id=pa.nulls(len(number), NAME),
+    )
+
+
+def _terms_table(found: SettledTrees) -> pa.Table:
     lines, trees = found.lines, found.trees
-    count = len(lines.tree)
     level_start, paths = _numbered([level.path for level in tree.levels] for tree in trees)
     name_start, ids = _numbered(tree.term_ids() for tree in trees)
     names = np.where(lines.name == NONE, NONE, name_start[lines.tree] + lines.name)
-    digits = np.array([tree.minor_digits for tree in trees], dtype=np.int64)[lines.tree]
-    inclusive = np.array([is_inclusive(tree.tax) for tree in trees], dtype=np.bool_)[lines.tree]
-    excluding = np.where(inclusive, lines.amount - lines.tax_amount, lines.amount)
-    excluding_tax, tax = (_limbs(amounts, _FACTORS[digits]) for amounts in (excluding, lines.tax_amount))
-    columns = {
-        **{name: pa.nulls(count, kind) for name, kind in _OF_CHARGES.items()},
-        "customer_id": _Named([tree.root.customer for tree in trees]).column(lines.tree),
-        "contract_path": pa.array(paths, pa.list_(pa.string())).take(pa.array(level_start[lines.tree] + lines.level)),
-        "period_start_time": pa.array(lines.start_us, INSTANT),
-        "period_end_time": pa.array(lines.end_us, INSTANT),
-        "currency": _Named([tree.currency for tree in trees]).column(lines.tree),
+    return _table(
+        trees,
+        lines.tree,
+        lines.amount,
+        lines.tax_amount,
+        **{name: pa.nulls(len(lines.tree), kind) for name, kind in _OF_CHARGES.items()},
+        contract_path=pa.array(paths, pa.list_(pa.string())).take(pa.array(level_start[lines.tree] + lines.level)),
+        period_start_time=pa.array(lines.start_us, INSTANT),
+        period_end_time=pa.array(lines.end_us, INSTANT),
+        line_kind=_KIND_NAMES.column(lines.kind),
+        line_id=_Named(ids).column(names, names != NONE),
+    )
+
+
+def _table(
+    trees: Sequence[Tree],
+    tree: NDArray[np.int32],
+    amount: NDArray[np.int64],
+    tax_amount: NDArray[np.int64],
+    **columns: pa.Array,
+) -> pa.Table:
+    """n lines of trees, `tree` saying of which; amounts as priced."""
+    digits = np.array([each.minor_digits for each in trees], dtype=np.int64)[tree]
+    inclusive = np.array([is_inclusive(each.tax) for each in trees], dtype=np.bool_)[tree]
+    excluding = np.where(inclusive, amount - tax_amount, amount)
+    excluding_tax, tax = (_limbs(amounts, _FACTORS[digits]) for amounts in (excluding, tax_amount))
+    columns |= {
+        "customer_id": _Named([each.root.customer for each in trees]).column(tree),
+        "currency": _Named([each.currency for each in trees]).column(tree),
         "amount_excluding_tax": _decimals(excluding_tax, MONEY),
         "tax_amount": _decimals(tax, MONEY),
         "amount_including_tax": _decimals(_plus(excluding_tax, tax), MONEY),
-        "line_kind": _KIND_NAMES.column(lines.kind),
-        "line_id": _Named(ids).column(names, names != NONE),
     }
     return pa.Table.from_arrays([columns[name] for name in CHARGES_SCHEMA.names], schema=CHARGES_SCHEMA)
 

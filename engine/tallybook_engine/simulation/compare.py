@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, unasked
+from tallybook_engine.contract.invoice import is_inclusive
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.simulation.plan import SimulationPlan
@@ -67,14 +68,20 @@ class Total:
 class Comparison:
     """Adds up pieces. Not for several threads at once."""
 
-    def __init__(self, plan: SimulationPlan, go_on: GoOn = unasked) -> None:
-        """`go_on` is asked all along, later too."""
+    def __init__(self, plan: SimulationPlan, payers: Iterable[tuple[str, str]] = (), go_on: GoOn = unasked) -> None:
+        """`payers` are (customer id, currency) of those who pay something without usage; `go_on` is asked all along,
+        later too.
+        """
         self._plan = plan
         self._go_on = go_on
+        registry = plan.registry
+        without_usage = [(registry.customers.add(name), registry.currencies.add(currency)) for name, currency in payers]
         currency_of_plan = np.array([each.currency for each in plan.registry.plans], dtype=np.int64)
         self._currency_count = max(len(plan.registry.currencies), 1)
         pairs: list[NDArray[np.int64]] = []
-        self._pairs = np.empty(0, dtype=np.int64)
+        self._pairs = np.unique(
+            np.array([customer * self._currency_count + currency for customer, currency in without_usage], np.int64)
+        )
         """(customer, currency) of each group, as one number."""
         for terms in plan.terms:
             go_on()
@@ -104,15 +111,23 @@ class Comparison:
             )
 
     def add_settled(self, number: int, found: SettledTrees) -> None:
-        """Adds what settled trees under a catalogue have beside charge lines, which come with their pieces."""
-        registry = self._plan.registry
-        for tree, excluding_tax, tax in zip(found.trees, found.excluding_tax.tolist(), found.tax.tolist(), strict=True):
-            pair = registry.customers.add(tree.root.customer) * self._currency_count
-            group = int(np.searchsorted(self._pairs, pair + registry.currencies.add(tree.currency)))
-            for sums, limbs in ((self._amounts, excluding_tax), (self._taxes, tax)):
+        """Adds what settled trees under a catalogue have beside the charge lines of usage, which come with their
+        pieces.
+        """
+        registry, trees = self._plan.registry, found.trees
+        pairs = [
+            registry.customers.add(tree.root.customer) * self._currency_count + registry.currencies.add(tree.currency)
+            for tree in trees
+        ]
+        groups = np.searchsorted(self._pairs, np.array(pairs, dtype=np.int64))
+        amounts, taxes = (Sums(sums.high[number], sums.low[number]) for sums in (self._amounts, self._taxes))
+        for of_trees, sums in ((found.excluding_tax, amounts), (found.tax, taxes)):
+            for group, limbs in zip(groups.tolist(), of_trees.tolist(), strict=True):
                 amount = from_limbs(*limbs)
-                sums.high[number, group] += amount >> _HALF
-                sums.low[number, group] += amount & _LOW
+                sums.high[group] += amount >> _HALF
+                sums.low[group] += amount & _LOW
+        inclusive = np.array([is_inclusive(tree.tax) for tree in trees], dtype=np.bool_)
+        add_lines(groups, inclusive, found.unopened.tree, *found.unopened.amounts(), amounts, taxes)
 
     def customers(self) -> CustomerAmounts:
         """What customers pay under every catalogue."""

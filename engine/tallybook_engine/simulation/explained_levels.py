@@ -1,6 +1,8 @@
-"""The levels above a charge line of a simulation, explained: what each comes to, and by which of its terms.
+"""The contract tree of a charge line of a simulation, explained: what each level above the line comes to, and by which
+of its terms.
 
-The tree is settled as invoices are (`contract/settle`), from its charge lines under one catalogue.
+The tree is settled as invoices are (`contract/settle`), from its charge lines under one catalogue, those that nothing
+opened too. Tests hold it and `settlement`, which settles all trees at once, together.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tallybook_engine.catalog.compile import definition_of
 from tallybook_engine.catalog.model import Contract, FeeTiming
 from tallybook_engine.contract.invoice import Charge, Invoice, InvoiceLevel, InvoiceLine, LineKind
-from tallybook_engine.contract.settle import settle
+from tallybook_engine.contract.settle import settle, settled_stretch
 from tallybook_engine.contract.tree import Tree, tree_of
+from tallybook_engine.contract.unopened import UnopenedLine, unopened_lines
+from tallybook_engine.simulation.grouping import NEVER_US
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.settlement import BilledStretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,40 +33,67 @@ class ExplainedLevel:
     """What it has beside charge lines and what lies below it: fees and shares, then its modifiers in their order."""
 
 
-def explain_levels(
-    plan: SimulationPlan, terms: Terms, pieces: Sequence[PieceLines], subject: int, end_us: int
-) -> list[ExplainedLevel]:
-    """The levels above the line of a subject whose billing period ends at `end_us`, from its contract up to the root.
+@dataclass(frozen=True)
+class ExplainedTree:
+    """A contract tree of a simulation."""
 
-    `pieces` are all lines under these terms. Raises as `settle` does.
+    tree: Tree
+    invoices: Sequence[Invoice]
+    """Of its root's billing periods that the simulation bills."""
+    unopened: Sequence[UnopenedLine]
+    """The charge lines in them that nothing opened."""
+
+    def levels(self, contract_path: Sequence[str], end_us: int) -> list[ExplainedLevel]:
+        """The levels above a charge line whose billing period ends at `end_us`, from its contract up to the root."""
+        levels = []
+        instant_us = end_us - 1
+        for depth in range(len(contract_path) - 1, 0, -1):
+            path = tuple(contract_path[:depth])
+            level = next(each for each in _levels(self.invoices, path) if each.start_us <= instant_us < each.end_us)
+            contract = self.tree.levels[self.tree.numbers[path[-1]]].contract
+            levels.append(ExplainedLevel(level, tuple(_lines(self.invoices, level, contract))))
+            # A period belongs to that of the level above which holds its last instant.
+            instant_us = level.end_us - 1
+        return levels
+
+
+def explain_tree(
+    plan: SimulationPlan, terms: Terms, pieces: Sequence[PieceLines], root_id: str, billed: BilledStretch | None
+) -> ExplainedTree:
+    """A root contract's tree. `pieces` are all lines under these terms, `billed` is billed whole where it is asked for
+    the tree's customer. Raises as `settle` does.
     """
+    tree = tree_of(terms.catalog, terms.catalog.contracts[root_id])
     paths = terms.contract_paths()
-    path = paths[subject][:-1]
-    tree = tree_of(terms.catalog, terms.catalog.contracts[path[0]])
-    members = [number for number, each in enumerate(paths) if each[0] == path[0]]
-    charges = [each for found in pieces for each in _charges(plan, found, members, paths, tree)]
-    first_us = int(terms.judged.first_us[members].min())
-    invoices = settle(tree, charges, first_us, max(each.end_us for each in charges))
-    levels = []
-    instant_us = end_us - 1
-    for depth in range(len(path), 0, -1):
-        level = next(each for each in _levels(invoices, path[:depth]) if each.start_us <= instant_us < each.end_us)
-        contract = tree.levels[tree.numbers[path[depth - 1]]].contract
-        levels.append(ExplainedLevel(level, tuple(_lines(invoices, level, contract))))
-        # A period belongs to that of the level above which holds its last instant.
-        instant_us = level.end_us - 1
-    return levels
+    members = [number for number, each in enumerate(paths) if each[0] == root_id]
+    charges, opened = [], set()
+    for found in pieces:
+        for subject, cell, charge in _charges(plan, found, members, paths, tree):
+            charges.append(charge)
+            opened.add((paths[subject][-1], cell, charge.start_us, charge.end_us))
+    first_us = min([NEVER_US, *terms.judged.first_us[members].tolist(), *(each.end_us - 1 for each in charges)])
+    until_us = max([-NEVER_US if first_us == NEVER_US else first_us + 1, *(each.end_us for each in charges)])
+    if billed is not None and (billed.customers is None or tree.root.customer in billed.customers):
+        first_us, until_us = min(first_us, billed.start_us), max(until_us, billed.end_us)
+    if first_us >= until_us:
+        return ExplainedTree(tree, (), ())
+    due = _unopened(terms, tree, opened, settled_stretch(tree, first_us, until_us))
+    invoices = settle(tree, charges + [_as_charge(each) for each in due], first_us, until_us)
+    billed_numbers = {line.charge for invoice in invoices for line in invoice.lines}
+    return ExplainedTree(
+        tree, invoices, [each for number, each in enumerate(due, len(charges)) if number in billed_numbers]
+    )
 
 
 def _charges(
     plan: SimulationPlan, found: PieceLines, members: Sequence[int], paths: Sequence[tuple[str, ...]], tree: Tree
-) -> Iterator[Charge]:
-    """The charge lines of a tree in a piece."""
+) -> Iterator[tuple[int, int, Charge]]:
+    """Subject, cell and charge line, of those of a tree in a piece."""
     starts_us, ends_us = plan.calendars.billing_start_us, plan.calendars.billing_end_us
     for row in np.flatnonzero(np.isin(found.subject, members)).tolist():
-        billing = int(found.billing[row])
-        yield Charge(
-            paths[int(found.subject[row])],
+        subject, billing = int(found.subject[row]), int(found.billing[row])
+        charge = Charge(
+            paths[subject],
             int(starts_us[billing]),
             int(ends_us[billing]),
             tree.currency,
@@ -68,6 +101,27 @@ def _charges(
             int(found.lines.tax[row]),
             tree.tax,
         )
+        yield subject, int(found.cell[row]), charge
+
+
+def _unopened(
+    terms: Terms, tree: Tree, opened: set[tuple[str, int, int, int]], stretch: tuple[int, int]
+) -> list[UnopenedLine]:
+    taxes = {each.country_code: each for each in terms.catalog.taxes.values()}
+    found: list[UnopenedLine] = []
+    for path in tree.root.levels():
+        for each in path[-1].product_contracts:
+
+            def is_open(cell: int, start_us: int, end_us: int, name: str = each.id) -> bool:
+                return (name, cell, start_us, end_us) in opened
+
+            found += unopened_lines(definition_of(terms.catalog, taxes, path, each), *stretch, is_open)
+    return found
+
+
+def _as_charge(line: UnopenedLine) -> Charge:
+    of = line.definition
+    return Charge(of.contract_path, line.start_us, line.end_us, of.currency, line.amount, line.tax_amount, of.tax)
 
 
 def _levels(invoices: Sequence[Invoice], path: tuple[str, ...]) -> Iterator[InvoiceLevel]:

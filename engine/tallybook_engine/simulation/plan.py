@@ -20,9 +20,9 @@ from tallybook_engine.calendar.proration import prorated_between
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, cells_of
 from tallybook_engine.catalog.model import Catalog, Matrix, Meter, Plan, Product, TaxMode
+from tallybook_engine.contract.unopened import costs_at_nothing
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.ledger.stage import ranges
-from tallybook_engine.pricing.lines import exact_price
 from tallybook_engine.pricing.model import NoPrice, Rounding
 from tallybook_engine.pricing.tables import PricePool
 from tallybook_engine.rating.tax import TaxPool
@@ -169,7 +169,7 @@ class Registry:
             minor_digits(plan.currency),
             plan.rounding is Rounding.HALF_EVEN,
             any(each.price.prorates for each in cells),
-            any(each.price.prorates or exact_price(each.price, 0) != 0 for each in cells),
+            any(costs_at_nothing(each.price) for each in cells),
             self.currencies.add(plan.currency),
             self._cell_sets.add(tuple(each.match for each in cells)),
             first_cell,

@@ -1,32 +1,37 @@
 """What contract trees come to in a simulation: their charge lines, settled level by level as invoices are.
 
-Only trees that have terms are settled; what the others come to is the sum of their lines. A tree is settled from its
-billing period that holds its first usage to the one that its last charge line is billed in. What is kept of lines until
-then are a few numbers each; trees of one form, under any catalogue, are compiled once, and settled thousands at a time.
+Only trees are settled that have terms, or whose plans cost something without usage; what the others come to is the sum
+of their lines. A tree with usage is settled from its billing period that holds its first usage, or that its first
+charge line is billed in, to the one that its last charge line is billed in; trees without any, and further periods,
+where a stretch of time is asked to be billed whole. What is kept of lines until then are a few numbers each; trees of
+one form, under any catalogue, are compiled once, and settled thousands at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.asking import GoOn, unasked
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog.model import Tax
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
-from tallybook_engine.contract.compile import charge_place, history
+from tallybook_engine.contract.compile import history
 from tallybook_engine.contract.forest import Forest, Planted, line_room, no_lines
 from tallybook_engine.contract.form import Form, form_of
 from tallybook_engine.contract.tables import CREDIT, FIXED_FEE, NONE, REVENUE_SHARE, LineColumns, MoveColumns
-from tallybook_engine.contract.tree import Tree, tax_of_terms, tree_in
+from tallybook_engine.contract.tree import Tree, currency_of, tax_of_terms, tree_in
 from tallybook_engine.decimals import DoesNotFit
 from tallybook_engine.kernels.arrays import typed
 from tallybook_engine.simulation.contracts import Codes
+from tallybook_engine.simulation.grouping import NEVER_US
+from tallybook_engine.simulation.placing import PlacedCharges, TreeDoesNotFitError, levels_and_items, moves_at
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.unopened import DueCharges, DuePlans, LineKeys, UnopenedCharges, UnopenedPool
 
 LINES_IN_BATCH = 1 << 18
 """Lines of trees that are settled together, more only of a single tree."""
@@ -34,12 +39,14 @@ TREES_IN_BATCH = 1 << 12
 """Trees that are settled together."""
 
 
-class TreeDoesNotFitError(ArithmeticError):
-    """What a level of a tree comes to, or a tax of it, would leave the limits."""
+@dataclass(frozen=True, slots=True)
+class BilledStretch:
+    """A stretch of time that is billed whole, with usage or without."""
 
-    def __init__(self, contract_id: str) -> None:
-        super().__init__(f'contract "{contract_id}": an amount would leave the limits')
-        self.contract_id = contract_id
+    start_us: int
+    end_us: int
+    customers: Set[str] | None = None
+    """Ids of whose trees; None: of all."""
 
 
 class TreeLines(NamedTuple):
@@ -72,55 +79,79 @@ class SettledTrees:
     """[n, 2] and their tax."""
     lines: TreeLines
     """Empty where lines are not wanted."""
+    unopened: UnopenedCharges
+    """Charge lines that nothing opened, wanted or not: no piece has them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(NamedTuple):
     """Charge lines of trees that are settled, as columns."""
 
     tree: NDArray[np.int64]
     subject: NDArray[np.int32]
+    cell: NDArray[np.int32]
     billing: NDArray[np.int32]
     amount: NDArray[np.int64]
+
+
+_NOTHING_KEPT = typed(_Kept, *[np.empty(0)] * 5)
+
+
+@dataclass
+class _Settled:
+    """What is settled under one catalogue."""
+
+    roots: list[str]
+    """Ids of the root contracts."""
+    used_count: int
+    """How many of them have usage; these come first."""
+    tree_of_subject: NDArray[np.int64]
+    """[subjects] which of them it is of, or NONE."""
+    due: DueCharges
+    kept: list[_Kept] = field(default_factory=list)
 
 
 class Settlement:
     """The trees of a simulation that are settled, under each catalogue. Not for several threads at once."""
 
-    def __init__(self, plan: SimulationPlan, go_on: GoOn = unasked) -> None:
-        """`go_on` is asked before each catalogue."""
+    def __init__(self, plan: SimulationPlan, billed: BilledStretch | None = None, go_on: GoOn = unasked) -> None:
+        """`billed` is billed whole; `go_on` is asked before each catalogue, and now and again."""
         self._plan = plan
+        self._billed = billed
         self._forest = Forest()
         self._planted: dict[tuple[int, int, int], Planted] = {}
         """By the number of a form and a stretch of time."""
         self._forms: Codes[Form] = Codes()
         self._trees: dict[tuple[int, str, Tax | None], tuple[Tree, int]] = {}
         """By the identity of a root contract, which the catalogues keep alive: its tree, and its form's number."""
-        self._roots: list[list[str]] = []
-        """By catalogue, the ids of the root contracts that are settled."""
-        self._tree_of_subject: list[NDArray[np.int64]] = []
-        self._kept: list[list[_Kept]] = [[] for _ in plan.terms]
+        due_plans = DuePlans()
+        self._settled: list[_Settled] = []
+        """By catalogue."""
         for terms in plan.terms:
             go_on()
-            numbers: dict[str, int] = {}
-            found = np.full(len(plan.subjects), NONE, dtype=np.int64)
-            with_terms, paths = terms.table.with_terms, terms.table.paths
-            for subject, row in enumerate(terms.row.tolist()) if with_terms else ():
-                root = paths[row][0]
-                if root in with_terms:
-                    found[subject] = numbers.setdefault(root, len(numbers))
-            self._roots.append(list(numbers))
-            self._tree_of_subject.append(found)
+            self._settled.append(_settled(plan, terms, due_plans, billed, go_on))
+
+    def payers(self) -> Iterator[tuple[str, str]]:
+        """(customer id, currency) of every tree that is settled and has no usage."""
+        for terms, settled in zip(self._plan.terms, self._settled, strict=True):
+            for root in settled.roots[settled.used_count :]:
+                contract = terms.catalog.contracts[root]
+                yield contract.customer, currency_of(terms.catalog, contract)
 
     def add(self, pieces: Sequence[PieceLines]) -> None:
         """Keeps a piece's lines of trees that are settled, under every catalogue."""
-        for number, found in enumerate(pieces):
-            if not self._roots[number]:
+        for settled, found in zip(self._settled, pieces, strict=True):
+            if not settled.roots:
                 continue
-            tree = self._tree_of_subject[number][found.subject]
+            tree = settled.tree_of_subject[found.subject]
             wanted = np.flatnonzero(tree != NONE)
-            self._kept[number].append(
-                _Kept(tree[wanted], found.subject[wanted], found.billing[wanted], found.lines.amount[wanted])
+            settled.kept.append(
+                _Kept(
+                    tree[wanted],
+                    found.subject[wanted],
+                    found.cell[wanted],
+                    found.billing[wanted],
+                    found.lines.amount[wanted],
+                )
             )
 
     def settle(self, number: int, go_on: GoOn = unasked, with_lines: bool = True) -> Iterator[SettledTrees]:
@@ -129,46 +160,44 @@ class Settlement:
 
         Raises TreeDoesNotFitError, and InvoiceTooLargeError.
         """
-        roots = self._roots[number]
+        settled, terms = self._settled[number], self._plan.terms[number]
+        roots = settled.roots
         if not roots:
             return
-        frame = _Frame(self._plan, number, self._kept[number], self._tree_of_subject[number], len(roots))
-        trees = list(self._trees_of(self._plan.terms[number], frame, roots, go_on))
-        planted = self._plant(trees, frame, go_on)
-        charges = self._placed(frame, [tree for tree, _ in trees], planted)
+        frame = _Frame(self._plan, terms, settled, self._billed)
+        with_forms = list(self._trees_of(terms, roots, go_on))
+        planted = self._plant(with_forms, frame, go_on)
+        trees = [tree for tree, _ in with_forms]
+        charges = self._placed(frame, trees, planted)
+        unopened = UnopenedPool(self._forest, terms, settled.due, trees, planted, go_on)
         first, shown, end = self._stretches(frame, planted)
         bounds = np.searchsorted(frame.tree, np.arange(len(roots) + 1))
         for low, high in _batches([each.compiled.line_count_max for each in planted]):
             go_on()
+            mine = slice(int(bounds[low]), int(bounds[high]))
+            stretches = first[low:high], shown[low:high], end[low:high]
+            used = PlacedCharges(frame.tree[mine] - low, MoveColumns._make(column[mine] for column in charges))
+            due = unopened.charges(low, high, first, end, frame.opened(mine))
+            both = used.with_others(due.placed)
             room = sum(each.compiled.line_count_max for each in planted[low:high])
             made = line_room(room) if with_lines else no_lines()
-            mine = slice(int(bounds[low]), int(bounds[high]))
             failed, excluding_tax, tax = self._forest.settle_trees(
-                first[low:high],
-                shown[low:high],
-                end[low:high],
-                MoveColumns._make(column[mine] for column in charges),
-                bounds[low : high + 1] - bounds[low],
-                made,
+                *stretches, both.moves, np.searchsorted(both.tree, np.arange(high - low + 1)), made
             )
             if failed != NONE:
                 raise TreeDoesNotFitError(roots[low + failed])
             lines = LineColumns._make(column[: int(made.line_count[0])] for column in made.lines)
-            yield SettledTrees([tree for tree, _ in trees[low:high]], excluding_tax, tax, self._lines(lines))
+            yield SettledTrees(trees[low:high], excluding_tax, tax, self._lines(lines), due.shown(shown[low:high]))
 
-    def _trees_of(self, terms: Terms, frame: _Frame, roots: Sequence[str], go_on: GoOn) -> Iterator[tuple[Tree, int]]:
+    def _trees_of(self, terms: Terms, roots: Sequence[str], go_on: GoOn) -> Iterator[tuple[Tree, int]]:
         """Each tree, and the number of its form."""
-        registry = self._plan.registry
-        currencies = list(registry.currencies)
         taxes: dict[str, Tax | None] = {}
         contracts = terms.catalog.contracts
-        for place, root in enumerate(roots):
-            if place % TREES_IN_BATCH == 0:
-                go_on()
+        for root in asking(roots, go_on):
             contract = contracts[root]
             if contract.customer not in taxes:
                 taxes[contract.customer] = tax_of_terms(terms.catalog, contract)
-            currency = currencies[registry.plans[terms.plan[frame.subject_of_tree[place]]].currency]
+            currency = currency_of(terms.catalog, contract)
             key = id(contract), currency, taxes[contract.customer]
             if key not in self._trees:
                 tree = tree_in(contract, currency, taxes[contract.customer])
@@ -204,10 +233,7 @@ class Settlement:
         """The charge lines where they lie."""
         level, item = frame.levels_and_items(trees, planted)
         place = self._forest.find_places(level[frame.subject], frame.end_us)
-        items = item[frame.subject]
-        items = np.where(items == NONE, NONE, self._forest.tables.places.item_start[place] + items)
-        # All are taxed by the tax of their customer's country, which is the tree's.
-        return typed(MoveColumns, place, np.zeros(len(place)), items, frame.amount)
+        return moves_at(self._forest, place, item[frame.subject], frame.amount)
 
     def _stretches(self, frame: _Frame, planted: Sequence[Planted]) -> tuple[NDArray[np.int32], ...]:
         """[trees] the first place that is settled of each, the first that is shown, and the end of both."""
@@ -250,48 +276,66 @@ class Settlement:
 class _Frame:
     """The charge lines of all trees under a catalogue, tree by tree."""
 
-    def __init__(
-        self,
-        plan: SimulationPlan,
-        number: int,
-        kept: Sequence[_Kept],
-        tree_of_subject: NDArray[np.int64],
-        tree_count: int,
-    ) -> None:
-        terms = plan.terms[number]
-        columns = [np.concatenate([getattr(each, name) for each in kept]) for name in _Kept.__slots__]
+    def __init__(self, plan: SimulationPlan, terms: Terms, settled: _Settled, billed: BilledStretch | None) -> None:
+        kept = [_NOTHING_KEPT, *settled.kept]
+        columns = [np.concatenate([getattr(each, name) for each in kept]) for name in _Kept._fields]
         order = np.argsort(columns[0], kind="stable")
-        self.tree, self.subject, billing, self.amount = (column[order] for column in columns)
+        self.tree, self.subject, self._cell, billing, self.amount = (column[order] for column in columns)
         self.end_us = plan.calendars.billing_end_us[billing]
         self._paths = terms.table.paths
         self._rows = terms.row
-        self._tree_of_subject = tree_of_subject
-        self._settled = np.flatnonzero(tree_of_subject != NONE)
+        self._tree_of_subject = settled.tree_of_subject
+        self._used = np.flatnonzero(settled.tree_of_subject != NONE)
         """[m] subjects whose trees are settled."""
-        mine = tree_of_subject[self._settled]
-        self.first_us = np.full(tree_count, np.iinfo(np.int64).max)
-        """[trees] first usage."""
-        np.minimum.at(self.first_us, mine, terms.judged.first_us[self._settled])
-        self.until_us = self.first_us + 1
+        self.first_us = np.full(len(settled.roots), NEVER_US)
+        """[trees] first usage, or the last instant of a billing period before it that has a charge line."""
+        np.minimum.at(self.first_us, settled.tree_of_subject[self._used], terms.judged.first_us[self._used])
+        np.minimum.at(self.first_us, self.tree, self.end_us - 1)
+        self.until_us = np.where(self.first_us == NEVER_US, -NEVER_US, self.first_us + 1)
         """[trees] end of the last charge line's billing period."""
         np.maximum.at(self.until_us, self.tree, self.end_us)
-        self.subject_of_tree = np.zeros(tree_count, dtype=np.int64)
-        """[trees] one of its subjects."""
-        self.subject_of_tree[mine] = self._settled
+        if billed is not None:
+            self.first_us = np.minimum(self.first_us, billed.start_us)
+            self.until_us = np.maximum(self.until_us, billed.end_us)
+
+    def opened(self, lines: slice) -> LineKeys:
+        """What some of the lines are of."""
+        return LineKeys(self._rows[self.subject[lines]], self._cell[lines], self.end_us[lines])
 
     def levels_and_items(
         self, trees: Sequence[Tree], planted: Sequence[Planted]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """[subjects] level of each in the forest, and which item of the level's places it is."""
-        level, item = (np.full(len(self._tree_of_subject), NONE, dtype=np.int32) for _ in range(2))
-        for subject in self._settled.tolist():
-            path, number = self._paths[self._rows[subject]], self._tree_of_subject[subject]
-            tree, where = trees[number], planted[number]
-            of = tree.numbers[path[-2]]
-            level[subject] = where.level_first + of
-            if where.compiled.charge_items:
-                item[subject] = where.compiled.charge_items.get(charge_place(tree, of, path[-1]), NONE)
-        return level, item
+        found = np.full((len(self._tree_of_subject), 2), NONE, dtype=np.int32)
+        numbers, rows = self._tree_of_subject[self._used].tolist(), self._rows[self._used].tolist()
+        charges = ((self._paths[row], number) for row, number in zip(rows, numbers, strict=True))
+        found[self._used] = levels_and_items(charges, trees, planted)
+        return found[:, 0], found[:, 1]
+
+
+def _settled(
+    plan: SimulationPlan, terms: Terms, due_plans: DuePlans, billed: BilledStretch | None, go_on: GoOn
+) -> _Settled:
+    """What is settled under a catalogue."""
+    table, contracts = terms.table, terms.catalog.contracts
+    due = due_plans.rows(terms)
+    root_of_due = [table.paths[row][0] for row in due.tolist()]
+    wanted = {*table.with_terms, *root_of_due}
+    numbers: dict[str, int] = {}
+    tree_of_subject = np.full(len(plan.subjects), NONE, dtype=np.int64)
+    for subject, row in enumerate(terms.row.tolist()) if wanted else ():
+        root = table.paths[row][0]
+        if root in wanted:
+            tree_of_subject[subject] = numbers.setdefault(root, len(numbers))
+    used_count = len(numbers)
+    if billed is not None and wanted:
+        for root, contract in asking(contracts.items(), go_on):
+            if root in wanted and (billed.customers is None or contract.customer in billed.customers):
+                numbers.setdefault(root, len(numbers))
+    tree_of_due = np.array([numbers.get(root, NONE) for root in root_of_due], dtype=np.int64)
+    order = np.argsort(tree_of_due, kind="stable")
+    order = order[tree_of_due[order] != NONE]
+    return _Settled(list(numbers), used_count, tree_of_subject, DueCharges(due[order], tree_of_due[order]))
 
 
 def _batches(line_counts: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -1309,6 +1309,7 @@ class FixedFee(_message.Message):
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     PRORATE_FIELD_NUMBER: _builtins.int
+    PER_TERM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, unique among the fixed fees, revenue shares and product contracts of its tree."""
     amount: _builtins.str
@@ -1325,9 +1326,13 @@ class FixedFee(_message.Message):
     """Whether a period that is clipped costs by its days, as `prorate` of a contract counts them; otherwise a period that
     is begun costs the whole amount.
     """
+    per_term: _builtins.bool
+    """Whether its periods are the terms of the contract, which has an end then: due once in the first, and once in each
+    that it is renewed for. It has no frequency, and is not due `once`.
+    """
     @_builtins.property
     def frequency(self) -> Global___Frequency:
-        """Its periods, anchored as the contract's billing periods are. Absent: these."""
+        """Its periods, anchored as the contract's billing periods are. Absent: these, or with `per_term` the terms."""
 
     def __init__(
         self,
@@ -1340,10 +1345,11 @@ class FixedFee(_message.Message):
         start_date: _builtins.str | None = ...,
         end_date: _builtins.str | None = ...,
         prorate: _builtins.bool = ...,
+        per_term: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "frequency", b"frequency", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "frequency", b"frequency", "id", b"id", "once", b"once", "prorate", b"prorate", "start_date", b"start_date", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_end_date", b"_end_date", "_start_date", b"_start_date", "amount", b"amount", "end_date", b"end_date", "frequency", b"frequency", "id", b"id", "once", b"once", "per_term", b"per_term", "prorate", b"prorate", "start_date", b"start_date", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
     _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015

@@ -1658,6 +1658,7 @@ class ListChargesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     INCLUDE_UNOPENED_FIELD_NUMBER: _builtins.int
+    AS_INVOICED_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """The customer, by id."""
     customer_reference: _builtins.str
@@ -1671,6 +1672,13 @@ class ListChargesRequest(_message.Message):
     include_unopened: _builtins.bool
     """Also the lines of the periods in [start_time, end_time) that no event has opened yet, with what they are worth
     without events (a flat fee due at zero usage, a minimum). Both times must be given.
+    """
+    as_invoiced: _builtins.bool
+    """What the invoices of the customer's contract trees come to, of the root contracts' billing periods that touch
+    [start_time, end_time): their charge lines, unopened ones too, each with its due date, and in `invoice_lines` what
+    stands beside them. Both together are the lines that PreviewInvoice shows of these periods. Both times must be given;
+    a root contract has at most 1,000 billing periods in them. Charge lines of trees that the catalogue no longer has
+    are left out.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -1691,10 +1699,11 @@ class ListChargesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         include_unopened: _builtins.bool = ...,
+        as_invoiced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "customer_id", b"customer_id", "customer_reference", b"customer_reference", "end_time", b"end_time", "include_unopened", b"include_unopened", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_invoiced", b"as_invoiced", "as_of_sequence", b"as_of_sequence", "customer_id", b"customer_id", "customer_reference", b"customer_reference", "end_time", b"end_time", "include_unopened", b"include_unopened", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1707,6 +1716,7 @@ class ListChargesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHARGES_FIELD_NUMBER: _builtins.int
+    INVOICE_LINES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
@@ -1717,20 +1727,141 @@ class ListChargesResponse(_message.Message):
     def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeLine]:
         """The lines, by billing period, contract path and cell."""
 
+    @_builtins.property
+    def invoice_lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+        """Only with `as_invoiced`, behind all charge lines: fixed fees, revenue shares, discounts, caps, minimums and credits,
+        invoice by invoice in the order of PreviewInvoice, the root contracts by id. They count for `page_size` as charge
+        lines do.
+        """
+
     def __init__(
         self,
         *,
         charges: _abc.Iterable[Global___ChargeLine] | None = ...,
+        invoice_lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
         next_page_token: _builtins.str = ...,
         sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "invoice_lines", b"invoice_lines", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListChargesResponse: _TypeAlias = ListChargesResponse  # noqa: Y015
+
+@_typing.final
+class InvoiceLine(_message.Message):
+    """One line of an invoice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InvoiceLine._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: InvoiceLine._Kind.ValueType  # 0
+        """Never sent."""
+        CHARGE: InvoiceLine._Kind.ValueType  # 1
+        """A charge line, as ListCharges shows it."""
+        FIXED_FEE: InvoiceLine._Kind.ValueType  # 2
+        """A period of a fixed fee."""
+        REVENUE_SHARE: InvoiceLine._Kind.ValueType  # 3
+        """A revenue share."""
+        DISCOUNT: InvoiceLine._Kind.ValueType  # 4
+        """What the discount takes off."""
+        CAP: InvoiceLine._Kind.ValueType  # 5
+        """What the cap takes off."""
+        MINIMUM: InvoiceLine._Kind.ValueType  # 6
+        """What the minimum adds."""
+        CREDIT: InvoiceLine._Kind.ValueType  # 7
+        """What a credit pays."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What the line is."""
+
+    KIND_UNSPECIFIED: InvoiceLine.Kind.ValueType  # 0
+    """Never sent."""
+    CHARGE: InvoiceLine.Kind.ValueType  # 1
+    """A charge line, as ListCharges shows it."""
+    FIXED_FEE: InvoiceLine.Kind.ValueType  # 2
+    """A period of a fixed fee."""
+    REVENUE_SHARE: InvoiceLine.Kind.ValueType  # 3
+    """A revenue share."""
+    DISCOUNT: InvoiceLine.Kind.ValueType  # 4
+    """What the discount takes off."""
+    CAP: InvoiceLine.Kind.ValueType  # 5
+    """What the cap takes off."""
+    MINIMUM: InvoiceLine.Kind.ValueType  # 6
+    """What the minimum adds."""
+    CREDIT: InvoiceLine.Kind.ValueType  # 7
+    """What a credit pays."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
+    CHARGE_FIELD_NUMBER: _builtins.int
+    kind: Global___InvoiceLine.Kind.ValueType
+    """What it is."""
+    id: _builtins.str
+    """Id of the fixed fee, revenue share or credit; of a CHARGE the product contract's; empty for the rest."""
+    tax_id: _builtins.str
+    """Id of the tax; empty: none."""
+    due_date: _builtins.str
+    """When it is due; the invoice's, or a day of its own for a fee in advance."""
+    @_builtins.property
+    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids from the root contract down to the level; of a CHARGE, down to the product contract."""
+
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """What it is for. Of a fee that is due once, start and end are its first instant."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """Without tax."""
+
+    @_builtins.property
+    def tax_amount(self) -> _common_pb2.Money:
+        """Rate of the rounded line."""
+
+    @_builtins.property
+    def amount_including_tax(self) -> _common_pb2.Money:
+        """With tax."""
+
+    @_builtins.property
+    def charge(self) -> Global___ChargeLine:
+        """Of a CHARGE: the line, with its tier lines."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___InvoiceLine.Kind.ValueType = ...,
+        contract_path: _abc.Iterable[_builtins.str] | None = ...,
+        id: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        tax_amount: _common_pb2.Money | None = ...,
+        amount_including_tax: _common_pb2.Money | None = ...,
+        tax_id: _builtins.str = ...,
+        due_date: _builtins.str = ...,
+        charge: Global___ChargeLine | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "contract_path", b"contract_path", "due_date", b"due_date", "id", b"id", "kind", b"kind", "period", b"period", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceLine: _TypeAlias = InvoiceLine  # noqa: Y015
 
 @_typing.final
 class ChargeLine(_message.Message):
@@ -1752,6 +1883,7 @@ class ChargeLine(_message.Message):
     TAX_SUMMARY_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    DUE_DATE_FIELD_NUMBER: _builtins.int
     line_number: _builtins.int
     """Number of the line within the book; 0 for a line that is not open yet."""
     customer_id: _builtins.str
@@ -1768,6 +1900,8 @@ class ChargeLine(_message.Message):
     """Exact amount: what the tiers come to."""
     catalog_version: _builtins.int
     """Catalogue version that the line is pinned to."""
+    due_date: _builtins.str
+    """When it is due, "2024-05-01"; only with `as_invoiced`."""
     @_builtins.property
     def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids from the root contract down to the product contract."""
@@ -1811,10 +1945,11 @@ class ChargeLine(_message.Message):
         tax_summary: _common_pb2.TaxSummary | None = ...,
         lines: _abc.Iterable[_common_pb2.AmountLine] | None = ...,
         catalog_version: _builtins.int = ...,
+        due_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_summary", b"tax_summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "catalog_version", b"catalog_version", "cell_id", b"cell_id", "contract_path", b"contract_path", "customer_id", b"customer_id", "exact_amount", b"exact_amount", "line_number", b"line_number", "lines", b"lines", "period", b"period", "plan_id", b"plan_id", "product_id", b"product_id", "quantity", b"quantity", "tax_summary", b"tax_summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "catalog_version", b"catalog_version", "cell_id", b"cell_id", "contract_path", b"contract_path", "customer_id", b"customer_id", "due_date", b"due_date", "exact_amount", b"exact_amount", "line_number", b"line_number", "lines", b"lines", "period", b"period", "plan_id", b"plan_id", "product_id", b"product_id", "quantity", b"quantity", "tax_summary", b"tax_summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -208,7 +208,9 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCharges(self, request, context):
-        """Charge lines of a customer: one a product contract, matrix cell and billing period.
+        """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
+        contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
+        less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -90,7 +90,10 @@ class IngestServiceStub:
     ListUsage: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListUsageRequest, _ingest_pb2.ListUsageResponse]
     """Running totals of a customer: one row a product contract, matrix cell and accumulation period."""
     ListCharges: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListChargesRequest, _ingest_pb2.ListChargesResponse]
-    """Charge lines of a customer: one a product contract, matrix cell and billing period."""
+    """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
+    contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
+    less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -153,7 +156,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     ListUsage: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListUsageRequest, _ingest_pb2.ListUsageResponse]  # type: ignore[assignment]
     """Running totals of a customer: one row a product contract, matrix cell and accumulation period."""
     ListCharges: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListChargesRequest, _ingest_pb2.ListChargesResponse]  # type: ignore[assignment]
-    """Charge lines of a customer: one a product contract, matrix cell and billing period."""
+    """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
+    contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
+    less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes usage events, durable and deduplicated, and answers with the exact cost of each; takes meter readings, durable.
@@ -279,6 +285,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.ListChargesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.ListChargesResponse, _abc.Awaitable[_ingest_pb2.ListChargesResponse]]:
-        """Charge lines of a customer: one a product contract, matrix cell and billing period."""
+        """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
+        contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
+        less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

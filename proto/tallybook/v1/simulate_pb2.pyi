@@ -9,7 +9,6 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallybook.v1 import catalog_pb2 as _catalog_pb2
 from tallybook.v1 import common_pb2 as _common_pb2
 from tallybook.v1 import ingest_pb2 as _ingest_pb2
@@ -504,6 +503,7 @@ class PreviewBillingDatesRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     PERIOD_COUNT_FIELD_NUMBER: _builtins.int
+    AUTO_RENEWAL_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
     """First day, "2024-11-26", from 1900-01-01. Required."""
     end_date: _builtins.str
@@ -514,6 +514,8 @@ class PreviewBillingDatesRequest(_message.Message):
     """Begin with the period that holds this day. Absent: with the contract's first."""
     period_count: _builtins.int
     """At most so many periods; 0 and more than 1,000 are read as 1,000."""
+    auto_renewal: _builtins.bool
+    """Whether the contract is renewed at its end, which is required then."""
     @_builtins.property
     def billing_frequency(self) -> _catalog_pb2.Frequency:
         """How often is billed. Required."""
@@ -527,10 +529,11 @@ class PreviewBillingDatesRequest(_message.Message):
         time_zone: _builtins.str = ...,
         from_date: _builtins.str | None = ...,
         period_count: _builtins.int = ...,
+        auto_renewal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_end_date", b"_end_date", "_from_date", b"_from_date", "billing_frequency", b"billing_frequency", "end_date", b"end_date", "from_date", b"from_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_date", b"_end_date", "_from_date", b"_from_date", "billing_frequency", b"billing_frequency", "end_date", b"end_date", "from_date", b"from_date", "period_count", b"period_count", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_date", b"_end_date", "_from_date", b"_from_date", "auto_renewal", b"auto_renewal", "billing_frequency", b"billing_frequency", "end_date", b"end_date", "from_date", b"from_date", "period_count", b"period_count", "start_date", b"start_date", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
     _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
@@ -584,6 +587,8 @@ class BillingDates(_message.Message):
     WHOLE_END_DATE_FIELD_NUMBER: _builtins.int
     DAY_COUNT_FIELD_NUMBER: _builtins.int
     WHOLE_DAY_COUNT_FIELD_NUMBER: _builtins.int
+    TERM_START_DATE_FIELD_NUMBER: _builtins.int
+    TERM_END_DATE_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
     """First day that is billed: the period's, or the contract's where that is later."""
     end_date: _builtins.str
@@ -598,6 +603,12 @@ class BillingDates(_message.Message):
     """Local dates in [start_date, end_date)."""
     whole_day_count: _builtins.int
     """Local dates in the whole period; above `day_count` where the contract clips it."""
+    term_start_date: _builtins.str
+    """First day of the contract's term that `start_date` lies in: the first term, or one that it is renewed for. Empty
+    where the contract has no end.
+    """
+    term_end_date: _builtins.str
+    """First day after that term."""
     @_builtins.property
     def period(self) -> _common_pb2.Period:
         """The same as instants."""
@@ -612,10 +623,12 @@ class BillingDates(_message.Message):
         whole_end_date: _builtins.str = ...,
         day_count: _builtins.int = ...,
         whole_day_count: _builtins.int = ...,
+        term_start_date: _builtins.str = ...,
+        term_end_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_count", b"day_count", "end_date", b"end_date", "period", b"period", "start_date", b"start_date", "whole_day_count", b"whole_day_count", "whole_end_date", b"whole_end_date", "whole_start_date", b"whole_start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_count", b"day_count", "end_date", b"end_date", "period", b"period", "start_date", b"start_date", "term_end_date", b"term_end_date", "term_start_date", b"term_start_date", "whole_day_count", b"whole_day_count", "whole_end_date", b"whole_end_date", "whole_start_date", b"whole_start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -715,6 +728,8 @@ class Invoice(_message.Message):
     AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
     TAX_AMOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    TERM_START_DATE_FIELD_NUMBER: _builtins.int
+    TERM_END_DATE_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Id of the root contract."""
     customer_id: _builtins.str
@@ -727,12 +742,18 @@ class Invoice(_message.Message):
     """The first day after the period."""
     due_date: _builtins.str
     """So many days later as the contract's payment terms say."""
+    term_start_date: _builtins.str
+    """First day of the root contract's term that `start_date` lies in: the first term, or one that it is renewed for. Empty
+    where the contract has no end.
+    """
+    term_end_date: _builtins.str
+    """First day after that term."""
     @_builtins.property
     def period(self) -> _common_pb2.Period:
         """The same as instants."""
 
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.InvoiceLine]:
         """Level by level from the leaves up, each behind all below it; of a level, charge lines by product contract, then fixed
         fees, revenue shares, discount, cap, minimum and credits. A modifier of nothing has no line.
         """
@@ -769,133 +790,22 @@ class Invoice(_message.Message):
         period: _common_pb2.Period | None = ...,
         issue_date: _builtins.str = ...,
         due_date: _builtins.str = ...,
-        lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+        lines: _abc.Iterable[_ingest_pb2.InvoiceLine] | None = ...,
         levels: _abc.Iterable[Global___InvoiceLevel] | None = ...,
         taxes: _abc.Iterable[Global___InvoiceTax] | None = ...,
         amount_excluding_tax: _common_pb2.Money | None = ...,
         tax_amount: _common_pb2.Money | None = ...,
         amount_including_tax: _common_pb2.Money | None = ...,
+        term_start_date: _builtins.str = ...,
+        term_end_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "customer_id", b"customer_id", "due_date", b"due_date", "end_date", b"end_date", "issue_date", b"issue_date", "levels", b"levels", "lines", b"lines", "period", b"period", "start_date", b"start_date", "tax_amount", b"tax_amount", "taxes", b"taxes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "contract_id", b"contract_id", "customer_id", b"customer_id", "due_date", b"due_date", "end_date", b"end_date", "issue_date", b"issue_date", "levels", b"levels", "lines", b"lines", "period", b"period", "start_date", b"start_date", "tax_amount", b"tax_amount", "taxes", b"taxes", "term_end_date", b"term_end_date", "term_start_date", b"term_start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Invoice: _TypeAlias = Invoice  # noqa: Y015
-
-@_typing.final
-class InvoiceLine(_message.Message):
-    """One line of an invoice."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Kind:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InvoiceLine._Kind.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        KIND_UNSPECIFIED: InvoiceLine._Kind.ValueType  # 0
-        """Never sent."""
-        CHARGE: InvoiceLine._Kind.ValueType  # 1
-        """A charge line, as ListCharges shows it."""
-        FIXED_FEE: InvoiceLine._Kind.ValueType  # 2
-        """A period of a fixed fee."""
-        REVENUE_SHARE: InvoiceLine._Kind.ValueType  # 3
-        """A revenue share."""
-        DISCOUNT: InvoiceLine._Kind.ValueType  # 4
-        """What the discount takes off."""
-        CAP: InvoiceLine._Kind.ValueType  # 5
-        """What the cap takes off."""
-        MINIMUM: InvoiceLine._Kind.ValueType  # 6
-        """What the minimum adds."""
-        CREDIT: InvoiceLine._Kind.ValueType  # 7
-        """What a credit pays."""
-
-    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-        """What the line is."""
-
-    KIND_UNSPECIFIED: InvoiceLine.Kind.ValueType  # 0
-    """Never sent."""
-    CHARGE: InvoiceLine.Kind.ValueType  # 1
-    """A charge line, as ListCharges shows it."""
-    FIXED_FEE: InvoiceLine.Kind.ValueType  # 2
-    """A period of a fixed fee."""
-    REVENUE_SHARE: InvoiceLine.Kind.ValueType  # 3
-    """A revenue share."""
-    DISCOUNT: InvoiceLine.Kind.ValueType  # 4
-    """What the discount takes off."""
-    CAP: InvoiceLine.Kind.ValueType  # 5
-    """What the cap takes off."""
-    MINIMUM: InvoiceLine.Kind.ValueType  # 6
-    """What the minimum adds."""
-    CREDIT: InvoiceLine.Kind.ValueType  # 7
-    """What a credit pays."""
-
-    KIND_FIELD_NUMBER: _builtins.int
-    CONTRACT_PATH_FIELD_NUMBER: _builtins.int
-    ID_FIELD_NUMBER: _builtins.int
-    PERIOD_FIELD_NUMBER: _builtins.int
-    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
-    TAX_AMOUNT_FIELD_NUMBER: _builtins.int
-    AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
-    TAX_ID_FIELD_NUMBER: _builtins.int
-    DUE_DATE_FIELD_NUMBER: _builtins.int
-    CHARGE_FIELD_NUMBER: _builtins.int
-    kind: Global___InvoiceLine.Kind.ValueType
-    """What it is."""
-    id: _builtins.str
-    """Id of the fixed fee, revenue share or credit; of a CHARGE the product contract's; empty for the rest."""
-    tax_id: _builtins.str
-    """Id of the tax; empty: none."""
-    due_date: _builtins.str
-    """When it is due; the invoice's, or a day of its own for a fee in advance."""
-    @_builtins.property
-    def contract_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids from the root contract down to the level; of a CHARGE, down to the product contract."""
-
-    @_builtins.property
-    def period(self) -> _common_pb2.Period:
-        """What it is for. Of a fee that is due once, start and end are its first instant."""
-
-    @_builtins.property
-    def amount_excluding_tax(self) -> _common_pb2.Money:
-        """Without tax."""
-
-    @_builtins.property
-    def tax_amount(self) -> _common_pb2.Money:
-        """Rate of the rounded line."""
-
-    @_builtins.property
-    def amount_including_tax(self) -> _common_pb2.Money:
-        """With tax."""
-
-    @_builtins.property
-    def charge(self) -> _ingest_pb2.ChargeLine:
-        """Of a CHARGE: the line, with its tier lines."""
-
-    def __init__(
-        self,
-        *,
-        kind: Global___InvoiceLine.Kind.ValueType = ...,
-        contract_path: _abc.Iterable[_builtins.str] | None = ...,
-        id: _builtins.str = ...,
-        period: _common_pb2.Period | None = ...,
-        amount_excluding_tax: _common_pb2.Money | None = ...,
-        tax_amount: _common_pb2.Money | None = ...,
-        amount_including_tax: _common_pb2.Money | None = ...,
-        tax_id: _builtins.str = ...,
-        due_date: _builtins.str = ...,
-        charge: _ingest_pb2.ChargeLine | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "charge", b"charge", "contract_path", b"contract_path", "due_date", b"due_date", "id", b"id", "kind", b"kind", "period", b"period", "tax_amount", b"tax_amount", "tax_id", b"tax_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___InvoiceLine: _TypeAlias = InvoiceLine  # noqa: Y015
 
 @_typing.final
 class InvoiceLevel(_message.Message):
@@ -993,6 +903,7 @@ class RunSimulationRequest(_message.Message):
     SCENARIOS_FIELD_NUMBER: _builtins.int
     SKIP_INVALID_SCENARIOS_FIELD_NUMBER: _builtins.int
     OMIT_CHARGES_FIELD_NUMBER: _builtins.int
+    BILLED_PERIOD_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """As one whole Arrow IPC stream of the schema `usage` of docs/arrow.md, at most 2,097,152 rows."""
     usage_frame_id: _builtins.str
@@ -1027,6 +938,15 @@ class RunSimulationRequest(_message.Message):
     def scenarios(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scenario]:
         """What to compare with the baseline; at most 64."""
 
+    @_builtins.property
+    def billed_period(self) -> _common_pb2.Period:
+        """Bill this stretch of time whole: every contract tree of `customer_ids`, of all customers where these are empty, from
+        the root's billing period that holds its start to the one that holds its last instant, with usage or without. Absent,
+        and beyond it: every tree that has usage, from the root's billing period that holds its first to the one that its
+        last charge line of usage is billed in. All that is due in these periods without usage is billed, as PreviewInvoice
+        bills it: fixed fees, minimums, and what plans cost at quantity 0.
+        """
+
     def __init__(
         self,
         *,
@@ -1040,10 +960,11 @@ class RunSimulationRequest(_message.Message):
         scenarios: _abc.Iterable[Global___Scenario] | None = ...,
         skip_invalid_scenarios: _builtins.bool = ...,
         omit_charges: _builtins.bool = ...,
+        billed_period: _common_pb2.Period | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "billed_period", b"billed_period", "determinants", b"determinants", "recorded", b"recorded", "rows", b"rows", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "baseline", b"baseline", "billed_period", b"billed_period", "customer_ids", b"customer_ids", "determinants", b"determinants", "omit_charges", b"omit_charges", "recorded", b"recorded", "rows", b"rows", "scenarios", b"scenarios", "skip_invalid_scenarios", b"skip_invalid_scenarios", "usage", b"usage", "usage_frame_id", b"usage_frame_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_usage: _TypeAlias = _typing.Literal["rows", "arrow", "recorded", "determinants", "usage_frame_id"]  # noqa: Y015
     _WhichOneofArgType_usage: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
@@ -1770,7 +1691,7 @@ class SimulatedCharge(_message.Message):
     """The price of one unit, where the plan has one price; empty elsewhere."""
     exact_amount: _builtins.str
     """The line before it is rounded."""
-    kind: Global___InvoiceLine.Kind.ValueType
+    kind: _ingest_pb2.InvoiceLine.Kind.ValueType
     """What the line is."""
     line_id: _builtins.str
     """Id of the fixed fee, revenue share or credit; empty for the rest."""
@@ -1810,7 +1731,7 @@ class SimulatedCharge(_message.Message):
         amount_excluding_tax: _common_pb2.Money | None = ...,
         tax_amount: _common_pb2.Money | None = ...,
         amount_including_tax: _common_pb2.Money | None = ...,
-        kind: Global___InvoiceLine.Kind.ValueType = ...,
+        kind: _ingest_pb2.InvoiceLine.Kind.ValueType = ...,
         line_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "amount_including_tax", b"amount_including_tax", "period", b"period", "tax_amount", b"tax_amount"]  # noqa: Y015
@@ -1932,7 +1853,7 @@ class ExplainedLevel(_message.Message):
         """What it comes to."""
 
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]:
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.InvoiceLine]:
         """What it has beside charge lines and what lies below it: fixed fees and revenue shares, then its discount, cap,
         minimum and credits, in the order in which they apply.
         """
@@ -1941,7 +1862,7 @@ class ExplainedLevel(_message.Message):
         self,
         *,
         level: Global___InvoiceLevel | None = ...,
-        lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+        lines: _abc.Iterable[_ingest_pb2.InvoiceLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -147,13 +147,14 @@ class SimulateServiceServicer:
         and the totals last. The work of a call that is cancelled stops before the next scenario of the pieces at work.
 
         A charge line is exactly the one that the ledger would hold had the rows been ingested as events under that
-        catalogue: the lines of periods with usage, as ListCharges shows them without `include_unopened`. A period without
-        usage has no line.
+        catalogue, as ListCharges shows them without `include_unopened`.
 
-        A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits is settled as PreviewInvoice
-        settles it, from its billing period that holds its first usage to the one that its last charge line is billed in;
-        credits are used up from its start on. These lines come behind all charge lines, and are in what customers pay and in
-        the totals.
+        A contract tree with fixed fees, revenue shares, discounts, caps, minimums or credits, or with plans that cost
+        something at quantity 0, is settled as PreviewInvoice settles it, from its billing period that holds its first usage
+        (or that its first charge line of usage is billed in) to the one of its last, or all through `billed_period`;
+        credits are used up from its start on. These lines, also the charge lines that no usage opened, come behind the
+        charge lines of usage, and are in what customers pay and in the totals. So what is charged in a billing period is
+        PreviewInvoice's.
 
         USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
         contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same

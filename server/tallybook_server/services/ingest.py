@@ -19,6 +19,7 @@ from tallybook.v1 import determinants_pb2
 from tallybook.v1 import ingest_pb2 as wire
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays
+from tallybook_engine.ledger.invoices import InvoicedCharges
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -30,7 +31,7 @@ from tallybook_engine.ledger.outcomes import (
     UsageTotal,
 )
 from tallybook_engine.ledger.reads import EventFilter
-from tallybook_server import limits
+from tallybook_server import invoices, limits
 from tallybook_server.codec import results
 from tallybook_server.codec.envelope import IngestEventsEnvelope, StreamRequest, parsed, read_stream_request
 from tallybook_server.codec.events import decode_payload, decode_predict_request
@@ -104,6 +105,9 @@ class IngestBook(ReadingsBook, ListedBook, Protocol):
         as_of_sequence: int | None,
         include_unopened: bool,
     ) -> tuple[list[ChargeLine], int]: ...
+    async def invoiced(
+        self, customer: str, customer_is_id: bool, start_us: int, end_us: int, as_of_sequence: int | None
+    ) -> InvoicedCharges: ...
     def reprocess(
         self,
         customer: str | None,
@@ -261,6 +265,13 @@ class IngestService:
         if request.include_unopened and (start_us is None or end_us is None):
             raise field_invalid("include_unopened", "needs start_time and end_time")
         as_of, first = _place(book, request)
+        if request.as_invoiced:
+            if start_us is None or end_us is None:
+                raise field_invalid("as_invoiced", "needs start_time and end_time")
+            found = await book.invoiced(str(customer), customer_is_id, start_us, end_us, as_of)
+            every: list[invoices.InvoicedLine] = [*found.charges, *found.others]
+            page, token = _page_of(every, book, request, found.sequence, first)
+            return invoices.charges_page(page, token, found.sequence)
         lines, sequence = await book.charges(
             str(customer), customer_is_id, start_us, end_us, as_of, request.include_unopened
         )

@@ -19,9 +19,7 @@ from tallybook.v1 import simulate_pb2 as wire
 from tallybook.v1 import simulate_pb2_grpc
 from tallybook_engine.asking import GoOn
 from tallybook_engine.catalog.model import Catalog
-from tallybook_engine.simulation.compare import Comparison
 from tallybook_engine.simulation.contracts import ContractTable, contract_table
-from tallybook_engine.simulation.settlement import Settlement
 from tallybook_engine.simulation.usage import UsageFrame
 from tallybook_server import invoices, limits, quotes
 from tallybook_server.book import Book
@@ -143,8 +141,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         simulation = await self._beside(self._prepared, request, book, uploaded, go_on)
         yield simulation.started()
         charges = Charges(simulation.names)
-        comparison = await self._beside(Comparison, simulation.plan, go_on)
-        settlement = await self._beside(Settlement, simulation.plan, go_on)
+        settlement, comparison = await self._beside(simulation.adding_up, go_on)
         unfit_row_counts = [0] * len(simulation.names)
         row_count_done = 0
         async for piece, (found, messages) in self._pieces(simulation, go_on):

@@ -164,8 +164,11 @@ class _Settling:
         billing = contract["billing_frequency"]
         frequency = {"basis": billing["basis"], **fee.get("frequency", billing)}
         limits = {"start_date": start.isoformat(), "end_date": fee.get("end_date", contract["end_date"])}
+        anchored_by = contract["anchored_by"]
+        if fee.get("per_term"):
+            frequency, anchored_by = _term(contract), contract["start_date"]
         found = []
-        for days in _days({**contract, **limits, "billing_frequency": frequency}, contract["anchored_by"], until_us):
+        for days in _days({**contract, **limits, "billing_frequency": frequency}, anchored_by, until_us):
             due = days.part_of(amount) if fee.get("prorate") else amount
             billed_us = days.start_us if in_advance else days.end_us - 1
             found.append((line(days.start_us, days.end_us, due, days.start), billed_us))
@@ -243,6 +246,15 @@ class _Settling:
             if first < days.end and days.start < last and used:
                 balances[credit["id"]] -= used
                 add("CREDIT", credit["id"], -used)
+
+
+def _term(contract: Mapping[str, Any]) -> dict[str, Any]:
+    """How long a term is: whole months where the first one is, days otherwise."""
+    start, end = (date.fromisoformat(contract[name][:10]) for name in ("start_date", "term_end"))
+    for months in range(1, 1200):
+        if boundary_date("MONTH", months, start, 1) == end:
+            return {"basis": "CONTRACT", "unit": "MONTH", "interval": months}
+    return {"basis": "CONTRACT", "unit": "DAY", "interval": (end - start).days}
 
 
 def _level_days(contract: Mapping[str, Any], until_us: int) -> list[OracleDays]:

@@ -75,6 +75,18 @@ FAULTS = {
         "fixed_fees: [{id: a, amount: 1, once: true, frequency: {interval: 1, unit: YEAR}}]",
         "fixed_fees[0].frequency: stands in a fee that is due once",
     ),
+    "a frequency of a fee of every term": (
+        "end_date: 2024-01-01, fixed_fees: [{id: a, amount: 1, per_term: true, frequency: {interval: 1, unit: YEAR}}]",
+        "fixed_fees[0].frequency: stands in a fee that is due every term of the contract",
+    ),
+    "a fee of every term that is due once": (
+        "end_date: 2024-01-01, fixed_fees: [{id: a, amount: 1, per_term: true, once: true}]",
+        "fixed_fees[0].once: stands in a fee that is due every term of the contract",
+    ),
+    "a fee of every term where there is no end": (
+        "fixed_fees: [{id: a, amount: 1, per_term: true}]",
+        "fixed_fees[0].per_term: needs an end_date of the contract, at which its term ends",
+    ),
     "days of a fee that is due once": (
         "fixed_fees: [{id: a, amount: 1, once: true, prorate: true}]",
         "fixed_fees[0].prorate: stands in a fee that is due once: it has no days",

@@ -99,7 +99,7 @@ def test_an_unpriced_event_is_priced_once_there_is_room(open_book):
     assert amounts(book) == [0]
     progress = book.reprocess("ann")
     assert (progress.event_count_rated, progress.line_count_moved) == (1, 1)
-    assert amounts(book) == [29 * 34 * 10**14]
+    assert amounts(book) == [6 * 10**16]
 
 
 def test_what_is_due_without_events_may_not_fit_either(open_book):

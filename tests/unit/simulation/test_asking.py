@@ -62,7 +62,7 @@ def planned(go_on=asking.unasked):
 
 def compared(go_on):
     plan = planned()
-    comparison = Comparison(plan, go_on)
+    comparison = Comparison(plan, go_on=go_on)
     for piece in plan.pieces:
         comparison.add(run_piece(plan, piece, go_on))
 
@@ -128,7 +128,7 @@ OBJECT_STEPS = {
 CATALOGUE_STEPS = {
     "catalogues that are laid out": lambda go_on: planned(go_on),
     "pieces that are run and compared": compared,
-    "trees that may be settled": lambda go_on: Settlement(planned(), go_on),
+    "trees that may be settled": lambda go_on: Settlement(planned(), go_on=go_on),
 }
 
 
@@ -183,7 +183,7 @@ def whole(go_on) -> None:
     scenarios = [tb.Scenario(name="flat", replace_plans={"graduated": "flat"}), tb.Scenario(name="same")]
     request = tb.simulation_request(rows_of_a_request(), scenarios)
     simulation = prepare(request, CATALOG, TABLE, go_on=go_on)
-    comparison, settlement = Comparison(simulation.plan, go_on), Settlement(simulation.plan, go_on)
+    settlement, comparison = simulation.adding_up(go_on)
     for piece in simulation.plan.pieces:
         found, _ = simulation.run(piece, go_on)
         comparison.add(found)

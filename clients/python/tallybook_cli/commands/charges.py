@@ -21,34 +21,43 @@ from tallybook_cli.target import Target
 @period_options
 @click.option("--lines", "with_lines", is_flag=True, help="Each charge with its tier lines.")
 @click.option("--unopened", is_flag=True, help="Also lines that no event has opened; needs --from and --to.")
+@click.option("--invoiced", is_flag=True, help="As invoiced, with fees, minimums, credits; needs --from and --to.")
 @click.option("--as-of", default=0, metavar="SEQUENCE", help="The lines as of this committed sequence.")
 @server_options
 @json_option
-def command(target: Target, span: tb.Span, with_lines: bool, unopened: bool, as_of: int, as_json: bool) -> ExitCode:
+def command(
+    target: Target, span: tb.Span, with_lines: bool, unopened: bool, invoiced: bool, as_of: int, as_json: bool
+) -> ExitCode:
     """Show charge lines: one a product contract, matrix cell and billing period, with the totals.
 
     \b
     Example:
       tallybook charges --customer UA --at 2013-07-15 --lines
+      tallybook charges --customer UA --from 2013-07-01 --to 2013-08-01 --invoiced
     """
+    if invoiced and not (span.start_time and span.end_time):
+        raise CommandError("--invoiced needs --from and --to")
     if unopened and not (span.start_time and span.end_time):
         raise CommandError("--unopened needs --from and --to: periods without end have no last line")
     with target.connect() as client:
-        charges = [
-            charge
+        found = [
+            client.charges(each, as_of_sequence=as_of, include_unopened=unopened, as_invoiced=invoiced)
             for each in customer_spans(client, span)
-            for charge in client.charges(each, as_of_sequence=as_of, include_unopened=unopened)
         ]
+    charges = [charge for each in found for charge in each]
+    others = [line for each in found for line in each.invoice_lines]
     if as_json:
-        for charge in charges:
-            print_json(charge.message)
+        for message in [*(each.message for each in charges), *(each.message for each in others)]:
+            print_json(message)
         return ExitCode.OK
     if with_lines:
         for charge in charges:
             _print_charge(charge)
     else:
         _print_charges(charges)
-    _print_totals(charges)
+    if others:
+        _print_others(others)
+    _print_totals([*charges, *others])
     return ExitCode.OK
 
 
@@ -74,6 +83,29 @@ def _print_charges(charges: Iterable[tb.ChargeLine]) -> None:
     )
 
 
+def _print_others(lines: Iterable[tb.InvoiceLine]) -> None:
+    """What invoices have beside charge lines."""
+    columns = ["contract", "line", "from", "to", "without tax>", "tax>", "with tax>", "currency", "due"]
+    print_table(
+        "beside the charges",
+        columns,
+        (
+            [
+                path(line.contract_path),
+                f"{line.kind.value.lower().replace('_', ' ')} {line.id}".strip(),
+                line.start_time,
+                line.end_time,
+                f"{line.amount_excluding_tax.quantity:,f}",
+                f"{line.tax_amount.quantity:,f}",
+                f"{line.amount_including_tax.quantity:,f}",
+                line.amount_excluding_tax.currency,
+                line.due_date.isoformat(),
+            ]
+            for line in lines
+        ),
+    )
+
+
 def _print_charge(charge: tb.ChargeLine) -> None:
     cell = f" [{charge.cell_id}]" if charge.cell_id else ""
     title = f"{path(charge.contract_path)}{cell}  {charge.start_time:%Y-%m-%d} to {charge.end_time:%Y-%m-%d}"
@@ -84,15 +116,15 @@ def _print_charge(charge: tb.ChargeLine) -> None:
     print_table(title, ["rule", "quantity>", "unit amount>", "flat amount>", "amount>"], rows)
 
 
-def _print_totals(charges: Sequence[tb.ChargeLine]) -> None:
+def _print_totals(lines: Sequence[tb.ChargeLine | tb.InvoiceLine]) -> None:
     totals: dict[str, list[Decimal]] = {}
-    for charge in charges:
-        total = totals.setdefault(charge.amount_excluding_tax.currency, [Decimal(0)] * 3)
-        total[0] += charge.amount_excluding_tax.quantity
-        total[1] += charge.tax_summary.tax_amount.quantity
-        total[2] += charge.amount_including_tax.quantity
+    for line in lines:
+        total = totals.setdefault(line.amount_excluding_tax.currency, [Decimal(0)] * 3)
+        total[0] += line.amount_excluding_tax.quantity
+        total[1] += line.amount_including_tax.quantity - line.amount_excluding_tax.quantity
+        total[2] += line.amount_including_tax.quantity
     for currency, (without_tax, tax, with_tax) in totals.items():
         console().print(
             f"{without_tax:,f} without tax, {tax:,f} tax, [bold]{with_tax:,f} {currency}[/bold] "
-            f"({len(charges):,} lines in all)"
+            f"({len(lines):,} lines in all)"
         )

@@ -35,6 +35,7 @@ PERIODS_SHOWN = 24
     help="Count from the start floored to the unit, or from the start itself.",
 )
 @click.option("--zone", default="UTC", show_default=True, metavar="NAME", help="IANA time zone of the days.")
+@click.option("--renewed", is_flag=True, help="Renewed at END for as long again, and then again.")
 @click.option("--from", "from_date", metavar="DATE", help="Begin with the period that holds this day.")
 @click.option("--count", default=PERIODS_SHOWN, show_default=True, metavar="N", help="At most so many; up to 1,000.")
 @json_option
@@ -45,6 +46,7 @@ def command(
     unit: str,
     basis: str,
     zone: str,
+    renewed: bool,
     from_date: str | None,
     count: int,
     as_json: bool,
@@ -68,6 +70,7 @@ def command(
         time_zone=zone,
         from_date=from_date,
         period_count=count,
+        auto_renewal=renewed,
     )
     try:
         answer = quotes.billing_dates(request)
@@ -81,8 +84,9 @@ def command(
     for each in map(tb.BillingDates.read, answer.periods):
         clipped = each.day_count != each.whole_day_count
         whole = f"{each.whole_start_date} to {each.whole_end_date}" if clipped else ""
-        rows.append([str(each.start_date), str(each.end_date), each.day_count, whole])
-    print_table(f"billing periods, days of {zone}", ["from", "to", "days>", "clipped from"], rows)
+        term = f"{each.term_start_date} to {each.term_end_date}" if each.term_start_date else ""
+        rows.append([str(each.start_date), str(each.end_date), each.day_count, whole, term])
+    print_table(f"billing periods, days of {zone}", ["from", "to", "days>", "clipped from", "term"], rows)
     if answer.next_from_date:
         console().print(f"  more from {answer.next_from_date} on: --from {answer.next_from_date}")
     return ExitCode.OK

@@ -38,6 +38,13 @@ CUSTOMERS_SHOWN = 20
 @click.option(
     "--customer-id", "customer_ids", multiple=True, metavar="ID", help="The usage is of this one; repeatable."
 )
+@click.option(
+    "--billed-from",
+    type=Instant(),
+    metavar="TIME",
+    help="Bill all contracts, with usage or without, from here (UTC) ...",
+)
+@click.option("--billed-to", type=Instant(), metavar="TIME", help="... to here; of --customer-id, or of everyone.")
 @click.option("--skip-invalid", is_flag=True, help="Leave a scenario out that is not valid, and say why.")
 @click.option(
     "--output",
@@ -78,6 +85,8 @@ def command(
     start_time: datetime | None,
     end_time: datetime | None,
     customer_ids: tuple[str, ...],
+    billed_from: datetime | None,
+    billed_to: datetime | None,
     skip_invalid: bool,
     output: Path | None,
     customers_file: Path | None,
@@ -98,6 +107,8 @@ def command(
       tallybook simulate usage.parquet cheaper.yaml --catalog catalog.yaml --picture change.png
       tallybook simulate --recorded --from 2026-01-01 --to 2027-01-01 cheaper.yaml
     """
+    if (billed_from is None) != (billed_to is None):
+        raise CommandError("give both --billed-from and --billed-to")
     stored = _stored(recorded, determinants, start_time, end_time)
     if stored is None and not files:
         raise CommandError("a file of usage is missing; --recorded takes the book's own events")
@@ -110,6 +121,7 @@ def command(
         made = tb.simulation_request(
             of,
             customer_ids=customer_ids,
+            billed_period=None if billed_from is None or billed_to is None else (billed_from, billed_to),
             skip_invalid_scenarios=skip_invalid,
             omit_charges=output is None and not keep,
         )
