@@ -114,9 +114,9 @@ def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -
     for line in tree.unopened:
         of = line.definition
         if (of.product_contract_id, line.cell, line.start_us) == (owner[1].id, cell, wanted.period_start_us):
-            # What its accumulation period costs at quantity 0.
-            part = ExplainedPart(line.accumulation_start_us, 0, 0, tuple(price_lines(line.price, 0)))
-            return response(of.contract_path, line.end_us, line.exact, line.amount, line.tax_amount, [part])
+            # What its accumulation periods cost at quantity 0.
+            parts = [ExplainedPart(part.start_us, 0, 0, tuple(price_lines(part.price, 0))) for part in line.parts]
+            return response(of.contract_path, line.end_us, line.exact, line.amount, line.tax_amount, parts)
     raise _not_found(wanted)
 
 

@@ -1,8 +1,9 @@
 """Charge lines that nothing opened: what a product contract costs in a billing period without any usage.
 
 A plan's own minimum is due without an event, and so is the flat fee of tier 1 where the plan says so (`zero_usage`).
-Such a line is worth F(0), in the first billing period of an accumulation period. Production's lists and invoices show
-it until an event opens it, and simulations bill it alike.
+That is F(0), in the first billing period of an accumulation period; a line adds up all accumulation periods that begin
+in it, as it does where an event opens it. Production's lists and invoices show it until then, and simulations bill it
+alike.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ from tallybook_engine.rating.tax import tax_amount
 
 
 @dataclass(frozen=True, slots=True)
+class UnopenedPart:
+    """What an accumulation period adds to such a line."""
+
+    start_us: int
+    """First instant of the accumulation period."""
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
 class UnopenedLine:
     """One of them, rounded and taxed."""
 
     definition: Definition
     cell: int
     """Which of the definition's."""
-    price: Price
-    """That of its accumulation period."""
-    accumulation_start_us: int
-    """First instant of that."""
+    parts: tuple[UnopenedPart, ...]
+    """By accumulation period, in order of time."""
     start_us: int
     """Of the billing period."""
     end_us: int
@@ -53,22 +61,37 @@ def unopened_lines(
     `is_open(cell, start, end)` knows the lines that something did.
     """
     cells = [cell for cell, each in enumerate(definition.cells) if costs_at_nothing(each.price)]
-    at = max(start_us, definition.start_us)
-    until_us = min(end_us, definition.end_us, midnight(definition.time_zone, LAST_DATE))
-    while cells and at < until_us:
+    due: dict[tuple[tuple[int, int], int], list[UnopenedPart]] = {}
+    for period, billing in _beginning(definition, start_us, end_us) if cells else ():
+        for cell in cells:
+            price = definition.price_in(cell, *period)
+            if exact_price(price, 0) != 0 and not is_open(cell, *billing):
+                due.setdefault((billing, cell), []).append(UnopenedPart(period[0], price))
+    rounding = Rounding.HALF_EVEN if definition.half_even else Rounding.HALF_AWAY_FROM_ZERO
+    for (billing, cell), parts in due.items():
+        exact = sum(exact_price(part.price, 0) for part in parts)
+        amount = rounded_to_minor(exact, definition.minor_digits, rounding)
+        tax = definition.tax
+        taxed = 0 if tax is None else tax_amount(tax.rate, tax.mode, amount)
+        yield UnopenedLine(definition, cell, tuple(parts), *billing, exact, amount, taxed)
+
+
+def _beginning(definition: Definition, start_us: int, end_us: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """(accumulation period, first billing period) of all that begin in billing periods that touch [start, end)."""
+
+    def billing_at(instant_us: int) -> tuple[int, int]:
+        return period_at(definition.billing_frequency, definition.billing_anchor(), definition.time_zone, instant_us)
+
+    active_until_us = min(definition.end_us, midnight(definition.time_zone, LAST_DATE))
+    at, until_us = max(start_us, definition.start_us), min(end_us, active_until_us)
+    if at >= until_us:
+        return
+    at, until_us = max(billing_at(at)[0], definition.start_us), min(billing_at(until_us - 1)[1], active_until_us)
+    while at < until_us:
         period = period_at(
             definition.accumulation_frequency, definition.accumulation_anchor(), definition.time_zone, at
         )
-        first_us = max(period[0], definition.start_us)
-        billing = period_at(definition.billing_frequency, definition.billing_anchor(), definition.time_zone, first_us)
-        for cell in cells if billing[0] < end_us and start_us < billing[1] else ():
-            price = definition.price_in(cell, *period)
-            exact = exact_price(price, 0)
-            if exact == 0 or is_open(cell, *billing):
-                continue
-            rounding = Rounding.HALF_EVEN if definition.half_even else Rounding.HALF_AWAY_FROM_ZERO
-            amount = rounded_to_minor(exact, definition.minor_digits, rounding)
-            tax = definition.tax
-            taxed = 0 if tax is None else tax_amount(tax.rate, tax.mode, amount)
-            yield UnopenedLine(definition, cell, price, period[0], *billing, exact, amount, taxed)
+        billing = billing_at(max(period[0], definition.start_us))
+        if billing[0] < end_us and start_us < billing[1]:
+            yield period, billing
         at = period[1]

@@ -204,7 +204,7 @@ def _line_quantity(definition: Definition, quantity: int, start: int, end: int) 
 def unopened_line(state: State, definition_index: int, line: UnopenedLine) -> ChargeLine:
     """What a line is worth that no event has opened."""
     origin = LineOrigin(definition_index, line.cell, line.start_us, line.end_us, state.current.version)
-    lines = price_lines(line.price, 0)
+    lines = combined((+1, each) for part in line.parts for each in price_lines(part.price, 0))
     return _charge_line(0, origin, line.end_us, line.definition, line.exact, line.amount, line.tax_amount, 0, lines)
 
 

@@ -293,7 +293,8 @@ def post_net(
 def _open_net_lines(state: State, openings: Sequence[Opening], opening_rows: Sequence[int]) -> tuple[NetPin, ...]:
     """Opens the net lines of charge lines that opened, where there are to be some."""
     net, version, pins = state.net, state.current.version, []
-    for row, opening in zip(opening_rows, openings, strict=True):
+    # What costs nothing without events opens ahead of earlier rows that wait: rows decide, not the order of opening.
+    for row, opening in sorted(zip(opening_rows, openings, strict=True), key=lambda each: each[0]):
         root = root_of(state, opening.line)
         tree = net.tree(state, version, root)
         if tree is None and root not in net.of_contract:

@@ -4,11 +4,14 @@ A (product contract, accumulation period) is pinned to the catalogue version in 
 reaches into one that an earlier version opened. Where a version splits it (`ledger/split`), its next stretch opens like
 a period and takes its quantity on. The first part of an account opens with the account where the plan
 costs something at quantity 0, so that the line's OPEN posting stands in the first billing period.
+
+A line opens whole: with it open all accounts whose first part lies in its billing period and that cost something at
+quantity 0, whether or not an event comes to them. So its value with no events is never that of some weeks of a month.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -61,10 +64,117 @@ def open_part(state: State, definition_index: int, cell: int, time_us: int, vers
         account = _opened_account(state, period, cell, made)
         if _part(state, account, time_us) < 0:
             made.append(_open_part(state, account, time_us, value_at_open=False))
+        for opening in tuple(made):
+            _open_whole(state, opening, made)
     except OverflowError as error:
         close_after(state, before)
         raise OpeningDoesNotFit(str(error)) from error
     return made
+
+
+def open_whole_again(state: State, lines: Iterable[int]) -> None:
+    """Opens under the current version what lines have lost with retired periods, where other periods keep them open.
+
+    Raises OpeningDoesNotFit; the caller takes back what was opened until then.
+    """
+    retired = state.retired_periods()
+    try:
+        for line in lines:
+            standing = (state.openings[part] for part in state.parts_of_line[line])
+            opening = next((each for each in standing if each.period not in retired), None)
+            if opening is not None:
+                _open_whole(state, opening, [])
+    except OverflowError as error:
+        raise OpeningDoesNotFit(str(error)) from error
+
+
+def _open_whole(state: State, opening: Opening, made: list[Opening]) -> None:
+    """Opens all accounts that are due without events on the line of a part that opened."""
+    definition_index = int(state.periods.arrays.definition[opening.period])
+    definition = state.pools.definitions[definition_index]
+    bounds = opening.billing_start_us, opening.billing_end_us
+    identity = _line_identity(state, definition, opening.cell, bounds)
+    for due_index, cell, time_us in _due_on(state, identity, definition_index, opening.cell):
+        period = _period(state, opening.charge, time_us)
+        if period < 0:
+            due = state.pools.definitions[due_index]
+            period = _open_period(state, opening.charge, due_index, due, time_us, state.current.version)
+        _opened_account(state, period, cell, made)
+
+
+def _due_on(state: State, identity: LineIdentity, definition_index: int, cell: int) -> Iterator[tuple[int, int, int]]:
+    """(definition, cell, first instant) of the accounts that are not open and are worth something on a line without
+    events: those whose first part lies in its billing period.
+
+    `definition_index` and `cell` are what the line is of; an accumulation period of it may be pinned to another
+    definition, and one that is not pinned yet opens under the current one.
+    """
+    current = state.current.current_definitions.get(identity.charge, -1)
+    pinned = _pinned_in(state, identity)
+    cells = {definition_index: cell}
+    for index in {current, *(int(state.periods.arrays.definition[period]) for period in pinned)} - {-1, *cells}:
+        cells[index] = _billed_cell(state, index, identity.cell_id)
+    if not any(each >= 0 and _may_be_due(state, index, each) for index, each in cells.items()):
+        return
+    at_us = identity.period_start_us
+    periods = state.periods.arrays
+    while at_us < identity.period_end_us:
+        period = _period(state, identity.charge, at_us)
+        if period >= 0:
+            index, version = int(periods.definition[period]), int(periods.version[period])
+            start_us, next_us = int(periods.start_us[period]), int(periods.end_us[period])
+            whole = state.whole_period(period)
+            goes_on = _cell_before(state, period, identity.cell_id) is not None
+            is_open = cells[index] >= 0 and _account(state, period, cells[index]) >= 0
+        else:
+            later, _ = _neighbours(state, identity.charge, at_us)
+            later_us = identity.period_end_us if later < 0 else int(periods.start_us[later])
+            index, version, is_open = current, state.current.version, False
+            if current < 0:
+                at_us = later_us
+                continue
+            definition = state.pools.definitions[current]
+            if not definition.start_us <= at_us < definition.end_us:
+                at_us = min(definition.start_us, later_us) if at_us < definition.start_us else later_us
+                continue
+            whole = _whole(state, identity.charge, definition, at_us)
+            before = _stretch_before(state, identity.charge, definition, at_us)
+            start_us = whole[0] if before < 0 else int(periods.end_us[before])
+            goes_on = before >= 0 and _cell_in(state, before, identity.cell_id) is not None
+            next_us = whole[1] if later < 0 else min(whole[1], later_us)
+        definition, own = state.pools.definitions[index], cells[index]
+        at_us, first_us = next_us, max(start_us, definition.start_us)
+        if own < 0 or is_open or goes_on:
+            continue
+        bounds = _line_bounds(state, definition, version, start_us, first_us)
+        on_line = _line_identity(state, definition, own, bounds) == identity
+        if on_line and _price_of_nothing(state, _price_index(state, index, own, whole)) != 0:
+            yield index, own, first_us
+
+
+def _pinned_in(state: State, identity: LineIdentity) -> list[int]:
+    """The periods of a line's charge that touch its billing period."""
+    found, periods = [], state.periods.arrays
+    period = state.newest_period_of(identity.charge)
+    while period >= 0 and periods.end_us[period] > identity.period_start_us:
+        if periods.start_us[period] < identity.period_end_us:
+            found.append(period)
+        period = int(periods.earlier[period])
+    return found
+
+
+def _billed_cell(state: State, definition_index: int, cell_id: str) -> int:
+    """Which cell of a definition has an id and is billed; -1: none."""
+    cells = state.pools.definitions[definition_index].cells
+    return next((index for index, cell in enumerate(cells) if cell.id == cell_id and cell.billed), -1)
+
+
+def _may_be_due(state: State, definition_index: int, cell: int) -> bool:
+    """Whether a cell may cost something at quantity 0 in some accumulation period."""
+    if state.pools.definitions[definition_index].cells[cell].price.prorates:
+        return True
+    at = state.pools.definition_table.cell_start[definition_index] + cell
+    return _price_of_nothing(state, int(state.pools.cell_table.price[at])) != 0
 
 
 def _opened_account(state: State, period: int, cell: int, made: list[Opening]) -> int:
@@ -112,24 +222,29 @@ def _cell_in(state: State, period: int, cell_id: str) -> tuple[int, int] | None:
 
 
 def opens_with_value(state: State, definition_index: int, cell: int, time_us: int) -> bool:
-    """Whether `open_part` would open an account that is worth something without events, so that it moves its line."""
+    """Whether `open_part` may open something that is worth something without events, so that it moves a line."""
     charge = int(state.pools.definition_table.charge[definition_index])
     definition = state.pools.definitions[definition_index]
+    cell_id = definition.cells[cell].id
     period = _period(state, charge, time_us)
-    if period >= 0 and _account(state, period, cell) >= 0:
-        return False
-    earlier = _stretch_before(state, charge, definition, time_us) if period < 0 else state.continues.get(period, -1)
-    whole = _whole(state, charge, definition, time_us) if period < 0 else state.whole_period(period)
-    while earlier >= 0:
-        before = _cell_in(state, earlier, definition.cells[cell].id)
-        if before is None:
-            break
-        if _account(state, *before) >= 0:
-            return False
-        definition_index = int(state.periods.arrays.definition[before[0]])
-        definition, cell = state.pools.definitions[definition_index], before[1]
-        earlier = state.continues.get(before[0], -1)
-    return _price_of_nothing(state, _price_index(state, definition_index, cell, whole)) != 0
+    if period >= 0:
+        start_us, version = int(state.periods.arrays.start_us[period]), int(state.periods.arrays.version[period])
+        whole, is_open = state.whole_period(period), _account(state, period, cell) >= 0
+        before = _cell_before(state, period, cell_id)
+    else:
+        whole, is_open, version = _whole(state, charge, definition, time_us), False, state.current.version
+        earlier = _stretch_before(state, charge, definition, time_us)
+        start_us = whole[0] if earlier < 0 else int(state.periods.arrays.end_us[earlier])
+        before = None if earlier < 0 else _cell_in(state, earlier, cell_id)
+    if not is_open:
+        # Stretches before, to which nothing came, open with it, each on a line of its own.
+        if before is not None and _account(state, *before) < 0:
+            return True
+        if before is None and _price_of_nothing(state, _price_index(state, definition_index, cell, whole)) != 0:
+            return True
+    bounds = _line_bounds(state, definition, version, start_us, time_us)
+    identity = _line_identity(state, definition, cell, bounds)
+    return any(True for _ in _due_on(state, identity, definition_index, cell))
 
 
 def price_at(state: State, account: int, quantity: int) -> int:
@@ -268,13 +383,10 @@ def _open_part(state: State, account: int, time_us: int, *, value_at_open: bool)
     period, cell = int(state.accounts.arrays.period[account]), int(state.accounts.arrays.cell[account])
     definition_index = int(state.periods.arrays.definition[period])
     definition = state.pools.definitions[definition_index]
-    billing_start_us, billing_end_us = state.recent_periods.at(
-        definition.billing_frequency, definition.anchor, definition.time_zone, time_us
-    )
     version = int(state.periods.arrays.version[period])
     charge = state.pools.charges.index[definition.product_contract_id]
-    start_us = max(int(state.periods.arrays.start_us[period]), billing_start_us)
-    billing_start_us = state.line_start(version, charge, start_us, billing_start_us)
+    period_start_us = int(state.periods.arrays.start_us[period])
+    billing_start_us, billing_end_us = _line_bounds(state, definition, version, period_start_us, time_us)
     line = _line(state, definition_index, definition, cell, billing_start_us, billing_end_us, version)
     exact = _price_of_nothing(state, int(state.accounts.arrays.price[account])) if value_at_open else 0
     amount, tax = _moved(state, line, exact) if exact else (0, 0)
@@ -299,6 +411,29 @@ def _open_part(state: State, account: int, time_us: int, *, value_at_open: bool)
     return opening
 
 
+def _line_bounds(
+    state: State, definition: Definition, version: int, period_start_us: int, time_us: int
+) -> tuple[int, int]:
+    """(start, end) of the line of the part that holds an instant, in a period that is pinned to a version."""
+    start_us, end_us = state.recent_periods.at(
+        definition.billing_frequency, definition.anchor, definition.time_zone, time_us
+    )
+    charge = state.pools.charges.index[definition.product_contract_id]
+    return state.line_start(version, charge, max(period_start_us, start_us), start_us), end_us
+
+
+def _line_identity(state: State, definition: Definition, cell: int, bounds: tuple[int, int]) -> LineIdentity:
+    return LineIdentity(
+        charge=state.pools.charges.index[definition.product_contract_id],
+        cell_id=definition.cells[cell].id,
+        period_start_us=bounds[0],
+        period_end_us=bounds[1],
+        currency=definition.currency,
+        half_even=definition.half_even,
+        tax_rule=state.pools.taxes.add(definition.tax),
+    )
+
+
 def _line(
     state: State,
     definition_index: int,
@@ -308,16 +443,7 @@ def _line(
     billing_end_us: int,
     version: int,
 ) -> int:
-    tax_rule = state.pools.taxes.add(definition.tax)
-    identity = LineIdentity(
-        charge=state.pools.charges.index[definition.product_contract_id],
-        cell_id=definition.cells[cell].id,
-        period_start_us=billing_start_us,
-        period_end_us=billing_end_us,
-        currency=definition.currency,
-        half_even=definition.half_even,
-        tax_rule=tax_rule,
-    )
+    identity = _line_identity(state, definition, cell, (billing_start_us, billing_end_us))
     known = state.line_by_identity.get(identity)
     if known is not None:
         return known
@@ -327,7 +453,7 @@ def _line(
         0,
         definition.minor_digits,
         definition.half_even,
-        tax_rule,
+        identity.tax_rule,
         state.pools.currencies.add(definition.currency),
         definition.tax_inclusive,
     )

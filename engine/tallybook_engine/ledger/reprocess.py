@@ -21,7 +21,16 @@ from tallybook_engine.currencies import minor_digits
 from tallybook_engine.kernels.wide import from_limbs, to_limbs
 from tallybook_engine.ledger.delete import CustomerRecords, surviving
 from tallybook_engine.ledger.net import joined_net, move_net_pins, post_net
-from tallybook_engine.ledger.opening import Mark, close_after, mark, price_at, retire_period, revive_period
+from tallybook_engine.ledger.opening import (
+    Mark,
+    OpeningDoesNotFit,
+    close_after,
+    mark,
+    open_whole_again,
+    price_at,
+    retire_period,
+    revive_period,
+)
 from tallybook_engine.ledger.outcomes import UNPINNED, Cause, Match, NetChanges, Postings, Status
 from tallybook_engine.ledger.references import MAXIMUM_ROWS, location
 from tallybook_engine.ledger.replay import Place, chosen_records, event_columns, following_records
@@ -90,6 +99,7 @@ def stage_reprocess(
     down = empty_postings(0)
     try:
         down = _bring_down(state, gone)
+        _open_whole_again(state, gone)
         chosen = _chosen(state, customer_id, start_us, end_us, move_pins, gone, records)
         if row_offset + len(chosen.places) >= MAXIMUM_ROWS:
             raise ValueError(f"a commit holds at most {MAXIMUM_ROWS} records")
@@ -295,6 +305,15 @@ def _bring_down(state: State, accounts: NDArray[np.int32]) -> Postings:
             undo_postings(state, Postings._make(column[:at] for column in made))
             raise DoesNotFit(f"line {int(state.parts.arrays.line[part]) + 1}")
     return Postings._make(made)
+
+
+def _open_whole_again(state: State, gone: NDArray[np.int32]) -> None:
+    """Opens under the current version what lines that stay open have lost with retired accounts."""
+    lines = {int(state.parts.arrays.line[part]) for account in gone.tolist() for part in _chain(state, account)}
+    try:
+        open_whole_again(state, sorted(lines))
+    except OpeningDoesNotFit as error:
+        raise DoesNotFit(str(error)) from error
 
 
 def _chain(state: State, account: int) -> list[int]:

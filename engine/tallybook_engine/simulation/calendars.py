@@ -92,6 +92,23 @@ def make_calendars(spans: Mapping[CalendarKey, tuple[int, int]], go_on: GoOn = u
     )
 
 
+def opened_billing(
+    key: CalendarKey, first_us: NDArray[np.int64], last_us: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(start of the first, end of the last) billing period in which usage of these (first, last) instants may open a
+    line: a line opens also where an accumulation period with usage begins. Raises SimulationTooLargeError."""
+    low_us, high_us = int(first_us.min()), int(last_us.max())
+    _check_size({key: (low_us, high_us)})
+    accumulated = boundaries(
+        key.accumulation, anchor_date(key.accumulation, key.anchor), key.time_zone, low_us, high_us
+    )
+    billed = boundaries(key.billing, anchor_date(key.billing, key.anchor), key.time_zone, int(accumulated[0]), high_us)
+    begins_us = accumulated[np.searchsorted(accumulated, first_us, side="right") - 1]
+    first = np.searchsorted(billed, begins_us, side="right") - 1
+    last = np.searchsorted(billed, last_us, side="right") - 1
+    return billed[first], billed[last + 1]
+
+
 def _joined(arrays: list[NDArray[np.int64]], dtype: Any) -> NDArray[Any]:
     return np.concatenate(arrays).astype(dtype) if arrays else np.empty(0, dtype=dtype)
 

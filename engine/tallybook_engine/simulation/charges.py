@@ -175,7 +175,7 @@ def _unopened_table(found: SettledTrees) -> pa.Table:
     unopened = found.unopened
     lines, number = unopened.lines, unopened.line
     definitions = [each.definition for each in lines]
-    models = [each.price.model for each in lines]
+    models = [each.definition.cells[each.cell].price.model for each in lines]
     unit_prices = [each.unit_price if isinstance(each, PerUnit) else None for each in models]
 
     def of_line(values: Iterable[Any], kind: pa.DataType) -> pa.Array:

@@ -2,7 +2,8 @@
 
 A part's price is F at its end less F at its start, in the order of time of its account (matrix cell and accumulation
 period). An account opens with its first row; where the plan costs something at quantity 0, the first part of the period
-is charged for that, whether or not a row falls into it.
+is charged for that, whether or not a row falls into it. A line opens whole: with it, all accounts whose first part lies
+in its billing period and that cost something at quantity 0.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Pricing(NamedTuple):
     first_period: NDArray[np.int32]
     """[subjects] the accumulation period that `first_price` is of; -1: all are whole, or cost as if they were."""
     last_period: NDArray[np.int32]
+    due_without_events: NDArray[np.bool_]
+    """[subjects] whether some cell may cost something at quantity 0."""
     line_start: NDArray[np.int64]
     """[subjects + 1]; a subject's lines are cell by cell, billing period by billing period."""
 
@@ -82,6 +85,35 @@ def price_index_in(pricing: Pricing, subject: int, cell: int, period: int) -> in
 
 
 @kernel
+def _period_end(
+    parts: Parts, seen: NDArray[np.bool_], slots: np.int64, part: np.int64, part_end: np.int64
+) -> tuple[np.int64, bool]:
+    """(the part behind an accumulation period that begins with a part, whether any row falls into the period)."""
+    period, after, any_seen = parts.period[part], part, False
+    while after < part_end and parts.period[after] == period:
+        any_seen |= seen[slots + after]
+        after += 1
+    return after, any_seen
+
+
+@kernel
+def _opening_part(parts: Parts, part: np.int64, after: np.int64, start_us: np.int64) -> np.int64:
+    """The first of the parts [part, after) at which a product contract that starts at an instant is active."""
+    while part + 1 < after and parts.start_us[part + 1] <= start_us:
+        part += 1
+    return part
+
+
+@kernel
+def _due_without_events(
+    pricing: Pricing, prices: PriceTables, subject: int, cell: int, period: int
+) -> tuple[bool, bool]:
+    """(whether the price fits, whether an accumulation period costs something at quantity 0)."""
+    ok, low, middle, high = price(prices, price_index_in(pricing, subject, cell, period), _ZERO, _ZERO)
+    return ok, not is_zero192(low, middle, high)
+
+
+@kernel
 def price_slots(
     first: int,
     end: int,
@@ -108,26 +140,35 @@ def price_slots(
                 continue
             slots = layout.slot_start[subject] - layout.slot_start[first] + cell * part_count - part_start
             cell_lines = line_start + cell * billing_count - billing_start
+            opens_whole = pricing.due_without_events[subject]
+            if opens_whole:
+                part = part_start
+                while part < part_end:
+                    after, any_seen = _period_end(parts, seen, slots, part, part_end)
+                    if any_seen:
+                        ok, due = _due_without_events(pricing, prices, subject, cell, parts.period[part])
+                        if not ok:
+                            return subject
+                        if due:
+                            opening = _opening_part(parts, part, after, layout.start_us[subject])
+                            lines.opened[cell_lines + parts.billing[opening]] = True
+                    while part < after:
+                        if seen[slots + part]:
+                            lines.opened[cell_lines + parts.billing[part]] = True
+                        part += 1
             part = part_start
             while part < part_end:
                 period = parts.period[part]
-                after = part
-                any_seen = False
-                while after < part_end and parts.period[after] == period:
-                    any_seen |= seen[slots + after]
-                    after += 1
-                if not any_seen:
+                after, any_seen = _period_end(parts, seen, slots, part, part_end)
+                # The first part at which the product contract is active holds what is due without any event.
+                opening = _opening_part(parts, part, after, layout.start_us[subject])
+                if not (any_seen or (opens_whole and lines.opened[cell_lines + parts.billing[opening]])):
                     part = after
                     continue
                 price_index = price_index_in(pricing, subject, cell, period)
-                ok, none_low, none_middle, none_high = price(prices, price_index, _ZERO, _ZERO)
+                ok, costs_at_nothing = _due_without_events(pricing, prices, subject, cell, period)
                 if not ok:
                     return subject
-                costs_at_nothing = not is_zero192(none_low, none_middle, none_high)
-                # The first part at which the product contract is active holds what is due without any event.
-                opening = part
-                while opening + 1 < after and parts.start_us[opening + 1] <= layout.start_us[subject]:
-                    opening += 1
                 low, high = _ZERO, _ZERO
                 if maximum:
                     low, high = EMPTY_MAXIMUM[0], EMPTY_MAXIMUM[1]

@@ -43,11 +43,13 @@ def explain_line(
     maximum = int(layout.aggregation[subject]) == MAX
     found = []
     for period in _periods(plan, first, end):
-        if not any(seen[slots + part] for part in period):
-            continue
         started = [part for part in period if parts.start_us[part] <= layout.start_us[subject]]
         # The first part at which the product contract is active holds what is due without any event.
         opening = started[-1] if started else period[0]
+        on_line = int(plan.calendars.billing_start_us[parts.billing[opening]]) == billing_start_us
+        # What is explained is a line that is open, so that all is open that is due on it.
+        if not (on_line or any(seen[slots + part] for part in period)):
+            continue
         number = int(parts.period[period[0]])
         price = plan.registry.prices[int(price_index_in(terms.pricing, subject, cell, number))]
         total, opened = NO_EVENT if maximum else 0, False

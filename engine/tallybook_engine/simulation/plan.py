@@ -20,12 +20,13 @@ from tallybook_engine.calendar.proration import prorated_between
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import AGGREGATION_CODES, cells_of
 from tallybook_engine.catalog.model import Catalog, Matrix, Meter, Plan, Product, TaxMode
+from tallybook_engine.contract.unopened import costs_at_nothing
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.ledger.stage import ranges
 from tallybook_engine.pricing.model import NoPrice, Rounding
 from tallybook_engine.pricing.tables import PricePool
 from tallybook_engine.rating.tax import TaxPool
-from tallybook_engine.simulation.calendars import CalendarKey, Calendars, make_calendars
+from tallybook_engine.simulation.calendars import CalendarKey, Calendars, make_calendars, opened_billing
 from tallybook_engine.simulation.contracts import Codes, ContractTable, Value, contract_table
 from tallybook_engine.simulation.evaluation import Pricing
 from tallybook_engine.simulation.grouping import (
@@ -70,6 +71,8 @@ class PlanTerms(NamedTuple):
     half_even: bool
     prorates: bool
     """Whether some price of its is another one in accumulation periods that are not whole."""
+    due_without_events: bool
+    """Whether some price of its may be something at quantity 0."""
     currency: int
     """Of the registry's currencies."""
     cell_set: int
@@ -95,6 +98,9 @@ class Terms:
     layout: Layout
     pricing: Pricing
     judged: Judged
+    window_us: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """([subjects], [subjects]) first and last instant of what is looked at: of the rows, or, where something is due
+    without events, of the billing periods that they open."""
     end_us: NDArray[np.int64]
     """[subjects]"""
     zone: NDArray[np.int64]
@@ -163,6 +169,7 @@ class Registry:
             minor_digits(plan.currency),
             plan.rounding is Rounding.HALF_EVEN,
             any(each.price.prorates for each in cells),
+            any(costs_at_nothing(each.price) for each in cells),
             self.currencies.add(plan.currency),
             self._cell_sets.add(tuple(each.match for each in cells)),
             first_cell,
@@ -335,7 +342,9 @@ class Planner:
                 self._grouped.start, start_us, end_us, allows_negative, times_us, self._quantities, self._go_on
             )
         self._refuse(plan, judged)
-        registry.extend_spans(calendar, judged.first_us, judged.last_us)
+        due = by_plan.due_without_events[plan]
+        window_us = self._window(judged, calendar, start_us, end_us, due)
+        registry.extend_spans(calendar, *window_us)
         tax_rule, inclusive = self._taxes(catalog, customer, base)
         cell_count, first_cell = by_plan.cell_count[plan], by_plan.first_cell[plan]
         cell = ranges(first_cell, first_cell + cell_count)
@@ -367,9 +376,11 @@ class Planner:
                 tax_rule=tax_rule,
                 first_period=none,
                 last_period=none,
+                due_without_events=due,
                 line_start=np.zeros(count + 1, dtype=np.int64),
             ),
             judged=judged,
+            window_us=window_us,
             end_us=end_us,
             zone=zone,
             times_us=times_us,
@@ -496,6 +507,30 @@ class Planner:
             for name, plan_id in faults
         ]
 
+    def _window(
+        self,
+        judged: Judged,
+        calendar: NDArray[np.int64],
+        start_us: NDArray[np.int64],
+        end_us: NDArray[np.int64],
+        due: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """([subjects] first, [subjects] last instant) of the rows; where something is due without events, of the
+        billing periods that they open, as far as the product contract is active."""
+        first_us, last_us = judged.first_us, judged.last_us
+        wanted = np.flatnonzero(due & (first_us <= last_us))
+        if len(wanted) == 0:
+            return first_us, last_us
+        first_us, last_us = first_us.copy(), last_us.copy()
+        keys = list(self._registry.calendars)
+        for number in asking(np.unique(calendar[wanted]).tolist(), self._go_on):
+            members = wanted[calendar[wanted] == number]
+            if keys[number].billing != keys[number].accumulation:
+                begins_us, ends_us = opened_billing(keys[number], first_us[members], last_us[members])
+                first_us[members] = np.maximum(begins_us, start_us[members])
+                last_us[members] = np.minimum(ends_us, end_us[members]) - 1
+        return first_us, last_us
+
     def _laid_out(self, terms: Terms, calendars: Calendars) -> Terms:
         """Terms with windows, slots and lines."""
         count = len(terms.row)
@@ -507,8 +542,8 @@ class Planner:
             low, high = calendars.part_range[numbers[members[0]]].tolist()
             instants = calendars.parts.start_us[low:high]
             period = calendars.parts.period[low:high]
-            first = np.searchsorted(instants, terms.judged.first_us[members], side="right") - 1
-            last = np.searchsorted(instants, terms.judged.last_us[members], side="right") - 1
+            first = np.searchsorted(instants, terms.window_us[0][members], side="right") - 1
+            last = np.searchsorted(instants, terms.window_us[1][members], side="right") - 1
             part_start[members] = calendars.period_first_part[period[first]]
             part_end[members] = calendars.period_end_part[period[last]]
         parts = (part_end - part_start).astype(np.int64)
@@ -581,6 +616,7 @@ class _PlanColumns:
 
         self.aggregation = column("aggregation", np.uint8)
         self.allows_negative = column("allows_negative", np.bool_)
+        self.due_without_events = column("due_without_events", np.bool_)
         self.minor_digits = column("minor_digits", np.uint8)
         self.half_even = column("half_even", np.bool_)
         self.cell_set = column("cell_set", np.int32)

@@ -179,6 +179,13 @@ def aggregated(aggregation: str, values: Sequence[Fraction]) -> Fraction:
     return Fraction(len(values)) if aggregation == "COUNT" else sum(values, Fraction(0))
 
 
+def line_of(meaning: Meaning, cell: int, period_start_us: int, time_us: int, splits: Iterable[int] = ()) -> LineKey:
+    """The line on which a cell is charged at an instant of an accumulation period; it does not reach over splits."""
+    start_us, end_us = billing_period(meaning, time_us)
+    first_us = max(start_us, period_start_us)
+    return line_key(meaning, cell, (max([start_us, *(each for each in splits if each <= first_us)]), end_us))
+
+
 def parts(
     meaning: Meaning,
     period_start_us: int,
@@ -213,9 +220,7 @@ def parts(
         after = exact_price(price, aggregated(meaning.aggregation, values))
         if after is None:
             return None
-        first_us = max(billing[0], period_start_us)
-        start_us = max([billing[0], *(each for each in splits if each <= first_us)])
-        found[line_key(meaning, cell, (start_us, billing[1]))] = after - before
+        found[line_of(meaning, cell, period_start_us, max(billing[0], period_start_us), splits)] = after - before
         before = after
     return found
 
@@ -309,6 +314,8 @@ class OracleBook:
         self._brings: dict[Account, dict[LineKey, Fraction]] = {}
         """What each open account brings to each line, as `parts` says."""
         self._on_line: dict[LineKey, set[Account]] = defaultdict(set)
+        self._opened_lines: dict[Account, set[LineKey]] = defaultdict(set)
+        """The lines that each open account has opened, by an event or by what is due without any."""
         self._splits: dict[str, list[tuple[int, int]]] = defaultdict(list)
         """Product contract -> (version, instant from which it holds in periods that are running)."""
         self._number = 0
@@ -541,23 +548,83 @@ class OracleBook:
         None, and nothing is opened, where what is due without events does not fit.
         """
         periods = self._periods[product_contract]
+        known = set(periods)
         number_ = self._period_at(product_contract, time_us)
-        new = number_ is None
         if number_ is None:
             number_ = self._next()
             periods[number_] = self._new_period(product_contract, time_us)
         account = Account(product_contract, number_, cell)
         # What it goes on from opens first, also where nothing came to it.
         missing = [each for each in (*self._before(account), account) if each not in self._accounts]
+        opened = [(account, self._line_at(account, time_us))]
+        opened += [(each, self._first_line(each)) for each in missing if each != account or self._is_due(each)]
+        opened = [(each, line) for each, line in opened if line not in self._opened_lines.get(each, ())]
+        # And with each line all that is due on it without events.
+        for _, line in tuple(opened):
+            due = [each for each in self._due_on(line) if each not in missing]
+            opened += [(each, line) for each in due]
+            missing += due
         for each in missing:
             self._accounts[each] = []
         if self._price(missing) is not None:
+            for each, line in opened:
+                self._opened_lines[each].add(line)
             return account
         for each in missing:
             del self._accounts[each]
-        if new:
-            del periods[number_]
+        for each_number in set(periods) - known:
+            del periods[each_number]
         return None
+
+    def _line_at(self, account: Account, time_us: int) -> LineKey:
+        """The line of an account at an instant."""
+        period = self._periods[account.product_contract][account.period]
+        splits = [at_us for version, at_us in self._splits[account.product_contract] if version <= period.version]
+        return line_of(period.meaning, account.cell, period.start_us, time_us, splits)
+
+    def _first_line(self, account: Account) -> LineKey:
+        """The line of an account at the first instant at which its product contract is active."""
+        period = self._periods[account.product_contract][account.period]
+        return self._line_at(account, max(period.start_us, period.meaning.start_us))
+
+    def _is_due(self, account: Account) -> bool:
+        """Whether an account is worth something without events, and does not go on from another."""
+        period = self._periods[account.product_contract][account.period]
+        price = price_in(period.meaning, account.cell, period.whole)
+        return not self._before(account) and exact_price(price, Fraction(0)) != 0
+
+    def _due_on(self, line: LineKey) -> list[Account]:
+        """The accounts that are not open, are worth something without events and whose first part is on a line.
+
+        Their accumulation periods are opened where they are not.
+        """
+        periods, found = self._periods[line.product_contract], []
+        at_us = line.start_us
+        while at_us < line.end_us:
+            number_ = self._period_at(line.product_contract, at_us)
+            new = number_ is None
+            if number_ is None:
+                meaning = self._meanings.get(line.product_contract)
+                if meaning is None or not meaning.active(at_us):
+                    begins = [period.start_us for period in periods.values()]
+                    begins += [line.end_us] if meaning is None else [meaning.start_us, line.end_us]
+                    at_us = min(each for each in begins if each > at_us)
+                    continue
+                number_ = self._next()
+                periods[number_] = self._new_period(line.product_contract, at_us)
+            period = periods[number_]
+            at_us = period.end_us
+            due = [
+                account
+                for index, cell in enumerate(period.meaning.cells)
+                for account in [Account(line.product_contract, number_, index)]
+                if cell.id == line.cell_id and cell.price.model != "none"
+                if account not in self._accounts and self._is_due(account) and self._first_line(account) == line
+            ]
+            found += due
+            if new and not due:
+                del periods[number_]
+        return found
 
     def _new_period(self, product_contract: str, time_us: int) -> Period:
         """Pinned to the current version, and never reaching into what an earlier version opened."""
@@ -566,8 +633,9 @@ class OracleBook:
         next_us = min([FOREVER_US, *(other.start_us for other in others if other.start_us > time_us)])
         version = len(self.versions) - 1
         for number_, other in self._periods[product_contract].items():
-            last = all(each.start_us <= other.start_us or each.start_us > time_us for each in others)
-            if last and other.end_us <= time_us < other.whole[1] and not differences(other.meaning, meaning):
+            if not other.end_us <= time_us < other.whole[1] or differences(other.meaning, meaning):
+                continue
+            if all(each.start_us <= other.start_us or each.start_us > time_us for each in others):
                 return Period(meaning, version, other.end_us, min(other.whole[1], next_us), other.whole, number_)
         start_us, end_us = accumulation_period(meaning, time_us)
         start_us = max([start_us, *(other.end_us for other in others if other.end_us <= time_us)])
@@ -589,6 +657,8 @@ class OracleBook:
     def _behind(self, account: Account) -> list[Account]:
         """The open accounts that go on from one."""
         name = account.product_contract
+        if all(period.after is None for period in self._periods[name].values()):
+            return []
         return [each for each in self._accounts if each.product_contract == name and account in self._before(each)]
 
     # --- Money --------------------------------------------------------------------------------------------------------
@@ -736,12 +806,14 @@ class OracleBook:
         periods = {product_contract: dict(found) for product_contract, found in self._periods.items()}
         accounts = {account: list(entries) for account, entries in self._accounts.items()}
         brings, on_line = dict(self._brings), {key: set(found) for key, found in self._on_line.items()}
+        opened_lines = {account: set(found) for account, found in self._opened_lines.items()}
 
         def put_back() -> None:
             for entry, members, status, match, order in rated:
                 entry.members, entry.status, entry.match, entry.rated = members, status, match, order
             self._periods, self._on_line = defaultdict(dict, periods), defaultdict(set, on_line)
             self._accounts, self._brings = accounts, brings
+            self._opened_lines = defaultdict(set, opened_lines)
 
         return put_back
 
@@ -773,12 +845,25 @@ class OracleBook:
             ):
                 chosen.append(entry)
         self._bring({account: {} for account in accounts})
+        lost = {line for account in accounts for line in self._opened_lines.pop(account, ())}
         for account in accounts:
             del self._accounts[account], self._brings[account]
         for product_contract, number_ in gone:
             del self._periods[product_contract][number_]
+        self._open_whole_again(lost)
         for entry in chosen:
             self._rate_again(entry, accounts)
+
+    def _open_whole_again(self, lines: Iterable[LineKey]) -> None:
+        """Opens what is due without events on those lines that some account still has open."""
+        for line in sorted(lines, key=lambda each: (each.product_contract, each.start_us)):
+            if any(line in opened for opened in self._opened_lines.values()):
+                due = self._due_on(line)
+                for account in due:
+                    self._accounts[account] = []
+                    self._opened_lines[account].add(line)
+                if self._price(due) is None:
+                    raise DoesNotFit
 
     def _rate_again(self, entry: Entry, gone: set[Account]) -> None:
         was = (entry.members, entry.status, entry.match)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from fractions import Fraction
 
@@ -22,6 +23,7 @@ def unopened_charges(
         due_at_nothing = any(each.price.minimum or each.price.zero_usage for each in meaning.cells)
         if meaning.path[0] != root_id or not due_at_nothing:
             continue
+        sums: dict[tuple[tuple[int, int], str], Fraction] = defaultdict(Fraction)
         at_us = meaning.start_us
         end_us = until_us if meaning.end_us is None else min(until_us, meaning.end_us)
         while at_us < end_us:
@@ -30,10 +32,11 @@ def unopened_charges(
             for number, cell in enumerate(meaning.cells):
                 due = exact_price(price_in(meaning, number, period), Fraction(0))
                 assert due is not None
-                if due == 0 or (meaning.product_contract, cell.id, *billing) in opened:
-                    continue
-                value = line_value(meaning, due)
-                assert value is not None
-                found.append(OracleCharge(meaning.path, *billing, value.amount, value.tax, meaning.tax))
+                if due != 0 and (meaning.product_contract, cell.id, *billing) not in opened:
+                    sums[billing, cell.id] += due
             at_us = period[1]
+        for (billing, _), exact in sums.items():
+            value = line_value(meaning, exact)
+            assert value is not None
+            found.append(OracleCharge(meaning.path, *billing, value.amount, value.tax, meaning.tax))
     return found

@@ -103,12 +103,12 @@ def test_an_unpriced_event_is_priced_once_there_is_room(open_book):
 
 
 def test_what_is_due_without_events_may_not_fit_either(open_book):
-    """Each day opens with a fee; the second day's does not fit the month's line any more."""
-    fee = tiers("graduated", (None, "0", "600000000000000"), zero_usage=True)
+    """Each day has a fee, and a line opens with those of all its days: 29 fit in February, 31 do not in January."""
+    fee = tiers("graduated", (None, "0", "34000000000000"), zero_usage=True)
     book = open_book(catalogue(fee, accumulation=DAILY))
-    assert statuses(book, used("a", "1", day=0), used("b", "1", day=1), used("c", "1", day=0)) == [
-        STORED,
+    assert statuses(book, used("a", "1", day=0), used("b", "1", day=31), used("c", "1", day=1)) == [
         TOO_DEAR,
         STORED,
+        TOO_DEAR,
     ]
-    assert amounts(book) == [6 * 10**16]
+    assert amounts(book) == [29 * 34 * 10**14]

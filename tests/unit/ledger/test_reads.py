@@ -83,4 +83,5 @@ def test_unopened_lines_are_worth_what_is_due_without_events(open_book):
 def test_a_line_of_many_days_counts_each_days_tiers(open_book):
     book = open_book(catalogue(GRADUATED, accumulation=DAILY))
     book.store([used("a", "1", day=1), used("b", "3", day=2), used("c", "5", day=2)])
-    assert charges(book) == [(400 + 800, 1200, 9)]
+    # 29 days of January without usage cost a fee of 4 each, as the line opens
+    assert charges(book) == [(400 + 800 + 29 * 400, 12800, 9)]
