@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.property.test_contract_tree import DAY_US, catalogue, random_charges, read
-from tests.unit.contract.test_settle import START_US, charge, contract
+from tests.unit.contract.test_settle import LOW, START_US, charge, contract
 from tests.unit.contract.test_settle import tree as chain
 
 from tallybook_engine.catalog.model import Credit, Discount, ProductContract, RevenueShare
@@ -185,6 +185,16 @@ def test_what_an_earlier_month_leaves_of_a_credit_is_found_by_all_behind_it():
     assert [amount for amount, _ in stand.adjustments()] == [-60, -10, -30]
     # When the first takes 20 more, then the second finds 20 and leaves 10
     assert stand.move([[stand.row(0, replace(lines[0], amount=20))]]) == [{0: (-20, 0), 2: (20, 0)}]
+
+
+def test_what_lines_of_two_taxes_move_of_the_level_above():
+    # Given a division below a root with a discount, and lines of two taxes
+    tree = chain(contract("root", discount=Discount(UNIT // 10)), contract("division"))
+    lines = [charge("root/division/a", 100), charge("root/division/b", 200, LOW), charge("root/division/b", 50, LOW)]
+    stand = Stand([(tree, START_US, START_US + 1, lines)])
+    # When they come one after the other, then a tenth of each goes off, and 21 % and 9 % of that, rounded
+    differences = stand.move([[stand.row(0, line)] for line in lines])
+    assert differences == [{0: (-10, -2)}, {0: (-20, -2)}, {0: (-5, 0)}]
 
 
 def test_room_for_one_difference_at_a_time():

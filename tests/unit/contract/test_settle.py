@@ -1,9 +1,10 @@
-"""Settling by hand: the order of lines, what is spread over taxes, a thousand levels."""
+"""Settling by hand: the order of lines, what is spread over taxes, what credits leave, a thousand levels."""
 
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
 
 from tallybook_engine.catalog.model import (
@@ -20,10 +21,14 @@ from tallybook_engine.catalog.model import (
     TaxMode,
 )
 from tallybook_engine.contract.calendars import level_periods
+from tallybook_engine.contract.forest import Forest, line_room
 from tallybook_engine.contract.invoice import Charge
 from tallybook_engine.contract.settle import settle
+from tallybook_engine.contract.tables import CREDIT, DISCOUNT, NONE, MoveColumns
 from tallybook_engine.contract.tree import Level, Tree
 from tallybook_engine.decimals import UNIT, DoesNotFit
+from tallybook_engine.kernels.arrays import typed
+from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.rating.tax import tax_amount
 
 MONTH = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
@@ -90,6 +95,92 @@ def test_modifiers_are_spread_over_taxes_in_their_order():
         ("low", 3_701, 450 - 45 - 42 - 30),
     ]
     assert invoice.amount_excluding_tax == 11_000
+
+
+def test_each_modifier_is_of_what_those_before_it_left():
+    # Given a minimum above the cap, and two credits
+    root = contract(
+        "root",
+        discount=Discount(UNIT // 10),
+        cap=80 * UNIT,
+        minimum=85 * UNIT,
+        credits=(Credit("one", 30 * UNIT), Credit("other", 20 * UNIT)),
+    )
+    # When a level has 100.00
+    (invoice,) = settle(tree(root, tax=None), [charge("root/a", 10_000, None)], START_US, START_US + 1)
+    # Then 90.00 are left of it, 80.00, 85.00, 55.00, and 35.00
+    assert [(each.kind.value, each.amount) for each in invoice.lines] == [
+        ("CHARGE", 10_000),
+        ("DISCOUNT", -1_000),
+        ("CAP", -1_000),
+        ("MINIMUM", 500),
+        ("CREDIT", -3_000),
+        ("CREDIT", -2_000),
+    ]
+    assert [(each.subtotal, each.total) for each in invoice.levels] == [(10_000, 3_500)]
+
+
+def test_a_month_finds_what_the_one_before_left_of_each_credit():
+    # Given 100.00 that expire, and 50.00 that do not
+    credits_given = (Credit("late", 50 * UNIT), Credit("early", 100 * UNIT, end_date=date(2024, 12, 1)))
+    charges = [charge("root/a", 6_000, None, month) for month in range(3)]
+    # When each month needs 60.00
+    chain = tree(contract("root", credits=credits_given), tax=None)
+    invoices = settle(chain, charges, START_US, START_US + 80 * DAY_US)
+    # Then the second has 40.00 of the one and takes 20.00 of the other, of which the third finds 30.00
+    assert [[(each.id, each.amount) for each in invoice.lines[1:]] for invoice in invoices] == [
+        [("early", -6_000)],
+        [("early", -4_000), ("late", -2_000)],
+        [("late", -3_000)],
+    ]
+
+
+def test_divisions_keep_their_credits_apart():
+    # Given a division with 100.00, one beside it with 40.00 and 30.00, and three months
+    north = contract("north", credits=(Credit("norths", 100 * UNIT),))
+    south = contract("south", credits=(Credit("first", 40 * UNIT), Credit("second", 30 * UNIT)))
+    chain = tree(contract("root"), north, south, tax=None)
+    root_level, north_level, south_level = chain.levels
+    both = replace(chain, levels=(root_level, north_level, replace(south_level, path=("root", "south"), parent=0)))
+    charges = [charge("root/north/a", 2_000, None, month) for month in range(3)]
+    charges += [charge("root/south/a", 3_000, None, month) for month in range(3)]
+    # When the one needs 20.00 a month and the other 30.00
+    invoices = settle(both, charges, START_US, START_US + 80 * DAY_US)
+    # Then each pays with its own
+    assert [[(each.id, each.amount) for each in invoice.lines if each.id != "a"] for invoice in invoices] == [
+        [("norths", -2_000), ("first", -3_000)],
+        [("norths", -2_000), ("first", -1_000), ("second", -2_000)],
+        [("norths", -2_000), ("second", -1_000)],
+    ]
+
+
+def test_trees_of_one_form_are_settled_one_after_the_other_where_the_first_was():
+    # Given three months of a form, and charge lines (month, amount) of two trees of it
+    root = contract("root", discount=Discount(UNIT // 10), credits=(Credit("credit", 3 * UNIT),))
+    forest = Forest()
+    planted = forest.add(tree(root), START_US, START_US + 80 * DAY_US, {HIGH})
+    assert (planted.place_first, planted.place_end) == (0, 3)
+    trees = [[(0, 100), (1, 200), (2, 300)], [(1, 1_000), (2, 500)]]
+    rows = [(month, planted.compiled.tax_numbers[HIGH], NONE, amount) for each in trees for month, amount in each]
+    # When the first is shown from its second month on, and the other from its third
+    made = line_room(2 * planted.compiled.line_count_max)
+    first, shown, end = (np.array(places, dtype=np.int32) for places in ([0, 0], [1, 2], [3, 3]))
+    moves = typed(MoveColumns, *np.array(rows).T)
+    failed, excluding_tax, tax = forest.settle_trees(first, shown, end, moves, np.array([0, 3, 5]), made)
+    # Then each has the lines of its own charges, and what earlier months left of its credit
+    lines = [column[: made.line_count[0]].tolist() for column in made.lines]
+    _, _, kinds, _, _, amounts, taxes = lines
+    assert list(zip(*lines[:2], kinds, amounts, taxes, strict=True)) == [
+        (0, 1, DISCOUNT, -20, -4),  # of 200
+        (0, 1, CREDIT, -180, -38),  # 90 of 300 went to the first month
+        (0, 2, DISCOUNT, -30, -6),
+        (0, 2, CREDIT, -30, -6),
+        (1, 2, DISCOUNT, -50, -11),  # of 500; the month before took the whole credit
+    ]
+    # And comes to what is shown of it
+    assert failed == NONE
+    assert [from_limbs(*row) for row in excluding_tax] == [-260, -50]
+    assert [from_limbs(*row) for row in tax] == [-54, -11]
 
 
 def test_a_minimum_without_lines_is_taxed_by_the_customers_tax():
