@@ -240,8 +240,8 @@ def test_tax_of_what_cannot_be_settled():
 
 
 def test_a_credit_that_is_used_earlier_is_missing_later():
-    terms = {"credits": [{"id": "opening", "amount": "100"}, {"id": "short", "amount": "60", "end_date": "2024-02-20"}]}
-    with books(deal(tax={"rate": "0.2"}, **terms)) as book:
+    credit = [{"id": "opening", "amount": "100"}, {"id": "short", "amount": "60", "end_date": "2024-02-20"}]
+    with books(deal(tax={"rate": "0.2"}, credits=credit)) as book:
         book.send(used("april", "80", 100), used("march", "50", 70))
         book.send(used("january", "70", 5), used("february", "45", 33))
         book.send_together(used("may", "20", 130), used("late", "55", 6), used("january again", "5", 7))
@@ -484,7 +484,7 @@ def test_many_roots_and_lines():
 
 
 def test_levels_with_periods_of_their_own():
-    terms = {
+    terms: dict[str, Any] = {
         "sub_contracts": [
             {
                 "id": "south",
