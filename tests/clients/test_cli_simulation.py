@@ -291,6 +291,29 @@ def test_what_is_recorded_is_usage(files, address, simulate, capsys):
     assert code is ExitCode.OK
 
 
+LEAST = """
+contracts:
+  - {id: globe_2024, customer: globe, time_zone: UTC, start_date: 2024-03-01, end_date: 2024-09-01, minimum: 100,
+     product_contracts: [{plan: tiered}], billing_frequency: {basis: CALENDAR, interval: 1, unit: MONTH}}
+"""
+
+
+def test_what_was_billed_without_usage_is_billed_with_what_is_recorded(files, address, simulate, capsys):
+    # Given six months of at least 100, and an event in one of them
+    (files / "least.yaml").write_text(LEAST)
+    event = {"reference": "one", "customer_reference": "globe", "meter_reference": "api",
+             "time": "2024-05-05T12:00:00Z", "meter_values": [{"reference": "calls", "number": "1"}]}  # fmt: skip
+    (files / "events.ndjson").write_text(json.dumps(event))
+    assert run(["apply", str(files / "least.yaml"), "--server", address]) is ExitCode.OK
+    assert run(["ingest", str(files / "events.ndjson"), "--server", address]) is ExitCode.OK
+    capsys.readouterr()
+    # Then the year's events come to the year's bills, and a stretch that is asked for to its own
+    for billed, amount in ((), "600.00"), (("--billed-from", "2024-05-01", "--billed-to", "2024-07-01"), "200"):
+        code, out = simulate(*RECORDED, *billed, "--json")
+        assert code is ExitCode.OK
+        assert json.loads(out.splitlines()[0])["amount_excluding_tax"] == {"quantity": amount, "currency": "EUR"}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -44,7 +44,12 @@ CUSTOMERS_SHOWN = 20
     metavar="TIME",
     help="Bill all contracts, with usage or without, from here (UTC) ...",
 )
-@click.option("--billed-to", type=Instant(), metavar="TIME", help="... to here; of --customer-id, or of everyone.")
+@click.option(
+    "--billed-to",
+    type=Instant(),
+    metavar="TIME",
+    help="... to here; of --customer-id, or of everyone. Left out with --recorded, they are --from and --to.",
+)
 @click.option("--skip-invalid", is_flag=True, help="Leave a scenario out that is not valid, and say why.")
 @click.option(
     "--output",
@@ -110,6 +115,10 @@ def command(
     if (billed_from is None) != (billed_to is None):
         raise CommandError("give both --billed-from and --billed-to")
     stored = _stored(recorded, determinants, start_time, end_time)
+    billed = None if billed_from is None or billed_to is None else (billed_from, billed_to)
+    if billed is None and isinstance(stored, tb.RecordedUsage):
+        # What was billed then is what scenarios are compared with, months without an event too.
+        billed = stored.start_time, stored.end_time
     if stored is None and not files:
         raise CommandError("a file of usage is missing; --recorded takes the book's own events")
     if stored is not None and catalog_file is not None:
@@ -121,7 +130,7 @@ def command(
         made = tb.simulation_request(
             of,
             customer_ids=customer_ids,
-            billed_period=None if billed_from is None or billed_to is None else (billed_from, billed_to),
+            billed_period=billed,
             skip_invalid_scenarios=skip_invalid,
             omit_charges=output is None and not keep,
         )
