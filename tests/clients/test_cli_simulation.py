@@ -308,7 +308,7 @@ def test_what_was_billed_without_usage_is_billed_with_what_is_recorded(files, ad
     assert run(["ingest", str(files / "events.ndjson"), "--server", address]) is ExitCode.OK
     capsys.readouterr()
     # Then the year's events come to the year's bills, and a stretch that is asked for to its own
-    for billed, amount in ((), "600.00"), (("--billed-from", "2024-05-01", "--billed-to", "2024-07-01"), "200"):
+    for billed, amount in ((), "600.00"), (("--billed-from", "2024-05-01", "--billed-to", "2024-07-01"), "200.00"):
         code, out = simulate(*RECORDED, *billed, "--json")
         assert code is ExitCode.OK
         assert json.loads(out.splitlines()[0])["amount_excluding_tax"] == {"quantity": amount, "currency": "EUR"}

@@ -1,6 +1,6 @@
 """Net lines of small books: after everything that is done they are what the oracle's invoices have beyond charge lines.
 
-Amounts are cents; a unit costs 1 EUR. None of the tests takes a fixture: `tests.planted_faults` calls them, too.
+Amounts are cents; a unit costs 1 EUR.
 """
 
 from __future__ import annotations
@@ -240,8 +240,10 @@ def test_tax_of_what_cannot_be_settled():
 
 
 def test_a_credit_that_is_used_earlier_is_missing_later():
-    credit = [{"id": "opening", "amount": "100"}, {"id": "short", "amount": "60", "end_date": "2024-02-20"}]
-    with books(deal(tax={"rate": "0.2"}, credits=credit)) as book:
+    terms: Objects = {
+        "credits": [{"id": "opening", "amount": "100"}, {"id": "short", "amount": "60", "end_date": "2024-02-20"}]
+    }
+    with books(deal(tax={"rate": "0.2"}, **terms)) as book:
         book.send(used("april", "80", 100), used("march", "50", 70))
         book.send(used("january", "70", 5), used("february", "45", 33))
         book.send_together(used("may", "20", 130), used("late", "55", 6), used("january again", "5", 7))
@@ -484,7 +486,7 @@ def test_many_roots_and_lines():
 
 
 def test_levels_with_periods_of_their_own():
-    terms: dict[str, Any] = {
+    terms: Objects = {
         "sub_contracts": [
             {
                 "id": "south",
