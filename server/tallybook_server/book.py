@@ -194,6 +194,10 @@ class Book:
         """Stores nothing that comes from now on; what waits is finished. To be closed then."""
         self._writer.refuse(refusal)
 
+    def check_open(self) -> None:
+        """Raises what the book refuses with: a call that began before may ask whether it still stores anything."""
+        self._writer.check_open()
+
     async def close(self) -> None:
         """Finishes all that waits, refuses what comes later, and lets go of the journal."""
         await self._beside(self._close)

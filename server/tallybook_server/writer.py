@@ -221,6 +221,13 @@ class Writer:
             self._refusal, self._closing = refusal, True
             self._changed.notify_all()
 
+    def check_open(self) -> None:
+        """Raises what comes now is refused with."""
+        if self._fenced is not None:
+            raise self._fenced
+        if self._closing:
+            raise self._refusal
+
     def close(self) -> None:
         """Finishes all that waits, and stops; what comes later is refused. Safe to call twice."""
         with self._changed:
@@ -230,10 +237,7 @@ class Writer:
             thread.join()
 
     def _enqueue(self, item: _Events | _Parcel | _Alone) -> None:
-        if self._fenced is not None:
-            raise self._fenced
-        if self._closing:
-            raise self._refusal
+        self.check_open()
         self._queue.append(item)
         self._changed.notify_all()
 

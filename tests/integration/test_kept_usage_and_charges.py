@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +27,7 @@ from tallybook_server import limits
 from tallybook_server.errors import Fault
 from tallybook_server.keys import ApiKeys
 from tallybook_server.simulated_charges import SimulatedCharges
+from tallybook_server.simulations import Simulation
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CUSTOMERS = 40
@@ -222,6 +225,46 @@ def test_what_is_kept_of_a_sandbox_goes_with_it(address, book, clock, monkeypatc
     # Then nothing of it is kept, and there is room at once
     with pytest.raises(Fault, match="are not kept"):
         stores[0].get(name, found.simulation_id)
+    assert book.upload_usage(usage(1)).row_count == CUSTOMERS
+
+
+def test_what_is_at_work_as_its_sandbox_ends_is_not_kept(address, book, monkeypatch):
+    monkeypatch.setattr(limits, "UPLOADED_BYTES_OF_SERVER_MAX", 37 * CUSTOMERS)
+    made = [book.create_sandbox() for _ in range(2)]
+    # Given an upload that is not at its end, and a simulation that is not either
+    uploading, going_on, at_work = threading.Event(), threading.Event(), threading.Event()
+    requests = list(usage_requests(usage(1)))
+    add_up = Simulation.adding_up
+
+    def sent() -> Iterator[simulate_pb2.UploadUsageRequest]:
+        yield from requests
+        uploading.set()
+        assert going_on.wait(60)
+
+    def held(self, go_on):
+        at_work.set()
+        assert going_on.wait(60)
+        return add_up(self, go_on)
+
+    monkeypatch.setattr(Simulation, "adding_up", held)
+    with (
+        grpc.insecure_channel(address) as channel,
+        tb.Client(address, made[1].access_token) as sandbox,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        stub = simulate_pb2_grpc.SimulateServiceStub(channel)
+        metadata = (("authorization", f"Bearer {made[0].access_token}"),)
+        upload = threads.submit(stub.UploadUsage, sent(), metadata=metadata)
+        simulated = threads.submit(reason_raised_by, partial(sandbox.simulate, usage(1)))
+        assert uploading.wait(60)
+        assert at_work.wait(60)
+        # When the sandboxes end
+        for each in made:
+            book.delete_sandbox(each.sandbox.sandbox_id)
+        going_on.set()
+        # Then both are refused, and there is room at once
+        assert simulated.result(60) == "SANDBOX_EXPIRED"
+        assert failed_with(upload.exception(60)) == "SANDBOX_EXPIRED"
     assert book.upload_usage(usage(1)).row_count == CUSTOMERS
 
 

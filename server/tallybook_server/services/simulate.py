@@ -166,6 +166,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         results = simulation.results(comparison, unfit_row_counts, go_on)
         while (message := await self._beside(next, results, None)) is not None:
             if message.HasField("totals") and not request.omit_charges:
+                book.check_open()
                 expire_time_us = self._charges.keep(book.name, simulation.simulation_id, charges)
                 if expire_time_us is not None:
                     message.totals.charges_expire_time.CopyFrom(timestamp(expire_time_us))
@@ -175,17 +176,19 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         self, request_iterator: AsyncIterator[wire.UploadUsageRequest], context: Context
     ) -> wire.UploadUsageResponse:
         """Reads request by request, and keeps what they come to."""
-        book = self._book_of(context).name
-        self._frames.check_room(book, 0)
+        book = self._book_of(context)
+        self._frames.check_room(book.name, 0)
         with _until_ended() as go_on:
             upload = Upload(go_on)
             async for request in request_iterator:
-                self._frames.check_room(book, upload.byte_count)
+                self._frames.check_room(book.name, upload.byte_count)
                 await self._beside(upload.add, request.arrow)
             if upload.row_count == 0:
                 raise field_invalid("arrow", "no request has a row of usage")
             frame = await self._beside(upload.frame)
-        frame_id, entry = self._frames.put(book, frame)
+        # A sandbox may have ended meanwhile, and what is kept of it is gone.
+        book.check_open()
+        frame_id, entry = self._frames.put(book.name, frame)
         return wire.UploadUsageResponse(
             usage_frame_id=frame_id, row_count=frame.row_count, expire_time=timestamp(entry.expire_time_us)
         )
