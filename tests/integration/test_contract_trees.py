@@ -15,15 +15,11 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support import pricing_vectors
 from tests.support.live_server import live_server
+from tests.support.own_customers import MONTHLY, NOON, START, Objects, customer, use, use_and_rows
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, ingest_pb2, ingest_pb2_grpc, simulate_pb2
 from tallybook_client import InvoiceLineKind
-
-Objects = dict[str, Any]
-MONTHLY = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
-START = date(2024, 3, 1)
-NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -36,44 +32,6 @@ def address() -> Iterator[str]:
 def client(address) -> Iterator[tb.Client]:
     with tb.Client(address) as client:
         yield client
-
-
-def customer(client: tb.Client, name: str, *products: str, plans: tuple[Objects, ...] = (), **contract: Any) -> None:
-    """One customer with one contract of his name, products of his own, and their plans."""
-    put: Objects = {
-        "meters": [{"id": f"{name}_meter", "values": list(products)}] if products else [],
-        "products": [
-            {"id": f"{name}_{each}", "meter": f"{name}_meter", "aggregation": "SUM", "value": each} for each in products
-        ],
-        "plans": [{"currency": "EUR", **each} for each in plans],
-        "customers": [{"id": name, "country_code": contract.pop("country_code", "")}],
-        "contracts": [
-            {
-                "id": name,
-                "customer": name,
-                "time_zone": "UTC",
-                "start_date": START.isoformat(),
-                "billing_frequency": MONTHLY,
-                **contract,
-            }
-        ],
-    }
-    client.apply_catalog(ParseDict(put, catalog_pb2.Catalog()))
-
-
-def use(client: tb.Client, name: str, value: str, quantity: str, time: datetime = NOON, contract_id: str = "") -> int:
-    """Stores one event of a customer; the sequence of its commit."""
-    event = tb.Event(
-        reference=f"{value}{time}{contract_id}{quantity}",
-        customer_reference=name,
-        meter_reference=f"{name}_meter",
-        contract_id=contract_id,
-        time=time,
-        values={value: Decimal(quantity)},
-    )
-    (result,) = client.ingest([event])
-    assert result.status is tb.Status.STORED
-    return int(result.event_id.removeprefix("evt_"), 16) >> 24
 
 
 def shown(invoice: tb.Invoice) -> list[tuple[str, str, str, str]]:
@@ -523,14 +481,7 @@ def test_a_simulation_bills_what_the_invoice_bills(client):
         **terms,
     )
     used = [(date(2024, 3, 10), "4"), (date(2024, 5, 3), "400")]
-    for day, quantity in used:
-        use(client, "simulated", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
-    rows = [
-        simulate_pb2.UsageRow(
-            date=day.isoformat(), product_id="simulated_units", contract_id="simulated_sold", quantity=quantity
-        )
-        for day, quantity in used
-    ]
+    rows = use_and_rows(client, "simulated", "simulated_sold", used)
     # When the same rows are simulated, today and with a lower cap
     contract = client.get_catalog().catalog.contracts
     (today,) = [each for each in contract if each.id == "simulated"]
@@ -696,14 +647,7 @@ def test_a_simulation_bills_what_nothing_opened(client):
     }
     client.apply_catalog(ParseDict({"contracts": [unused]}, catalog_pb2.Catalog()))
     used = [(date(2024, 3, 10), "100"), (date(2024, 5, 3), "1")]
-    for day, quantity in used:
-        use(client, "idle", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
-    rows = [
-        simulate_pb2.UsageRow(
-            date=day.isoformat(), product_id="idle_units", contract_id="idle_least_sold", quantity=quantity
-        )
-        for day, quantity in used
-    ]
+    rows = use_and_rows(client, "idle", "idle_least_sold", used)
     # When it is simulated, today and without the minimum
     without = client.get_catalog().catalog
     (least,) = [each for each in without.plans if each.id == "idle_least"]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support.live_server import SETTINGS, live_server
+from tests.support.own_customers import MONTHLY, NOON, event
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2
@@ -27,9 +28,7 @@ from tallybook_server.folding import open_book
 from tallybook_server.journal.sqlite import SqliteJournal
 from tallybook_server.verify import verify
 
-MONTHLY = {"basis": "CALENDAR", "interval": 1, "unit": "MONTH"}
 MARCH, APRIL = date(2024, 3, 1), date(2024, 4, 1)
-NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +61,6 @@ def put(client: tb.Client, name: str, *, tax: str | None = None, **terms: Any) -
         ],
     }
     client.apply_catalog(ParseDict(catalogue, catalog_pb2.Catalog()))
-
-
-def event(name: str, reference: str, units: str, time: datetime = NOON) -> tb.Event:
-    return tb.Event(
-        reference=reference,
-        customer_reference=name,
-        meter_reference=f"{name}_meter",
-        time=time,
-        values={"units": Decimal(units)},
-    )
 
 
 def store(client: tb.Client, sent: tb.Event) -> tb.EventResult:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
-from tests.integration.test_contract_trees import customer, use
 from tests.support.live_server import live_server
+from tests.support.own_customers import amounts, customer, span, use, use_and_rows
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2
@@ -48,14 +48,6 @@ def sold(client: tb.Client, name: str, *, unit_price: str = "1", included: Any =
 
 def at(day: int, month: int = 1) -> datetime:
     return datetime(2024, month, day, 12, tzinfo=UTC)
-
-
-def span(name: str) -> tb.Span:
-    return tb.Span(customer_reference=name)
-
-
-def amounts(client: tb.Client, name: str) -> list[Decimal]:
-    return [each.amount_excluding_tax.quantity for each in client.charges(span(name))]
 
 
 def test_a_first_month_includes_its_days_and_the_next_one_all(client):
@@ -171,14 +163,7 @@ def test_a_simulation_charges_what_is_stored_and_explains_it(client):
     # Given usage of ten days of January and of five days of March
     sold(client, "simulated", end_date="2024-03-06")
     used = [(date(2024, 1, 23), "130"), (date(2024, 2, 3), "330"), (date(2024, 3, 2), "60")]
-    for day, quantity in used:
-        use(client, "simulated", "units", quantity, datetime(day.year, day.month, day.day, tzinfo=UTC))
-    rows = [
-        simulate_pb2.UsageRow(
-            date=day.isoformat(), product_id="simulated_units", contract_id="simulated_sold", quantity=quantity
-        )
-        for day, quantity in used
-    ]
+    rows = use_and_rows(client, "simulated", "simulated_sold", used)
     # When it is simulated, today and without the switch
     (plan,) = [each for each in client.get_catalog().catalog.plans if each.id == "simulated_plan"]
     plan.included_quantity.prorate = False

@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.integration.test_contract_trees import customer, use
 from tests.support.live_server import live_server
+from tests.support.own_customers import amounts, customer, event, span, use, use_and_rows
 
 import tallybook_client as tb
-from tallybook.v1 import catalog_pb2, simulate_pb2
+from tallybook.v1 import catalog_pb2
 
 WEEKLY = {"basis": "CALENDAR", "interval": 1, "unit": "WEEK"}
 
@@ -37,24 +37,6 @@ def sold(client: tb.Client, name: str, *, minimum: str = "10", **contract: Any) 
 
 def at(day: int, month: int = 4) -> datetime:
     return datetime(2024, month, day, 12, tzinfo=UTC)
-
-
-def span(name: str) -> tb.Span:
-    return tb.Span(customer_reference=name)
-
-
-def amounts(client: tb.Client, name: str) -> list[Decimal]:
-    return [each.amount_excluding_tax.quantity for each in client.charges(span(name))]
-
-
-def event(name: str, reference: str, units: int, time: datetime) -> tb.Event:
-    return tb.Event(
-        reference=reference,
-        customer_reference=name,
-        meter_reference=f"{name}_meter",
-        time=time,
-        values={"units": Decimal(units)},
-    )
 
 
 def cost(result: tb.EventResult) -> Decimal:
@@ -100,9 +82,8 @@ def test_a_month_counts_only_weeks_in_which_the_contract_is_active(client):
 
 def test_a_simulation_is_what_is_stored_and_explains_every_week(client):
     sold(client, "sim")
-    use(client, "sim", "units", "13", datetime(2024, 4, 10, tzinfo=UTC))
-    row = simulate_pb2.UsageRow(date="2024-04-10", product_id="sim_units", contract_id="sim_sold", quantity="13")
-    simulation = client.simulate([row])
+    rows = use_and_rows(client, "sim", "sim_sold", [(date(2024, 4, 10), "13")])
+    simulation = client.simulate(rows)
     frame = simulation.to_polars()
     assert frame["amount_excluding_tax"].to_list() == amounts(client, "sim") == [53]
     (line,) = (simulation.explain(each) for each in frame.iter_rows(named=True))
