@@ -13,19 +13,21 @@ import grpc
 import polars as pl
 import pyarrow as pa
 import pytest
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
+from tests.support.live_book import LiveBook
 from tests.support.live_server import live_server
-from tests.support.small_catalogue import MONTHLY
+from tests.support.small_catalogue import MONTHLY, NOW_US
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, simulate_pb2, simulate_pb2_grpc
-from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.simulation.charges import CHARGES_SCHEMA
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.evaluation import price_slots
 from tallybook_server import limits, simulations
+from tallybook_server.book import Book
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.errors import Fault
+from tallybook_server.journal.memory import MemoryJournal
 from tallybook_server.keys import ApiKeys
 from tallybook_server.sandboxes import Sandboxes
 from tallybook_server.services.simulate import SimulateService
@@ -732,23 +734,26 @@ def test_a_message_has_so_many_lines_at_most(address, book, monkeypatch):
     assert messages[-1].WhichOneof("event") == "totals"
 
 
-def book_of(book: Any) -> Callable[[object], Any]:
+@pytest.fixture
+def book_in_memory():
+    """The book itself, with the catalogue, for a service that is called without a channel."""
+    live = LiveBook(MemoryJournal(), NOW_US)
+    live.apply(MessageToDict(catalogue()))
+    yield live.book
+    live.close()
+
+
+def book_of(book: Book) -> Callable[[object], Book]:
     """A credential that always names this book."""
     return lambda _context: book
 
 
 @pytest.mark.parametrize("at_work", [7, 8])
-def test_a_limit_of_simulations_at_once(at_work):
+def test_a_limit_of_simulations_at_once(book_in_memory, at_work):
     # Given a service with simulations at work whose first message was taken
-    class Catalogued:
-        name = "book"
-
-        def catalog(self) -> Catalog:
-            return read_catalog(catalogue())
-
     async def outcome() -> str:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0), lambda: 0)
+            service = SimulateService(book_of(book_in_memory), executor, Sandboxes(lambda: 0), lambda: 0)
             request = tb.simulation_request(usage())
             begun = [service.RunSimulation(request, None) for _ in range(at_work)]  # type: ignore[arg-type]
             for each in begun:
@@ -768,7 +773,7 @@ def test_a_limit_of_simulations_at_once(at_work):
     assert asyncio.run(outcome()) == ("totals" if at_work < 8 else "OVERLOADED")
 
 
-def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
+def test_no_piece_begins_once_the_call_has_ended(book_in_memory, monkeypatch):
     # Given a simulation of six pieces, one product contract each
     monkeypatch.setattr("tallybook_engine.simulation.plan.PIECE_SLOTS", 1)
     request = tb.simulation_request(usage(), omit_charges=True)
@@ -784,15 +789,9 @@ def test_no_piece_begins_once_the_call_has_ended(monkeypatch):
     monkeypatch.setattr(Simulation, "run", counted)
     monkeypatch.setattr("tallybook_server.services.simulate.PIECES_AT_WORK", 1)
 
-    class Catalogued:
-        name = "book"
-
-        def catalog(self) -> Catalog:
-            return read_catalog(catalogue())
-
     async def ended_after_one() -> None:
         with ThreadPoolExecutor(2) as executor:
-            service = SimulateService(book_of(Catalogued()), executor, Sandboxes(lambda: 0), lambda: 0)
+            service = SimulateService(book_of(book_in_memory), executor, Sandboxes(lambda: 0), lambda: 0)
             messages = service.RunSimulation(request, None)  # type: ignore[arg-type]
             kinds = [(await anext(messages)).WhichOneof("event") for _ in range(2)]
             assert kinds == ["started", "progress"]
