@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support.live_server import live_server
-from tests.support.own_customers import amounts, customer, event, span, use, use_and_rows
+from tests.support.own_customers import MONTHLY, amounts, customer, event, span, use, use_and_rows
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2
@@ -128,3 +128,62 @@ def test_a_running_month_is_split_only_behind_the_start_of_its_last_week(client)
     client.apply_catalog(catalog_pb2.Catalog(plans=[plan]), effective_from=datetime(2024, 4, 30, tzinfo=UTC))
     use(client, "pat", "units", "4", at(30))
     assert amounts(client, "pat") == [50, 0]
+
+
+DAILY = {"basis": "CALENDAR", "interval": 1, "unit": "DAY"}
+
+
+def yearly(count: int) -> dict[str, Any]:
+    return {"basis": "CALENDAR", "interval": count, "unit": "YEAR"}
+
+
+def by_the_day(name: str) -> dict[str, Any]:
+    return {"id": f"{name}_sold", "plan": f"{name}_plan", "accumulation_period": DAILY}
+
+
+def test_the_days_of_two_years_are_a_line_and_those_of_three_are_not(client):
+    # Given a year that is billed as one, with a minimum a day
+    sold(client, "two", start_date="2024-01-01", billing_frequency=yearly(1), product_contracts=[by_the_day("two")])
+    use(client, "two", "units", "3")
+    assert amounts(client, "two") == [3660]
+    # When three years are to be billed as one, it is refused, and what helps is said
+    words = "1 DAY comes 1,098 times in a billing period of 3 YEAR, at most 1,000 are possible: bill more often, or"
+    with pytest.raises(tb.InvalidArgumentError, match=words):
+        sold(client, "six", billing_frequency=yearly(3), product_contracts=[by_the_day("six")])
+    # Also where the level above says how often
+    below = {"id": "below", "billing_frequency": MONTHLY, "product_contracts": [by_the_day("six")]}
+    with pytest.raises(tb.InvalidArgumentError, match=words):
+        sold(
+            client,
+            "six",
+            billing_frequency=yearly(3),
+            product_contracts=[],
+            override_underlying=True,
+            sub_contracts=[below],
+        )
+    sold(client, "six", billing_frequency=yearly(3), product_contracts=[], sub_contracts=[below])
+
+
+def test_a_scenario_with_too_many_days_is_named(client):
+    # Given three years that are billed as one, with a minimum in all
+    sale = {"id": "ten_sold", "plan": "ten_plan"}
+    sold(client, "ten", start_date="2024-01-01", billing_frequency=yearly(3), product_contracts=[sale])
+    rows = use_and_rows(client, "ten", "ten_sold", [(date(2024, 4, 10), "13")])
+    (contract,) = [each for each in client.get_catalog().catalog.contracts if each.id == "ten"]
+
+    def by(count: int) -> tb.Scenario:
+        changed = catalog_pb2.Contract()
+        changed.CopyFrom(contract)
+        period = changed.product_contracts[0].accumulation_period
+        period.basis, period.interval, period.unit = (
+            catalog_pb2.Frequency.CALENDAR,
+            count,
+            catalog_pb2.Frequency.DAY,
+        )
+        return tb.Scenario(name=f"days{count}", put=catalog_pb2.Catalog(contracts=[changed]))
+
+    # When a scenario has a minimum every second day, then it is run
+    assert client.simulate(rows, [by(2)]).to_polars()["amount_excluding_tax"].to_list() == [13, 10 * 548 + 3]
+    # And every day, then the scenario is named, and why
+    with pytest.raises(tb.InvalidArgumentError, match=r"days1.*1 DAY comes 1,098 times in a billing period of 3 YEAR"):
+        client.simulate(rows, [by(1)])

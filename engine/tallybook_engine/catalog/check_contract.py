@@ -11,15 +11,17 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import partial
 
 from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.zones import midnight, zone_names
 from tallybook_engine.catalog import limits
 from tallybook_engine.catalog.change import CatalogChange
+from tallybook_engine.catalog.check_accumulation import accumulation_fault
 from tallybook_engine.catalog.check_names import check_name
 from tallybook_engine.catalog.check_terms import check_terms
 from tallybook_engine.catalog.faults import Faults
-from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Plan, ProductContract
+from tallybook_engine.catalog.model import Catalog, Contract, Frequency, Plan, ProductContract, billed_as
 
 _FOREVER_US = 2**63 - 1
 _WHEN = ("time_zone", "start_date", "end_date", "auto_renewal")
@@ -92,24 +94,25 @@ class _Alike:
         before = self._base.contracts.get(root.id)
         if before is None or root.customer not in self._catalog.customers:
             return False
-        due = [(before, root)]
+        due = [(before, root, root)]
         while due:
-            old, new = due.pop()
+            old, new, billed = due.pop()
             if _judged_of_level(old) != _judged_of_level(new):
                 return False
             if len(old.product_contracts) != len(new.product_contracts):
                 return False
             if not all(map(self._is_alike, old.product_contracts, new.product_contracts)):
                 return False
+            if not all(map(partial(_accumulates, billed.billing_frequency), new.product_contracts)):
+                return False
             if len(old.sub_contracts) != len(new.sub_contracts):
                 return False
-            due += zip(old.sub_contracts, new.sub_contracts, strict=True)
+            for below in zip(old.sub_contracts, new.sub_contracts, strict=True):
+                due.append((*below, billed if billed.override_underlying else below[1]))
         return True
 
     def _is_alike(self, old: ProductContract, new: ProductContract) -> bool:
         if _judged_of_product_contract(old) != _judged_of_product_contract(new):
-            return False
-        if new.accumulation_period is not None and not _is_possible(new.accumulation_period):
             return False
         names = old.plan, new.plan
         alike = self._plans.get(names)
@@ -117,6 +120,12 @@ class _Alike:
             alike = is_for_the_same(self._base.plans.get(old.plan), self._catalog.plans.get(new.plan))
             self._plans[names] = alike
         return alike
+
+
+def _accumulates(billing: Frequency, each: ProductContract) -> bool:
+    """Whether the accumulation period of a product contract that is billed so often is a possible one."""
+    period = each.accumulation_period
+    return period is None or (_is_possible(period) and not accumulation_fault(billing, period))
 
 
 def is_for_the_same(before: Plan | None, after: Plan | None) -> bool:
@@ -173,17 +182,22 @@ def _check_level(catalog: Catalog, level: _Level, faults: Faults) -> None:
     ):
         if count > count_max:
             faults.add(f"{path}.{field}", f"are {count}, at most {count_max} are possible")
+    billing = billed_as(level.contracts()).billing_frequency
     for index, each in enumerate(contract.product_contracts):
-        _check_product_contract(catalog, f"{path}.product_contracts[{index}]", each, contract, faults)
+        _check_product_contract(catalog, f"{path}.product_contracts[{index}]", each, contract, billing, faults)
 
 
 def _check_product_contract(
-    catalog: Catalog, path: str, each: ProductContract, contract: Contract, faults: Faults
+    catalog: Catalog, path: str, each: ProductContract, contract: Contract, billing: Frequency, faults: Faults
 ) -> None:
     if each.plan not in catalog.plans:
         faults.add(f"{path}.plan", f'no plan "{each.plan}"' if each.plan else "is required")
     if each.accumulation_period is not None:
-        _check_frequency(f"{path}.accumulation_period", each.accumulation_period, faults)
+        here = f"{path}.accumulation_period"
+        _check_frequency(here, each.accumulation_period, faults)
+        are_possible = _is_possible(billing) and _is_possible(each.accumulation_period)
+        if are_possible and (fault := accumulation_fault(billing, each.accumulation_period)):
+            faults.add(here, fault)
     start, end = each.start_date or contract.start_date, each.end_date or contract.ends_on
     _check_dates(path, start, end, contract, faults)
 

@@ -56,6 +56,9 @@ PAYMENT_TERM_DAYS_MAX = 1_000
 INTERVAL_MAX = 1_000
 """Units in one period of a frequency."""
 
+ACCUMULATION_PERIODS_MAX = 1_000
+"""Accumulation periods that may begin within one billing period of a product contract."""
+
 TAX_RATE_MAX = 1_000
 """A rate of 1 is 100 %."""
 

@@ -1623,7 +1623,10 @@ class ProductContract(_message.Message):
     """Whether it may charge events that another shared product contract charges too."""
     @_builtins.property
     def accumulation_period(self) -> Global___Frequency:
-        """Over which the quantity runs up through the tiers. Absent: the contract's billing frequency."""
+        """Over which the quantity runs up through the tiers. Absent: the contract's billing frequency. At most 1,000 may begin
+        within one billing period, for its line opens with all of them: counted in months where both frequencies are in
+        MONTH or YEAR; otherwise in days, 31 to a MONTH and 366 to a YEAR of the billing period, 28 and 365 of this one.
+        """
 
     def __init__(
         self,

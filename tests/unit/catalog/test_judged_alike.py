@@ -29,6 +29,8 @@ from tallybook_engine.pricing.model import PerUnit, Price
 
 MONTH = Frequency(Basis.CALENDAR, 1, PeriodUnit.MONTH)
 NEVER = Frequency(Basis.CALENDAR, 0, PeriodUnit.MONTH)
+DAY = Frequency(Basis.CALENDAR, 1, PeriodUnit.DAY)
+DECADE = Frequency(Basis.CALENDAR, 10, PeriodUnit.YEAR)
 
 
 def plan(name: str, product: str = "calls", currency: str = "EUR", price: int = 1) -> Plan:
@@ -46,6 +48,16 @@ ROOT = contract(
     sub_contracts=(contract("below", ProductContract("mails", "mail"), end_date=date(2025, 7, 1)),),
 )
 OTHER = contract("other", ProductContract("others", "cheap"), customer="globex")
+AGES = replace(
+    contract(
+        "ages",
+        ProductContract("age", "cheap"),
+        customer="initech",
+        sub_contracts=(contract("within", ProductContract("inner", "mail"), customer="initech"),),
+    ),
+    billing_frequency=DECADE,
+    override_underlying=True,
+)
 BASE = apply_change(
     Catalog(),
     CatalogChange(
@@ -53,8 +65,8 @@ BASE = apply_change(
             meters=(Meter("api", "api", ("calls",), ()),),
             products=tuple(Product(each, each, "api", Aggregation.SUM, "calls") for each in ("calls", "mails")),
             plans=(plan("cheap"), plan("dear"), plan("dollars", currency="USD"), plan("mail", "mails")),
-            customers=tuple(Customer(each, each, "", "") for each in ("acme", "globex")),
-            contracts=(ROOT, OTHER),
+            customers=tuple(Customer(each, each, "", "") for each in ("acme", "globex", "initech")),
+            contracts=(ROOT, OTHER, AGES),
         )
     ),
 )
@@ -76,6 +88,7 @@ ALIKE = {
     "the same again": put(ROOT, OTHER),
     "another plan": put(with_charge(plan="dear")),
     "another accumulation period": put(with_charge(accumulation_period=Frequency(Basis.CONTRACT, 1, PeriodUnit.YEAR))),
+    "days of a month": put(with_charge(accumulation_period=DAY)),
     "another price": put(with_charge(plan="dear"), plans=(plan("dear", price=2),)),
     "a plan below": put(with_below(product_contracts=(replace(ROOT.sub_contracts[0].product_contracts[0]),))),
 }
@@ -87,6 +100,15 @@ CHANGED = {
     "a plan that is for another product now": put(ROOT, plans=(plan("cheap", "mails"),)),
     "a plan that is in another currency now": put(with_charge(plan="dear"), plans=(plan("dear", currency="USD"),)),
     "an impossible accumulation period": put(with_charge(accumulation_period=NEVER)),
+    "days of ten years": put(
+        replace(AGES, product_contracts=(replace(AGES.product_contracts[0], accumulation_period=DAY),))
+    ),
+    "days of ten years, by which a contract is billed that is above": put(
+        replace(
+            AGES,
+            sub_contracts=(replace(AGES.sub_contracts[0], product_contracts=(ProductContract("inner", "mail", DAY),)),),
+        )
+    ),
     "an unknown zone": put(replace(ROOT, time_zone="Nowhere")),
     "an impossible billing frequency": put(replace(ROOT, billing_frequency=NEVER)),
     "a customer who is removed": put(ROOT, remove=CatalogIds(customers=("acme",))),

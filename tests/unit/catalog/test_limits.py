@@ -149,6 +149,7 @@ def test_so_many_objects_of_a_kind(monkeypatch):
         f"0.1 is 10 %; from -{limits.SHARE_RATE_MAX:,} to {limits.SHARE_RATE_MAX:,}.",
         f"to when it is due, 0 to {limits.PAYMENT_TERM_DAYS_MAX:,};",
         f"Units in a period, 1 to {limits.INTERVAL_MAX:,}.",
+        f"At most {limits.ACCUMULATION_PERIODS_MAX:,} may begin within one billing period",
         f"From 0 to {limits.TAX_RATE_MAX:,}.",
         f"Name for people; at most {limits.TITLE_BYTES_MAX:,} bytes",
         f"Decimals kept, from {PLACES_MIN} to {PLACES_MAX};",
