@@ -22,18 +22,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tallybook_engine.asking import GoOn, unasked
-from tallybook_engine.calendar.billing_dates import BillingPeriod
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog.affected import AffectedLine, ApplyOutcome
 from tallybook_engine.catalog.change import CatalogChange
 from tallybook_engine.catalog.compile import CompiledCatalog, Definition
 from tallybook_engine.catalog.diff import catalog_differences
 from tallybook_engine.catalog.faults import CatalogInvalidError, Faults
 from tallybook_engine.catalog.metering import billing_configuration, determinant_customers
-from tallybook_engine.catalog.model import Catalog, Customer, DeterminantSource, Meter
+from tallybook_engine.catalog.model import Catalog, Contract, Customer, DeterminantSource, Meter
 from tallybook_engine.catalog.versions import Versions, apply_change, difference
 from tallybook_engine.contract.calendars import InvoiceTooLargeError
-from tallybook_engine.contract.tree import Tree, tree_of
+from tallybook_engine.contract.tree import tree_of
 from tallybook_engine.decimals import DoesNotFit as TaxDoesNotFit
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.determinants.request import BillingConfiguration
@@ -41,7 +40,7 @@ from tallybook_engine.determinants.result import Result
 from tallybook_engine.ledger import reads
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays, row_costs
-from tallybook_engine.ledger.delete import DeletePiece, stage_deletes
+from tallybook_engine.ledger.delete import DeletePiece, key_of, stage_deletes
 from tallybook_engine.ledger.determinants import Earlier, Usage, UsageFault, determinant_events, stage_usage, usage_of
 from tallybook_engine.ledger.explain import explain_rows
 from tallybook_engine.ledger.invoices import (
@@ -101,6 +100,8 @@ from tallybook_server.writer import Ingested, Parcel, Stored, Writer, attach
 
 AFFECTED_LINES_MAX = 1_000
 """Affected lines that an answer shows."""
+LISTING_THREADS = 4
+"""Lists and invoices of one book that are made at once; they may take long, and the codec's threads are for events."""
 FIRST_INSTANT_US = 0
 LAST_INSTANT_US = 2**62
 """Bounds of a reprocess without any."""
@@ -149,6 +150,7 @@ class Book:
         self.name = name
         self._journal = journal
         self._executor = executor
+        self._listing = ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="tallybook-lists")
         self._clock_us = clock_us
         self._determinant_customers: tuple[Catalog | None, frozenset[str]] = None, frozenset()
         journal.claim()
@@ -203,6 +205,7 @@ class Book:
         await self._beside(self._close)
 
     def _close(self) -> None:
+        self._listing.shutdown(cancel_futures=True)
         self._maintenance.close()
         self._writer.close()
         self._journal.close()
@@ -281,7 +284,12 @@ class Book:
 
     async def get_event(self, selector: EventSelector) -> StoredEvent | None:
         """An event with its history; None where there is none."""
-        return await self._alone(lambda: reads.event(self._state, selector, self._records))
+        # Records are read beside the writer; which one is the latest by now, only the writer knows.
+        key = await self._beside(lambda: key_of(self._state, selector, self._records, self.committed_sequence()))
+        if key is None:
+            return None
+        latest = await self._alone(lambda: self._state.references.get(*key))
+        return await self._beside(partial(reads.event, self._state, key, latest, selector, self._records))
 
     async def list_events(
         self, wanted: EventFilter, after: Position | None, upto_sequence: int | None, limit: int
@@ -473,16 +481,23 @@ class Book:
     # --- Totals and lines -------------------------------------------------------------------------------------------
 
     async def usage(
-        self, customer: str, customer_is_id: bool, start_us: int | None, end_us: int | None, as_of_sequence: int | None
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        as_of_sequence: int | None,
+        go_on: GoOn = unasked,
     ) -> tuple[list[UsageTotal], int]:
         """A customer's running totals, and the sequence that they stand on."""
+        standing, sequence = await self._standing(
+            lambda: self._customer_id(customer, customer_is_id), as_of_sequence, go_on
+        )
 
-        def work() -> tuple[list[UsageTotal], int]:
-            customer_id = self._customer_id(customer, customer_is_id)
-            view, sequence = self._as_of(customer_id, as_of_sequence)
-            return reads.usage_totals(self._state, view, start_us, end_us), sequence
+        def work() -> list[UsageTotal]:
+            return reads.usage_totals(self._state, self._as_of(standing, sequence, go_on), start_us, end_us)
 
-        return await self._alone(work)
+        return await self._listed(work), sequence
 
     async def charges(
         self,
@@ -492,32 +507,43 @@ class Book:
         end_us: int | None,
         as_of_sequence: int | None,
         include_unopened: bool,
+        go_on: GoOn = unasked,
     ) -> tuple[list[ChargeLine], int]:
         """A customer's charge lines, and the sequence that they stand on."""
+        standing, sequence = await self._standing(
+            lambda: self._customer_id(customer, customer_is_id), as_of_sequence, go_on
+        )
 
-        def work() -> tuple[list[ChargeLine], int]:
-            customer_id = self._customer_id(customer, customer_is_id)
-            view, sequence = self._as_of(customer_id, as_of_sequence)
-            lines = reads.charge_lines(
-                self._state, customer_id, view, start_us, end_us, include_unopened=include_unopened
+        def work() -> list[ChargeLine]:
+            view = self._as_of(standing, sequence, go_on)
+            return reads.charge_lines(
+                self._state, view, start_us, end_us, include_unopened=include_unopened, go_on=go_on
             )
-            return lines, sequence
 
-        return await self._alone(work)
+        return await self._listed(work), sequence
 
     async def invoiced(
-        self, customer: str, customer_is_id: bool, start_us: int, end_us: int, as_of_sequence: int | None
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int,
+        end_us: int,
+        as_of_sequence: int | None,
+        go_on: GoOn = unasked,
     ) -> InvoicedCharges:
         """The lines of a customer's invoices, of the root billing periods that touch [start, end).
 
         FIELD_INVALID for more than 1,000 of them, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE, INVOICE_DOES_NOT_FIT.
         """
+        standing, sequence = await self._standing(
+            lambda: self._customer_id(customer, customer_is_id), as_of_sequence, go_on
+        )
 
-        def stored() -> tuple[list[tuple[Tree, list[BillingPeriod], list[ChargeLine]]], int]:
-            customer_id = self._customer_id(customer, customer_is_id)
-            view, sequence = self._as_of(customer_id, as_of_sequence)
-            catalog, found = self._state.current.catalog, []
-            for name in sorted(name for name, each in catalog.contracts.items() if each.customer == customer_id):
+        def work() -> InvoicedCharges:
+            view = self._as_of(standing, sequence, go_on)
+            catalog, found = standing.compiled.catalog, []
+            roots = asking(catalog.contracts.items(), go_on)
+            for name in sorted(name for name, each in roots if each.customer == standing.customer_id):
                 tree = tree_of(catalog, catalog.contracts[name])
                 touching = root_periods_touching(tree, start_us, end_us)
                 periods = list(islice(touching, limits.BILLING_PERIODS_MAX + 1))
@@ -528,67 +554,71 @@ class Book:
                         "the start; ask for less time",
                     )
                 if periods:
-                    found.append((tree, periods, stored_lines(self._state, tree, view, periods)))
-            return found, sequence
+                    lines = stored_lines(self._state, tree, view, periods, go_on)
+                    found.append((invoices_of(tree, lines, periods, go_on), lines))
+            return invoiced_charges(found, sequence)
 
         try:
-            found, sequence = await self._alone(stored)
-            # Settling looks at no state of the ledger, which others change meanwhile.
-            settled = [
-                (await self._beside(partial(invoices_of, tree, lines, periods)), lines)
-                for tree, periods, lines in found
-            ]
-            return invoiced_charges(settled, sequence)
+            return await self._listed(work)
         except InvoiceTooLargeError as error:
             raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
         except TaxDoesNotFit as error:
             raise Fault(ErrorCode.INVOICE_DOES_NOT_FIT, f"customer {customer!r}: {error}") from None
 
     async def invoices(
-        self, contract_id: str, first_day: date, period_count: int, as_of_sequence: int | None
+        self,
+        contract_id: str,
+        first_day: date,
+        period_count: int,
+        as_of_sequence: int | None,
+        go_on: GoOn = unasked,
     ) -> PreviewedInvoices:
         """At most so many invoices of a root contract, from the billing period of a day on.
 
         OBJECT_NOT_FOUND, FIELD_INVALID for a day outside of the contract, SEQUENCE_NOT_COMMITTED, INVOICE_TOO_LARGE,
         INVOICE_DOES_NOT_FIT.
         """
+        standing, sequence = await self._standing(
+            lambda: _root(self._state.current.catalog, contract_id).customer, as_of_sequence, go_on
+        )
 
-        def stored() -> tuple[Tree, Sequence[BillingPeriod], PreviewedInvoices]:
-            current = self._state.current
-            root = current.catalog.contracts.get(contract_id)
-            if root is None:
-                metadata = {"kind": "contract", "id": contract_id}
-                words = f'there is no root contract "{contract_id}"'
-                for each in current.catalog.contracts.values():
-                    if any(path[-1].id == contract_id for path in each.levels()):
-                        words += f'; it is a sub-contract of "{each.id}", whose invoices have its lines'
-                raise Fault(ErrorCode.OBJECT_NOT_FOUND, words, metadata)
-            tree = tree_of(current.catalog, root)
+        def work() -> PreviewedInvoices:
+            compiled = standing.compiled
+            root = compiled.catalog.contracts[contract_id]
+            tree = tree_of(compiled.catalog, root)
             periods, next_date = root_periods(tree, first_day, period_count)
             if not periods or not root.start_date <= first_day < (root.ends_on or date.max):
                 until = f"up to {root.ends_on}" if root.ends_on else "without end"
                 raise field_invalid("date", f"{first_day} is no day of the contract, from {root.start_date} {until}")
-            view, sequence = self._as_of(root.customer, as_of_sequence)
-            lines = stored_lines(self._state, tree, view, periods)
-            return tree, periods, PreviewedInvoices((), lines, next_date, current.version, sequence, root)
+            lines = stored_lines(self._state, tree, self._as_of(standing, sequence, go_on), periods, go_on)
+            invoices = invoices_of(tree, lines, periods, go_on)
+            return PreviewedInvoices(invoices, lines, next_date, compiled.version, sequence, root)
 
         try:
-            tree, periods, found = await self._alone(stored)
-            # Settling looks at no state of the ledger, which others change meanwhile.
-            return replace(found, invoices=await self._beside(partial(invoices_of, tree, found.lines, periods)))
+            return await self._listed(work)
         except InvoiceTooLargeError as error:
             raise Fault(ErrorCode.INVOICE_TOO_LARGE, str(error)) from None
         except TaxDoesNotFit as error:
             raise Fault(ErrorCode.INVOICE_DOES_NOT_FIT, f'contract "{contract_id}": {error}') from None
 
-    def _as_of(self, customer_id: str, sequence: int | None) -> tuple[reads.AsOf, int]:
-        last = self._state.sequence
-        if sequence is None or sequence == last:
-            return reads.as_of(self._state, customer_id, (), last), last
-        if sequence > last:
-            raise Fault(ErrorCode.SEQUENCE_NOT_COMMITTED, f"the book ends at sequence {last}, before {sequence}")
-        later = list(self._records.behind(sequence))[::-1]
-        return reads.as_of(self._state, customer_id, later, sequence), sequence
+    async def _standing(
+        self, customer_of: Callable[[], str], sequence: int | None, go_on: GoOn
+    ) -> tuple[reads.Standing, int]:
+        """How a customer stands, and the sequence that is asked for; None: the last one. SEQUENCE_NOT_COMMITTED."""
+
+        def work() -> tuple[reads.Standing, int]:
+            go_on()
+            standing, last = reads.standing(self._state, customer_of()), self._state.sequence
+            if sequence is not None and sequence > last:
+                raise Fault(ErrorCode.SEQUENCE_NOT_COMMITTED, f"the book ends at sequence {last}, before {sequence}")
+            return standing, last if sequence is None else sequence
+
+        return await self._alone(work)
+
+    def _as_of(self, standing: reads.Standing, sequence: int, go_on: GoOn) -> reads.AsOf:
+        """What of a standing was there at a sequence; for any thread."""
+        later = list(asking(self._records.behind(sequence, standing.sequence), go_on))[::-1]
+        return reads.as_of(self._state, standing, later, sequence, go_on)
 
     def _customer_id(self, name: str, is_id: bool) -> str:
         """Id of a customer that some version of the catalogue has had."""
@@ -894,6 +924,10 @@ class Book:
     async def _beside(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
+    async def _listed(self, work: Callable[[], Answer]) -> Answer:
+        """Runs what may take long on threads that events do not wait for."""
+        return await asyncio.get_running_loop().run_in_executor(self._listing, work)
+
 
 class Books:
     """The open books of a server, by name."""
@@ -927,6 +961,18 @@ class Books:
         for task in self._opening.values():
             if task.done() and task.exception() is None:
                 await task.result().close()
+
+
+def _root(catalog: Catalog, contract_id: str) -> Contract:
+    """A root contract of a catalogue. OBJECT_NOT_FOUND."""
+    root = catalog.contracts.get(contract_id)
+    if root is not None:
+        return root
+    words = f'there is no root contract "{contract_id}"'
+    for each in catalog.contracts.values():
+        if any(path[-1].id == contract_id for path in each.levels()):
+            words += f'; it is a sub-contract of "{each.id}", whose invoices have its lines'
+    raise Fault(ErrorCode.OBJECT_NOT_FOUND, words, {"kind": "contract", "id": contract_id})
 
 
 async def _done(answer: Future[Answer]) -> Answer:

@@ -83,7 +83,7 @@ def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -
     price_plan = terms.catalog.plans[owner[1].plan]
     subject = plan.subjects.index(owner[1].id) if owner[1].id in plan.subjects else -1
     cell, digits = _cell(price_plan, wanted.cell_id), minor_digits(price_plan.currency)
-    tree = explain_tree(plan, terms, found, owner[0].id, simulation.billed)
+    tree = explain_tree(plan, terms, found, owner[0].id, simulation.billed, go_on)
 
     def response(
         path: Sequence[str], end_us: int, exact: int, amount: int, tax_amount: int, parts: Iterable[ExplainedPart]
@@ -109,7 +109,7 @@ def explain(simulation: Simulation, wanted: WantedLine, go_on: GoOn = unasked) -
                 from_limbs(*lines.lines.exact[row]),
                 int(lines.lines.amount[row]),
                 int(lines.lines.tax[row]),
-                explain_line(plan, terms, piece, subject, cell, wanted.period_start_us),
+                explain_line(plan, terms, piece, subject, cell, wanted.period_start_us, go_on),
             )
     for line in tree.unopened:
         of = line.definition

@@ -33,13 +33,14 @@ class JournalRecords:
         """The segment that holds a committed sequence."""
         return self._holding(sequence)[0]
 
-    def behind(self, sequence: int) -> Iterator[Decoded]:
-        """Every segment with records behind a sequence, in order; the first may hold earlier ones too.
+    def behind(self, sequence: int, upto: int | None = None) -> Iterator[Decoded]:
+        """Every segment with records behind a sequence, in order; the first may hold earlier ones too. With `upto`, a
+        committed sequence, the last one is that which holds it.
 
         Each record comes once, whatever is merged meanwhile.
         """
         done = sequence
-        while done < self._journal.last_sequence:
+        while done < (self._journal.last_sequence if upto is None else upto):
             decoded, last = self._holding(done + 1)
             found = decoded if done == sequence or decoded.is_empty else decoded.behind(done)
             if not found.is_empty:

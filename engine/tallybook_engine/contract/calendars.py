@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
 from tallybook_engine.calendar.local_time import date_of
 from tallybook_engine.catalog.compile import FOREVER_US
@@ -64,14 +65,14 @@ class LevelPeriods:
         return holding(self.starts_us, 0, count, self.end_us, self.is_from_start, self.is_to_end, instant_us)
 
 
-def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[LevelPeriods]:
+def level_periods(tree: Tree, first_us: int | None, until_us: int, go_on: GoOn = unasked) -> list[LevelPeriods]:
     """By level, the periods that belong to those of the root that touch [first_us, until_us); None: from its start on.
 
     Raises InvoiceTooLargeError.
     """
     found: list[LevelPeriods] = []
     count = 0
-    for level in tree.levels:
+    for level in asking(tree.levels, go_on):
         same = _same(tree, level, found)
         if same is not None:
             count += len(same.periods)
@@ -83,7 +84,7 @@ def level_periods(tree: Tree, first_us: int | None, until_us: int) -> list[Level
         parents: list[int] = []
         above = found[level.parent] if level.parent >= 0 else None
         if above is None or above.periods:
-            for period in _periods(level, _from_date(above, first_us)):
+            for period in asking(_periods(level, _from_date(above, first_us)), go_on):
                 if above is None:
                     at = len(periods) if first_us is None or period.end_us > first_us else -1
                     is_behind = period.start_us >= until_us

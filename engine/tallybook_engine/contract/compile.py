@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.billing_dates import BillingPeriod
 from tallybook_engine.catalog.model import Contract, DiscountMode, Tax
 from tallybook_engine.contract.calendars import LevelPeriods, level_periods
@@ -83,6 +84,7 @@ def compile_tree(
     taxes: Iterable[Tax | None],
     charges: Iterable[Sequence[str]],
     pool: TaxPool,
+    go_on: GoOn = unasked,
 ) -> CompiledTree:
     """A tree's billing periods of the root that touch [first_us, until_us); with credits, all from its start on.
 
@@ -90,19 +92,21 @@ def compile_tree(
     charge lines, beside those that the tree has; taxes are indexes of the pool. Raises InvoiceTooLargeError, and
     DoesNotFit where a fee, a minimum or a credit is not below 2^63 minor units.
     """
-    calendars = level_periods(tree, history(tree, first_us), until_us)
+    calendars = level_periods(tree, history(tree, first_us), until_us, go_on)
+    go_on()
     layout = _layout(tree, calendars)
     items = _items(tree, charges)
     own_taxes = tuple(sorted({*taxes, tree.tax}, key=tax_order))
     item_count = items.count[layout.level]
     item_start = np.cumsum(item_count) - item_count
     made_item_start = item_start + items.charge_count[layout.level]
-    fees, fee_bounds = _fees(tree, calendars, layout, items, item_start)
+    fees, fee_bounds = _fees(tree, calendars, layout, items, item_start, go_on)
     shares, share_bounds, sources = _shares(tree, layout, items, item_start)
     credits_table, credit_bounds = _credits(tree)
     credit_count = (credit_bounds[1:] - credit_bounds[:-1])[layout.level]
     balance_start = np.cumsum(credit_count) - credit_count
-    discount_rate, threshold, on_excess, cap, minimum = _bounds(tree, calendars)[layout.order].T
+    discount_rate, threshold, on_excess, cap, minimum = _bounds(tree, calendars, go_on)[layout.order].T
+    go_on()
     days = [
         (_day(each.start_date), _day(each.end_date), each.start_us, each.end_us)
         for calendar in calendars
@@ -278,13 +282,13 @@ def _terms(tree: Tree) -> Iterator[tuple[int, str]]:
         yield from ((number, share.id) for share in level.contract.revenue_shares)
 
 
-def _bounds(tree: Tree, calendars: Sequence[LevelPeriods]) -> Integers:
+def _bounds(tree: Tree, calendars: Sequence[LevelPeriods], go_on: GoOn) -> Integers:
     """By period of all levels: discount's rate, threshold and whether it is on the excess, cap, minimum."""
     found = []
-    for level, calendar in zip(tree.levels, calendars, strict=True):
+    for level, calendar in asking(zip(tree.levels, calendars, strict=True), go_on):
         contract, periods = level.contract, calendar.periods
         if contract.prorate:
-            found += [_bounds_of(tree, contract, period.prorated) for period in periods]
+            found += [_bounds_of(tree, contract, period.prorated) for period in asking(periods, go_on)]
         else:
             found += [_bounds_of(tree, contract, lambda amount: amount)] * len(periods)
     return np.array(found, dtype=np.int64).reshape(-1, 5)
@@ -305,7 +309,12 @@ def _bounds_of(tree: Tree, contract: Contract, part_of: Callable[[int], int]) ->
 
 
 def _fees(
-    tree: Tree, calendars: Sequence[LevelPeriods], layout: _Layout, items: _Items, item_start: Integers
+    tree: Tree,
+    calendars: Sequence[LevelPeriods],
+    layout: _Layout,
+    items: _Items,
+    item_start: Integers,
+    go_on: GoOn,
 ) -> tuple[FeeTable, Integers]:
     """What places are billed of fixed fees, by place, and [places + 1] where that of each begins."""
     found = []
@@ -313,7 +322,7 @@ def _fees(
         periods = calendars[number].periods
         for index, fee in enumerate(level.contract.fixed_fees if periods else ()):
             item = items.of_terms.get((number, fee.id), NONE)
-            for at, each in _billed(tree, level, calendars[number], index):
+            for at, each in _billed(tree, level, calendars[number], index, go_on):
                 place = int(layout.place[number][at])
                 found.append(
                     (
@@ -331,10 +340,12 @@ def _fees(
     return typed(FeeTable, *rows[:, 1:].T), np.searchsorted(rows[:, 0], np.arange(len(layout.order) + 1))
 
 
-def _billed(tree: Tree, level: Level, calendar: LevelPeriods, index: int) -> Iterator[tuple[int, FeePeriod]]:
+def _billed(
+    tree: Tree, level: Level, calendar: LevelPeriods, index: int, go_on: GoOn
+) -> Iterator[tuple[int, FeePeriod]]:
     """The periods of a level's fee, each with the billing period that it is billed in."""
     contract, fee = level.contract, level.contract.fixed_fees[index]
-    for each in fee_periods(
+    periods = fee_periods(
         fee,
         tree.minor(fee.amount),
         *level.fee_calendar(fee),
@@ -342,7 +353,8 @@ def _billed(tree: Tree, level: Level, calendar: LevelPeriods, index: int) -> Ite
         fee.end_date or level.end_date,
         contract.time_zone,
         calendar.periods[0].start_date,
-    ):
+    )
+    for each in asking(periods, go_on):
         if each.start_us >= calendar.periods[-1].end_us:
             return
         at = calendar.holding(each.billed_us)

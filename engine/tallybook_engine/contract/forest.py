@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.calendar.billing_dates import BillingPeriod
 from tallybook_engine.catalog.model import Tax
 from tallybook_engine.contract.compile import CompiledTree, charge_place, compile_tree
@@ -119,6 +120,7 @@ class Forest:
         until_us: int,
         taxes: Iterable[Tax | None] = (),
         charges: Iterable[Sequence[str]] = (),
+        go_on: GoOn = unasked,
     ) -> Planted:
         """Compiles a tree (`compile_tree`), unless one of its form was, and adds it. It comes to nothing until it is
         settled.
@@ -128,7 +130,7 @@ class Forest:
         key = form_of(tree), first_us, until_us, taxes, strangers
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = compile_tree(tree, first_us, until_us, taxes, charges, self._taxes)
+            compiled = compile_tree(tree, first_us, until_us, taxes, charges, self._taxes, go_on)
             self._compiled[key] = compiled
         cells, places, roots, items, balances = self._states
         counts = {

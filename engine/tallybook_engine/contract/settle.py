@@ -10,6 +10,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog.model import Tax
 from tallybook_engine.contract.calendars import charged_stretch, level_periods
 from tallybook_engine.contract.compile import history, tax_order
@@ -23,12 +24,12 @@ from tallybook_engine.kernels.arrays import typed
 _EPOCH = date(1970, 1, 1)
 
 
-def settled_stretch(tree: Tree, first_us: int, until_us: int) -> tuple[int, int]:
+def settled_stretch(tree: Tree, first_us: int, until_us: int, go_on: GoOn = unasked) -> tuple[int, int]:
     """[start, end): the billing periods whose charge lines `settle` looks at (`charged_stretch`)."""
-    return charged_stretch(level_periods(tree, history(tree, first_us), until_us))
+    return charged_stretch(level_periods(tree, history(tree, first_us), until_us, go_on))
 
 
-def settle(tree: Tree, charges: Sequence[Charge], first_us: int, until_us: int) -> list[Invoice]:
+def settle(tree: Tree, charges: Sequence[Charge], first_us: int, until_us: int, go_on: GoOn = unasked) -> list[Invoice]:
     """The invoices of the root's billing periods that touch [first_us, until_us), first to last.
 
     `charges` are the lines of the tree, in any order; those of other periods are left alone. They are in the tree's
@@ -37,22 +38,23 @@ def settle(tree: Tree, charges: Sequence[Charge], first_us: int, until_us: int) 
     """
     forest = Forest()
     planted = forest.add(
-        tree, first_us, until_us, {each.tax for each in charges}, {each.contract_path for each in charges}
+        tree, first_us, until_us, {each.tax for each in charges}, {each.contract_path for each in charges}, go_on
     )
-    settling = _Settling(forest, planted, charges)
+    settling = _Settling(forest, planted, charges, go_on)
     settling.settle()
-    return [each for each in settling.invoices() if each.end_us > first_us]
+    return [each for each in asking(settling.invoices(), go_on) if each.end_us > first_us]
 
 
 class _Settling:
     """One tree while it is settled."""
 
-    def __init__(self, forest: Forest, planted: Planted, charges: Sequence[Charge]) -> None:
+    def __init__(self, forest: Forest, planted: Planted, charges: Sequence[Charge], go_on: GoOn) -> None:
         self._forest = forest
         self._planted = planted
         self._tree = planted.tree
         self._charges = charges
-        levels = [self._tree.level_of(each.contract_path) for each in charges]
+        self._go_on = go_on
+        levels = [self._tree.level_of(each.contract_path) for each in asking(charges, go_on)]
         self._places = forest.find_places(
             np.array(levels, dtype=np.int32), np.array([each.end_us for each in charges], dtype=np.int64)
         )
@@ -72,11 +74,12 @@ class _Settling:
                 forest.item_of(planted, self._charges[at].contract_path, places[at]),
                 self._charges[at].amount,
             )
-            for at in wanted
+            for at in asking(wanted, self._go_on)
         ]
         made = line_room(planted.compiled.line_count_max)
         first, end = (np.array([place], dtype=np.int32) for place in (planted.place_first, planted.place_end))
         row_start = np.array([0, len(rows)], dtype=np.int64)
+        self._go_on()
         failed, _, _ = forest.settle_trees(first, first, end, _moves(rows), row_start, made)
         if failed != NONE:
             raise DoesNotFit("what a level comes to, a line of it or a tax is not below 2^63 minor units")
@@ -85,7 +88,8 @@ class _Settling:
 
     def _add_charges(self, wanted: Sequence[int]) -> None:
         """Adds charge lines, by contract path."""
-        for number in sorted(wanted, key=lambda number: self._charges[number].contract_path):
+        ordered = sorted(wanted, key=lambda number: self._charges[number].contract_path)
+        for number in asking(ordered, self._go_on):
             charge, place = self._charges[number], int(self._places[number])
             self._own[place].append(
                 InvoiceLine(
@@ -107,7 +111,8 @@ class _Settling:
         compiled, tables = self._planted.compiled, self._forest.tables
         ids = self._tree.term_ids()
         terms = timedelta(days=self._tree.root.payment_term_days)
-        for _, place, code, number, tax, amount, tax_amount in zip(*(column.tolist() for column in made), strict=True):
+        rows = zip(*(column.tolist() for column in made), strict=True)
+        for _, place, code, number, tax, amount, tax_amount in asking(rows, self._go_on):
             kind = LINE_KINDS[code]
             start_us, end_us = int(tables.places.start_us[place]), int(tables.places.end_us[place])
             due_date = self._due_date(place)
@@ -149,7 +154,7 @@ class _Settling:
         lines: list[list[InvoiceLine]] = [[] for _ in self._planted.root_periods]
         levels: list[list[InvoiceLevel]] = [[] for _ in self._planted.root_periods]
         come_to_something = {NONE}
-        for place in range(self._planted.place_first, self._planted.place_end):
+        for place in asking(range(self._planted.place_first, self._planted.place_end), self._go_on):
             at = int(places.root[place]) - self._planted.root_first
             lines[at] += self._own[place]
             if self._own[place] or place in come_to_something:

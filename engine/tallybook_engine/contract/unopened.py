@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.periods import LAST_DATE, period_at
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import Definition
@@ -54,7 +55,11 @@ def costs_at_nothing(price: Price) -> bool:
 
 
 def unopened_lines(
-    definition: Definition, start_us: int, end_us: int, is_open: Callable[[int, int, int], bool]
+    definition: Definition,
+    start_us: int,
+    end_us: int,
+    is_open: Callable[[int, int, int], bool],
+    go_on: GoOn = unasked,
 ) -> Iterator[UnopenedLine]:
     """The lines of a definition whose billing periods touch [start_us, end_us) and that nothing opened.
 
@@ -62,13 +67,13 @@ def unopened_lines(
     """
     cells = [cell for cell, each in enumerate(definition.cells) if costs_at_nothing(each.price)]
     due: dict[tuple[tuple[int, int], int], list[UnopenedPart]] = {}
-    for period, billing in _beginning(definition, start_us, end_us) if cells else ():
+    for period, billing in asking(_beginning(definition, start_us, end_us) if cells else (), go_on):
         for cell in cells:
             price = definition.price_in(cell, *period)
             if exact_price(price, 0) != 0 and not is_open(cell, *billing):
                 due.setdefault((billing, cell), []).append(UnopenedPart(period[0], price))
     rounding = Rounding.HALF_EVEN if definition.half_even else Rounding.HALF_AWAY_FROM_ZERO
-    for (billing, cell), parts in due.items():
+    for (billing, cell), parts in asking(due.items(), go_on):
         exact = sum(exact_price(part.price, 0) for part in parts)
         amount = rounded_to_minor(exact, definition.minor_digits, rounding)
         tax = definition.tax

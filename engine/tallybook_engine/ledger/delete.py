@@ -131,7 +131,7 @@ class _Batch:
         """Stages one delete."""
         if selector.fault:
             return _nothing(DeleteStatus.INVALID, 0, 0, selector.fault)
-        key = key_of(self._state, selector, self._records)
+        key = key_of(self._state, selector, self._records, self._state.sequence)
         here = self._outcome_of_key.get(key) if key is not None else None
         if here is not None and _names(selector, here):
             return DeleteOutcome(DeleteStatus.ALREADY_DELETED, here.event_id, here.generation, here.postings, 0)
@@ -214,14 +214,17 @@ class Found:
 
 def find_event(state: State, selector: EventSelector, records: Records) -> Found | None:
     """The latest record of the generation that a selector names (the latest generation where it names none)."""
-    key = key_of(state, selector, records)
+    key = key_of(state, selector, records, state.sequence)
     return None if key is None else found_from(key, state.references.get(*key), selector, records)
 
 
-def key_of(state: State, selector: EventSelector, records: Records) -> tuple[int, int] | None:
-    """The key of what a selector names; None where it names nothing that could be."""
+def key_of(state: State, selector: EventSelector, records: Records, last_sequence: int) -> tuple[int, int] | None:
+    """The key of what a selector names; None where it names nothing that could be, up to a sequence that is readable.
+
+    For any thread.
+    """
     if selector.event_id is not None:
-        return _key_of_id(state, selector.event_id, records)
+        return _key_of_id(state, selector.event_id, records, last_sequence)
     return _key(state, selector)
 
 
@@ -280,9 +283,9 @@ def _hashed(state: State, customer: str, reference: str) -> tuple[int, int]:
     return int(keys[0, 0]), int(keys[0, 1])
 
 
-def _key_of_id(state: State, event_id: int, records: Records) -> tuple[int, int] | None:
+def _key_of_id(state: State, event_id: int, records: Records, last_sequence: int) -> tuple[int, int] | None:
     sequence, _ = sequence_and_row(event_id)
-    if event_id & DELETED_BIT or not 0 < sequence <= state.sequence:
+    if event_id & DELETED_BIT or not 0 < sequence <= last_sequence:
         return None
     decoded = records.decoded(sequence)
     position = decoded.position(event_id)

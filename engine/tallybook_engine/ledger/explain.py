@@ -180,19 +180,27 @@ def _explained(
 
 
 def charge_line(
-    state: State, line: int, exact: int, amount: int, tax: int, quantities: Sequence[tuple[int, int, int]]
+    state: State,
+    line: int,
+    end_us: int,
+    exact: int,
+    amount: int,
+    tax: int,
+    quantities: Sequence[tuple[int, int | None, int]],
 ) -> ChargeLine:
-    """A whole line; `quantities` are (part, quantity at its start, quantity at its end) of its parts."""
+    """A whole line; `quantities` are (part, quantity that it goes on from, quantity at its end) of its parts. The first
+    part of an account goes on from none.
+    """
     origin = state.line_origins[line]
     definition = state.pools.definitions[origin.definition]
     lines: list[PriceLine] = []
     quantity = 0
     for part, start, end in quantities:
         price = price_of_part(state, part)
-        steps = [(+1, end)] if state.parts.arrays.earlier[part] < 0 else [(+1, end), (-1, start)]
+        steps = [(+1, end)] if start is None else [(+1, end), (-1, start)]
         lines = combined([*((+1, line_) for line_ in lines), *((+1, line_) for line_ in lines_between(price, steps))])
-        quantity = _line_quantity(definition, quantity, start, end)
-    return _charge_line(line + 1, origin, state.line_end(line), definition, exact, amount, tax, quantity, lines)
+        quantity = _line_quantity(definition, quantity, start or 0, end)
+    return _charge_line(line + 1, origin, end_us, definition, exact, amount, tax, quantity, lines)
 
 
 def _line_quantity(definition: Definition, quantity: int, start: int, end: int) -> int:
@@ -201,9 +209,9 @@ def _line_quantity(definition: Definition, quantity: int, start: int, end: int) 
     return quantity + end - start
 
 
-def unopened_line(state: State, definition_index: int, line: UnopenedLine) -> ChargeLine:
-    """What a line is worth that no event has opened."""
-    origin = LineOrigin(definition_index, line.cell, line.start_us, line.end_us, state.current.version)
+def unopened_line(version: int, definition_index: int, line: UnopenedLine) -> ChargeLine:
+    """What a line is worth that no event has opened, under a version of the catalogue."""
+    origin = LineOrigin(definition_index, line.cell, line.start_us, line.end_us, version)
     lines = combined((+1, each) for part in line.parts for each in price_lines(part.price, 0))
     return _charge_line(0, origin, line.end_us, line.definition, line.exact, line.amount, line.tax_amount, 0, lines)
 

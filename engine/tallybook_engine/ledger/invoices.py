@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice, takewhile
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.billing_dates import BillingPeriod, billing_periods
 from tallybook_engine.calendar.zones import local_date
 from tallybook_engine.catalog.model import Contract
@@ -94,18 +95,22 @@ def root_periods_touching(tree: Tree, start_us: int, end_us: int) -> Iterator[Bi
             yield period
 
 
-def stored_lines(state: State, tree: Tree, view: reads.AsOf, periods: Sequence[BillingPeriod]) -> list[ChargeLine]:
+def stored_lines(
+    state: State, tree: Tree, view: reads.AsOf, periods: Sequence[BillingPeriod], go_on: GoOn = unasked
+) -> list[ChargeLine]:
     """The charge lines that settling periods of a tree's root looks at, those that cost something without events too.
 
     Raises InvoiceTooLargeError.
     """
     root = tree.root
-    start_us, end_us = settled_stretch(tree, periods[0].start_us, periods[-1].end_us)
+    start_us, end_us = settled_stretch(tree, periods[0].start_us, periods[-1].end_us, go_on)
     # Of this tree alone: its lines end where it ends, and those of the customer's other contracts need not.
-    return reads.charge_lines(state, root.customer, view, start_us, end_us, include_unopened=True, root_id=root.id)
+    return reads.charge_lines(state, view, start_us, end_us, include_unopened=True, root_id=root.id, go_on=go_on)
 
 
-def invoices_of(tree: Tree, lines: Sequence[ChargeLine], periods: Sequence[BillingPeriod]) -> list[Invoice]:
+def invoices_of(
+    tree: Tree, lines: Sequence[ChargeLine], periods: Sequence[BillingPeriod], go_on: GoOn = unasked
+) -> list[Invoice]:
     """The invoices of billing periods of a tree's root, one behind the other; their charges are counted in `lines`.
 
     Raises InvoiceTooLargeError, and DoesNotFit where a tax leaves 2^63 minor units.
@@ -117,7 +122,8 @@ def invoices_of(tree: Tree, lines: Sequence[ChargeLine], periods: Sequence[Billi
             continue
         of_currency = tree if currency == tree.currency else tree.without_terms(currency)
         places = [place for place, line in enumerate(lines) if line.currency == currency]
-        for invoice in settle(of_currency, [charge_of(lines[place]) for place in places], first_us, until_us):
+        charges = [charge_of(lines[place]) for place in asking(places, go_on)]
+        for invoice in settle(of_currency, charges, first_us, until_us, go_on):
             if invoice.lines or currency == tree.currency:
                 invoices.append(invoice.with_charges_at(places))
     # Stable, so that within a period the contract's own currency stands first.

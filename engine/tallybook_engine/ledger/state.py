@@ -188,7 +188,9 @@ class State:
     def whole_period(self, period: int) -> tuple[int, int]:
         """Bounds of the accumulation period that a period is, or is a stretch of."""
         periods = self.periods.arrays
-        return self.whole.get(period) or (int(periods.start_us[period]), int(periods.end_us[period]))
+        # In this order: other threads read too, and where a split cuts the period, its whole bounds are noted before.
+        bounds = int(periods.start_us[period]), int(periods.end_us[period])
+        return self.whole.get(period, bounds)
 
     def stretch_end(self, version: int, definition: int, start_us: int, end_us: int) -> int:
         """Where a period that would end at an instant ends: at the first split by a version later than its own."""

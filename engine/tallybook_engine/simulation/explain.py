@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tallybook_engine.aggregation.max import NO_EVENT
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.kernels.wide import from_limbs
 from tallybook_engine.pricing.line import PriceLine
 from tallybook_engine.pricing.lines import exact_price, marginal_lines, price_lines
@@ -33,7 +34,13 @@ class ExplainedPart:
 
 
 def explain_line(
-    plan: SimulationPlan, terms: Terms, piece: Piece, subject: int, cell: int, billing_start_us: int
+    plan: SimulationPlan,
+    terms: Terms,
+    piece: Piece,
+    subject: int,
+    cell: int,
+    billing_start_us: int,
+    go_on: GoOn = unasked,
 ) -> list[ExplainedPart]:
     """The parts of the line of a subject's cell in the billing period that starts at an instant, in order of time."""
     quantity, seen, _ = slots_of(plan, terms, piece)
@@ -42,7 +49,7 @@ def explain_line(
     slots = int(layout.slot_start[subject] - layout.slot_start[piece.first]) + cell * (end - first) - first
     maximum = int(layout.aggregation[subject]) == MAX
     found = []
-    for period in _periods(plan, first, end):
+    for period in asking(_periods(plan, first, end), go_on):
         started = [part for part in period if parts.start_us[part] <= layout.start_us[subject]]
         # The first part at which the product contract is active holds what is due without any event.
         opening = started[-1] if started else period[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.catalog.compile import definition_of
 from tallybook_engine.catalog.model import Contract, FeeTiming
 from tallybook_engine.contract.invoice import Charge, Invoice, InvoiceLevel, InvoiceLine, LineKind
@@ -58,7 +59,12 @@ class ExplainedTree:
 
 
 def explain_tree(
-    plan: SimulationPlan, terms: Terms, pieces: Sequence[PieceLines], root_id: str, billed: BilledStretch | None
+    plan: SimulationPlan,
+    terms: Terms,
+    pieces: Sequence[PieceLines],
+    root_id: str,
+    billed: BilledStretch | None,
+    go_on: GoOn = unasked,
 ) -> ExplainedTree:
     """A root contract's tree. `pieces` are all lines under these terms, `billed` is billed whole where it is asked for
     the tree's customer. Raises as `settle` does.
@@ -68,7 +74,7 @@ def explain_tree(
     members = [number for number, each in enumerate(paths) if each[0] == root_id]
     charges, opened = [], set()
     for found in pieces:
-        for subject, cell, charge in _charges(plan, found, members, paths, tree):
+        for subject, cell, charge in asking(_charges(plan, found, members, paths, tree), go_on):
             charges.append(charge)
             opened.add((paths[subject][-1], cell, charge.start_us, charge.end_us))
     first_us = min([NEVER_US, *terms.judged.first_us[members].tolist(), *(each.end_us - 1 for each in charges)])
@@ -77,8 +83,8 @@ def explain_tree(
         first_us, until_us = min(first_us, billed.start_us), max(until_us, billed.end_us)
     if first_us >= until_us:
         return ExplainedTree(tree, (), ())
-    due = _unopened(terms, tree, opened, settled_stretch(tree, first_us, until_us))
-    invoices = settle(tree, charges + [_as_charge(each) for each in due], first_us, until_us)
+    due = _unopened(terms, tree, opened, settled_stretch(tree, first_us, until_us, go_on), go_on)
+    invoices = settle(tree, charges + [_as_charge(each) for each in due], first_us, until_us, go_on)
     billed_numbers = {line.charge for invoice in invoices for line in invoice.lines}
     return ExplainedTree(
         tree, invoices, [each for number, each in enumerate(due, len(charges)) if number in billed_numbers]
@@ -105,17 +111,17 @@ def _charges(
 
 
 def _unopened(
-    terms: Terms, tree: Tree, opened: set[tuple[str, int, int, int]], stretch: tuple[int, int]
+    terms: Terms, tree: Tree, opened: set[tuple[str, int, int, int]], stretch: tuple[int, int], go_on: GoOn
 ) -> list[UnopenedLine]:
     taxes = {each.country_code: each for each in terms.catalog.taxes.values()}
     found: list[UnopenedLine] = []
-    for path in tree.root.levels():
+    for path in asking(tree.root.levels(), go_on):
         for each in path[-1].product_contracts:
 
             def is_open(cell: int, start_us: int, end_us: int, name: str = each.id) -> bool:
                 return (name, cell, start_us, end_us) in opened
 
-            found += unopened_lines(definition_of(terms.catalog, taxes, path, each), *stretch, is_open)
+            found += unopened_lines(definition_of(terms.catalog, taxes, path, each), *stretch, is_open, go_on)
     return found
 
 

@@ -216,17 +216,17 @@ class Settlement:
             if place % TREES_IN_BATCH == 0:
                 go_on()
             try:
-                found.append(self._planted_at(tree, form, *stretches[form]))
+                found.append(self._planted_at(tree, form, *stretches[form], go_on))
             except InvoiceTooLargeError:
-                found.append(self._planted_at(tree, form, *spans[place]))
+                found.append(self._planted_at(tree, form, *spans[place], go_on))
             except DoesNotFit:
                 raise TreeDoesNotFitError(tree.root.id) from None
         return found
 
-    def _planted_at(self, tree: Tree, form: int, first_us: int, until_us: int) -> Planted:
+    def _planted_at(self, tree: Tree, form: int, first_us: int, until_us: int, go_on: GoOn) -> Planted:
         key = form, first_us, until_us
         if key not in self._planted:
-            self._planted[key] = self._forest.add(tree, first_us, until_us)
+            self._planted[key] = self._forest.add(tree, first_us, until_us, go_on=go_on)
         return self._planted[key]
 
     def _placed(self, frame: _Frame, trees: Sequence[Tree], planted: Sequence[Planted]) -> MoveColumns:

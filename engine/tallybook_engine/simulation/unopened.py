@@ -111,7 +111,7 @@ class UnopenedPool:
             path, tree = mine[at]
             definition = _definition(terms.catalog, taxes, trees[tree], path)
             stretch = charged_stretch(planted[tree].compiled.calendars)
-            self._lines += unopened_lines(definition, *stretch, lambda *_: False)
+            self._lines += unopened_lines(definition, *stretch, lambda *_: False, go_on)
             starts.append(len(self._lines))
             if any(abs(each.amount) > _LARGEST for each in self._lines[starts[-2] :]):
                 raise TreeDoesNotFitError(path[0])

@@ -210,7 +210,8 @@ class IngestServiceServicer:
     def ListCharges(self, request, context):
         """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
         contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
-        less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+        less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units. A page shows what was committed when its call
+        began, events do not wait for it, and its work stops once the call has ended; so with ListUsage.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

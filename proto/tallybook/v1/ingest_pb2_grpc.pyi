@@ -92,7 +92,8 @@ class IngestServiceStub:
     ListCharges: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListChargesRequest, _ingest_pb2.ListChargesResponse]
     """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
     contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
-    less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+    less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units. A page shows what was committed when its call
+    began, events do not wait for it, and its work stops once the call has ended; so with ListUsage.
     """
 
 @_typing.type_check_only
@@ -158,7 +159,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     ListCharges: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListChargesRequest, _ingest_pb2.ListChargesResponse]  # type: ignore[assignment]
     """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
     contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
-    less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+    less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units. A page shows what was committed when its call
+    began, events do not wait for it, and its work stops once the call has ended; so with ListUsage.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -287,7 +289,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.ListChargesResponse, _abc.Awaitable[_ingest_pb2.ListChargesResponse]]:
         """Charge lines of a customer: one a product contract, matrix cell and billing period. With `as_invoiced` also what its
         contract trees come to beside them: fees, discounts, caps, minimums, credits and shares. INVOICE_TOO_LARGE: ask for
-        less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units.
+        less time. INVOICE_DOES_NOT_FIT: a tax would leave 2^63 minor units. A page shows what was committed when its call
+        began, events do not wait for it, and its work stops once the call has ended; so with ListUsage.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -127,6 +127,7 @@ class SimulateServiceServicer:
         """What a contract tree comes to in its billing periods, from what is stored of it: charge lines, fixed fees, revenue
         shares, and level by level discounts, caps, minimums and credits, with taxes and due dates. Lines that cost something
         without usage are there. Nothing is written: a period that is running is shown as it would be if nothing more came.
+        It shows what was committed when it began, events do not wait for it, and its work stops once the call has ended.
         Safe to retry.
 
         The contract is that of the current version of the catalogue, charge lines are of the versions they are pinned to.

@@ -17,6 +17,7 @@ from grpc.aio import ServicerContext
 
 from tallybook.v1 import determinants_pb2
 from tallybook.v1 import ingest_pb2 as wire
+from tallybook_engine.asking import GoOn
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays
 from tallybook_engine.ledger.invoices import InvoicedCharges
@@ -51,6 +52,7 @@ from tallybook_server.services.readings import ReadingsBook, ReadingsStream
 from tallybook_server.services.stored_lists import ListedBook
 from tallybook_server.services.streaming import AnswersInOrder, Turn
 from tallybook_server.services.unanswered import UnansweredBytes
+from tallybook_server.services.until_ended import until_ended
 
 SMALL_ROWS = 8
 """So many results are encoded at once: to hand them to another thread and back would take longer."""
@@ -94,7 +96,13 @@ class IngestBook(ReadingsBook, ListedBook, Protocol):
         self, wanted: EventFilter, after: tuple[int, int] | None, upto_sequence: int | None, limit: int
     ) -> Page: ...
     async def usage(
-        self, customer: str, customer_is_id: bool, start_us: int | None, end_us: int | None, as_of_sequence: int | None
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        as_of_sequence: int | None,
+        go_on: GoOn,
     ) -> tuple[list[UsageTotal], int]: ...
     async def charges(
         self,
@@ -104,9 +112,16 @@ class IngestBook(ReadingsBook, ListedBook, Protocol):
         end_us: int | None,
         as_of_sequence: int | None,
         include_unopened: bool,
+        go_on: GoOn,
     ) -> tuple[list[ChargeLine], int]: ...
     async def invoiced(
-        self, customer: str, customer_is_id: bool, start_us: int, end_us: int, as_of_sequence: int | None
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int,
+        end_us: int,
+        as_of_sequence: int | None,
+        go_on: GoOn,
     ) -> InvoicedCharges: ...
     def reprocess(
         self,
@@ -251,7 +266,8 @@ class IngestService:
         book = self._book_of(context)
         customer, customer_is_id = read_customer(request, needed=True)
         as_of, first = _place(book, request)
-        totals, sequence = await book.usage(str(customer), customer_is_id, *read_stretch(request), as_of)
+        with until_ended() as go_on:
+            totals, sequence = await book.usage(str(customer), customer_is_id, *read_stretch(request), as_of, go_on)
         shown, token = _page_of(totals, book, request, sequence, first)
         return wire.ListUsageResponse(
             usage=[results.usage_total(each) for each in shown], next_page_token=token, sequence=sequence
@@ -268,13 +284,15 @@ class IngestService:
         if request.as_invoiced:
             if start_us is None or end_us is None:
                 raise field_invalid("as_invoiced", "needs start_time and end_time")
-            found = await book.invoiced(str(customer), customer_is_id, start_us, end_us, as_of)
+            with until_ended() as go_on:
+                found = await book.invoiced(str(customer), customer_is_id, start_us, end_us, as_of, go_on)
             every: list[invoices.InvoicedLine] = [*found.charges, *found.others]
             page, token = _page_of(every, book, request, found.sequence, first)
             return invoices.charges_page(page, token, found.sequence)
-        lines, sequence = await book.charges(
-            str(customer), customer_is_id, start_us, end_us, as_of, request.include_unopened
-        )
+        with until_ended() as go_on:
+            lines, sequence = await book.charges(
+                str(customer), customer_is_id, start_us, end_us, as_of, request.include_unopened, go_on
+            )
         shown, token = _page_of(lines, book, request, sequence, first)
         return wire.ListChargesResponse(
             charges=[results.charge_line(each) for each in shown], next_page_token=token, sequence=sequence

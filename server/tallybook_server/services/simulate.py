@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
@@ -28,6 +26,7 @@ from tallybook_server.codec.results import timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.explained_charges import explain, of_customer, read_wanted
 from tallybook_server.sandboxes import Sandboxes
+from tallybook_server.services.until_ended import until_ended
 from tallybook_server.simulated_charges import Charges, SimulatedCharges, charges_page
 from tallybook_server.simulations import Simulation, prepare
 from tallybook_server.uploads import Upload, UsageFrames
@@ -38,25 +37,6 @@ PIECES_AT_WORK = 4
 Context = ServicerContext[Any, Any]
 Arguments = TypeVarTuple("Arguments")
 Answer = TypeVar("Answer")
-
-
-class _Ended(Exception):
-    """Nobody waits for the work any more."""
-
-
-@contextmanager
-def _until_ended() -> Iterator[GoOn]:
-    """What a call's work asks: it raises once the call has ended, for nothing else stops work on threads."""
-    ended = threading.Event()
-
-    def go_on() -> None:
-        if ended.is_set():
-            raise _Ended
-
-    try:
-        yield go_on
-    finally:
-        ended.set()
 
 
 class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
@@ -97,12 +77,14 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
     ) -> wire.PreviewInvoiceResponse:
         """What a contract tree comes to, from what is stored."""
         asked = invoices.read_request(request)
-        return await self._beside(invoices.response, await self._book_of(context).invoices(*asked))
+        with until_ended() as go_on:
+            found = await self._book_of(context).invoices(*asked, go_on)
+            return await self._beside(invoices.response, found)
 
     async def CreateSandbox(self, request: wire.CreateSandboxRequest, context: Context) -> wire.CreateSandboxResponse:
         """A new sandbox, and its token this once."""
         wanted = codec.read_wanted(request, self._book_of(context).catalog())
-        with _until_ended() as go_on:
+        with until_ended() as go_on:
             sandbox, token = await self._sandboxes.create(self._book_of(context), wanted, go_on)
         return wire.CreateSandboxResponse(sandbox=codec.write_sandbox(sandbox), access_token=token)
 
@@ -131,7 +113,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
             raise Fault(ErrorCode.OVERLOADED, f"{limits.SIMULATIONS_MAX} simulations are at work.")
         self._at_work += 1
         try:
-            with _until_ended() as go_on:
+            with until_ended() as go_on:
                 async for message in self._messages(request, self._book_of(context), go_on):
                     yield message
         finally:
@@ -178,7 +160,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         """Reads request by request, and keeps what they come to."""
         book = self._book_of(context)
         self._frames.check_room(book.name, 0)
-        with _until_ended() as go_on:
+        with until_ended() as go_on:
             upload = Upload(go_on)
             async for request in request_iterator:
                 self._frames.check_room(book.name, upload.byte_count)
@@ -206,7 +188,7 @@ class SimulateService(simulate_pb2_grpc.SimulateServiceServicer):
         """One line, by running its customer's usage again."""
         book = self._book_of(context)
         uploaded = self._uploaded(request.simulation, book)
-        with _until_ended() as go_on:
+        with until_ended() as go_on:
             return await self._beside(self._explained, request, book, uploaded, go_on)
 
     def _explained(
