@@ -709,6 +709,30 @@ def test_a_stretch_that_cannot_be_billed(client, stretch, field):
         client.simulate([], billed_period=stretch)
 
 
+@pytest.mark.parametrize(
+    "beyond",
+    [{"start_date": "2026-06-01"}, {"start_date": "2020-01-01", "end_date": "2021-01-01"}],
+    ids=["begins after it", "ended before it"],
+)
+def test_a_contract_beyond_the_stretch_takes_nothing_from_the_others(beyond):
+    # Given three contracts with a fee each, of which the middle one has no billing period in a stretch of time
+    def contract(name: str, fee: str, **more: Any) -> Objects:
+        dates = {"time_zone": "UTC", "start_date": "2026-01-01", "billing_frequency": MONTHLY, **more}
+        return {"id": name, "customer": name, "currency": "EUR", "fixed_fees": [{"id": fee, "amount": fee}], **dates}
+
+    contracts = [contract("ann", "5"), contract("bob", "7", **beyond), contract("cid", "11")]
+    put = {"customers": [{"id": each["id"]} for each in contracts], "contracts": contracts}
+    with live_server() as address, tb.Client(address) as client:
+        client.apply_catalog(ParseDict(put, catalog_pb2.Catalog()))
+        # When the stretch is billed whole
+        stretch = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+        simulation = client.simulate([], billed_period=stretch)
+        # Then both others are billed
+        lines = simulation.to_polars().select("customer_id", "line_id", "amount_excluding_tax").rows()
+        assert lines == 2 * [("ann", "5", 5)] + 2 * [("cid", "11", 11)]
+        assert simulation.customers()["amount_excluding_tax"].to_list() == [10, 0, 22]
+
+
 def test_usage_is_settled_from_wherever_it_comes(address, client):
     # Given events in two months under a tree with every sort of modifier
     customer(

@@ -241,14 +241,15 @@ class Settlement:
         bounds: dict[int, tuple[NDArray[np.int64], ...]] = {}
         roots = self._forest.tables.places.root
         for place, each in enumerate(planted):
-            if each.place_first not in bounds:
+            # Every tree has a level of its own; one without billing periods in its stretch has no place.
+            if each.level_first not in bounds:
                 periods = each.root_periods
                 starts_us = np.array([period.start_us for period in periods], dtype=np.int64)
                 ends_us = np.array([period.end_us for period in periods], dtype=np.int64)
                 count = np.arange(each.root_first, each.root_end + 1)
                 places = each.place_first + np.searchsorted(roots[each.place_first : each.place_end], count)
-                bounds[each.place_first] = starts_us, ends_us, places
-            starts_us, ends_us, places = bounds[each.place_first]
+                bounds[each.level_first] = starts_us, ends_us, places
+            starts_us, ends_us, places = bounds[each.level_first]
             shown = places[np.searchsorted(ends_us, frame.first_us[place], side="right")]
             end = places[np.searchsorted(starts_us, frame.until_us[place], side="left")]
             has_credits = history(each.tree, 0) is None
