@@ -1,8 +1,9 @@
 """AEMO's NEM12: a record 300 a register and day with all its intervals, END-labelled, in the market's time.
 
 Source: AEMO, "Meter Data File Format Specification NEM12 & NEM13", section 4. Record 200 names NMI, register, unit and
-interval length; 300 holds a day; where its quality is V, records 400 say the quality of each range of intervals; 500 is
-a visit to the meter, whose index read has no quality and is not taken as a reading.
+interval length; 300 holds a day; where its quality is V, records 400 say the quality of each range of intervals, and
+where it is another one they may give reasons for it (section 4.5: A with reason codes 61, 79 or 89); 500 is a visit to
+the meter, whose index read has no quality and is not taken as a reading.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class _Day:
     starts: NDArray[np.int64]
     """[n] where the bytes of each value begin."""
     ends: NDArray[np.int64]
+    is_variable: bool
+    """Of quality V."""
     word_codes: NDArray[np.int32]
 
 
@@ -135,11 +138,10 @@ class _Parser:
         looks_odd = len(ends) < count or quality[:1].isdigit() or (self._data[starts] >= _FIRST_LETTER).any()
         if looks_odd:
             self._check_count(line, text.split(",")[2:], count)
-        code = _UNSAID if quality == mdff.VARIABLE else self._words.code(quality)
+        is_variable = quality == mdff.VARIABLE
+        codes = np.full(count, _UNSAID if is_variable else self._words.code(quality), dtype=np.int32)
         length_us = self._minutes * _MINUTE_US
-        self._day = _Day(
-            line, date, midnight_us + length_us, length_us, starts, ends, np.full(count, code, dtype=np.int32)
-        )
+        self._day = _Day(line, date, midnight_us + length_us, length_us, starts, ends, is_variable, codes)
         channel.days.append(self._day)
 
     def _check_count(self, line: int, fields: list[str], count: int) -> None:
@@ -164,13 +166,13 @@ class _Parser:
         is_range = first.isascii() and last.isascii() and first.isdigit() and last.isdigit()
         if not is_range or not 1 <= int(first) <= int(last) <= count:
             raise self._source.fault(line, f"intervals {first!r} to {last!r}", f"name them from 1 to {count}")
-        codes = day.word_codes[int(first) - 1 : int(last)]
-        if (codes != _UNSAID).any():
-            what = f"intervals {first} to {last} of {day.date} have a quality already"
-            raise self._source.fault(line, what, "say V in the record 300, and each interval in one record 400")
         if quality == mdff.VARIABLE:
             raise self._source.fault(line, "a record 400 of quality V", "name the quality of the intervals")
-        codes[:] = self._words.code(quality)
+        codes, code = day.word_codes[int(first) - 1 : int(last)], self._words.code(quality)
+        if (codes != (_UNSAID if day.is_variable else code)).any():
+            what = f"intervals {first} to {last} of {day.date} have a quality already"
+            raise self._source.fault(line, what, "say V in the record 300, and each interval in one record 400")
+        codes[:] = code
 
     def _visit(self, line: int, text: str) -> None:
         if self._day is None:

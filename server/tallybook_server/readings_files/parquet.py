@@ -33,11 +33,12 @@ def read(source: Source, options: ReadOptions) -> ReadFile:
         raise source.fault(None, f"not Parquet: {str(cause).splitlines()[0]}", "fetch it again") from None
     columns = {ours: frame.column(names[index]).combine_chunks() for ours, index in found.items()}
     time_column = next(name for name in TIMES if name in columns)
-    moments, values = _moments(source, columns[time_column]), columns["value"]
+    times, values = columns[time_column], columns["value"]
+    moments = _moments(source, times)
     table = Table(
         time_column,
         moments,
-        lambda row: str(np.datetime64(int(moments.times_us[row]), "us")),
+        lambda row: str(np.datetime64(int(moments.times_us[row]), "us")) if times[row].is_valid else "",
         _numbers(source, values),
         lambda row: str(values[row].as_py()),
         {name: coded(_texts(source, name, columns[name])) for name in TEXTS if name in columns},

@@ -149,6 +149,14 @@ def test_descriptions_may_hold_any_text(tmp_path: Path) -> None:
     assert read_readings(path).report.read_count == 48
 
 
+def test_events_may_give_reasons_for_the_quality_that_a_day_has(tmp_path: Path) -> None:
+    events = ["400,1,20,A,79,", "400,21,48,A,89,"]
+    file = read_lines(tmp_path, HEADER, DETAILS, day(), *events, day(date="20040202"), "900")
+    assert (file.report.read_count, file.report.lines) == (96, ())
+    names = {ReadOptions().quality.statuses[code].name for code in file.channels[0].readings.quality}
+    assert names == {"measured"}
+
+
 def test_statuses_can_be_mapped_by_method_and_by_letter(tmp_path: Path) -> None:
     events = ["400,1,1,S14,,", "400,2,2,S52,,", "400,3,48,X,,"]
     statuses = {"S": "edited", "S52": "questionable", "X": "calculated"}

@@ -290,6 +290,15 @@ def test_a_value_that_cannot_be_read_is_skipped_and_reported(tmp_path: Path, val
     assert what in line.what
 
 
+def test_a_row_without_a_time_says_so_and_names_no_other_time(tmp_path: Path) -> None:
+    times = pa.array([START[0].as_py(), None, START[2].as_py()], START.type)
+    options = replace(MEASURED, defaults=ChannelDefaults(interval_us=3_600_000_000))
+    file = read_readings(write_table(tmp_path, start=times, value=pa.array([1, 2, 3])), options)
+    (line,) = file.report.lines
+    assert (line.line, line.skipped_count, file.report.read_count) == (2, 1, 2)
+    assert "its time '' is none" in line.what
+
+
 @pytest.mark.parametrize(
     ("columns", "what", "mend"),
     [
