@@ -7,6 +7,7 @@ calls it: between stretches of rows, and between so many objects. What the funct
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import TypeAlias, TypeVar
 
 GoOn: TypeAlias = Callable[[], None]
@@ -33,7 +34,12 @@ def stretches(count: int, go_on: GoOn, rows_max: int | None = None) -> Iterator[
 
 def asking(items: Iterable[Item], go_on: GoOn) -> Iterator[Item]:
     """The items; asks before the first and then now and again."""
-    for number, item in enumerate(items):
-        if number % OBJECTS_UNASKED_MAX == 0:
-            go_on()
-        yield item
+    # Between two questions no code of ours runs for an item.
+    return chain.from_iterable(_asked(iter(items), go_on))
+
+
+def _asked(items: Iterator[Item], go_on: GoOn) -> Iterator[Iterable[Item]]:
+    for first in items:
+        go_on()
+        yield (first,)
+        yield islice(items, OBJECTS_UNASKED_MAX - 1)

@@ -94,9 +94,10 @@ class _Places:
     def __init__(self, base: Catalog, catalog: Catalog, change: CatalogChange, go_on: GoOn) -> None:
         self._places: dict[str, list[tuple[str, CatalogObject]]] = {kind: [] for kind in KINDS}
         touched = {kind: set(change.remove.of_kind(kind)) for kind in KINDS}
-        for kind, index, each in asking(change.put, go_on):
-            self._places[kind].append((f"{kind}[{index}]", each))
-            touched[kind].add(each.id)
+        for kind in KINDS:
+            put = change.put.of_kind(kind)
+            self._places[kind] += [(f"{kind}[{index}]", each) for index, each in enumerate(asking(put, go_on))]
+            touched[kind].update([each.id for each in put])
         if change.prune:
             # What is left was put, so it is checked anyway.
             return

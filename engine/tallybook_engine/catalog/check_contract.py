@@ -11,7 +11,6 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import date
-from functools import partial
 
 from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.zones import midnight, zone_names
@@ -65,8 +64,8 @@ def check_contracts(
     """Contract trees to check, each with its path. `base` is the catalogue before the change, which was checked."""
     # Of two with one id, at most one is as it was.
     is_each_once = len({root.id for _, root in roots}) == len(roots)
-    alike = _Alike(base, catalog)
-    changed = [(path, root) for path, root in asking(roots, go_on) if not (is_each_once and root in alike)]
+    is_alike = _Alike(base, catalog).is_alike
+    changed = [(path, root) for path, root in asking(roots, go_on) if not (is_each_once and is_alike(root))]
     if not changed:
         return
     for path, root in asking(changed, go_on):
@@ -90,28 +89,28 @@ class _Alike:
         self._plans: dict[tuple[str, str], bool] = {}
         """Whether the plans of two ids, before and after, are for the same."""
 
-    def __contains__(self, root: Contract) -> bool:
+    def is_alike(self, root: Contract) -> bool:
+        """Whether a tree differs from the one of its id in nothing that is judged."""
         before = self._base.contracts.get(root.id)
         if before is None or root.customer not in self._catalog.customers:
             return False
         due = [(before, root, root)]
-        while due:
-            old, new, billed = due.pop()
+        for old, new, billed in due:
             if _judged_of_level(old) != _judged_of_level(new):
                 return False
             if len(old.product_contracts) != len(new.product_contracts):
                 return False
-            if not all(map(self._is_alike, old.product_contracts, new.product_contracts)):
-                return False
-            if not all(map(partial(_accumulates, billed.billing_frequency), new.product_contracts)):
-                return False
             if len(old.sub_contracts) != len(new.sub_contracts):
                 return False
+            billing = billed.billing_frequency
+            for one, other in zip(old.product_contracts, new.product_contracts, strict=True):
+                if not (self._charge_alike(one, other) and _accumulates(billing, other)):
+                    return False
             for below in zip(old.sub_contracts, new.sub_contracts, strict=True):
                 due.append((*below, billed if billed.override_underlying else below[1]))
         return True
 
-    def _is_alike(self, old: ProductContract, new: ProductContract) -> bool:
+    def _charge_alike(self, old: ProductContract, new: ProductContract) -> bool:
         if _judged_of_product_contract(old) != _judged_of_product_contract(new):
             return False
         names = old.plan, new.plan

@@ -408,6 +408,8 @@ def billed_as(path: tuple[Contract, ...]) -> Contract:
     """The contract whose billing frequency and start count for the last one of a path from the root: the highest one
     that overrides what lies below it, or else itself.
     """
+    if len(path) == 1:
+        return path[0]
     return next((each for each in path if each.override_underlying), path[-1])
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+from array import array
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property
-from typing import Generic, TypeVar
+from itertools import compress, islice, repeat
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from tallybook_engine.asking import GoOn, asking, unasked
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.compile import FOREVER_US
-from tallybook_engine.catalog.model import Contract, ProductContract, billed_as
+from tallybook_engine.catalog.model import Contract, Frequency, billed_as
 from tallybook_engine.contract.tree import tree_has_terms
 from tallybook_engine.simulation.calendars import CalendarKey
 
@@ -30,11 +33,28 @@ class Codes(Generic[Value]):
         """The value's number."""
         return self._codes.setdefault(value, len(self._codes))
 
+    def copy(self) -> Codes[Value]:
+        """The same numbers, to which others can be added."""
+        twin: Codes[Value] = Codes()
+        twin._codes = self._codes.copy()
+        return twin
+
     def __iter__(self) -> Iterator[Value]:
         return iter(self._codes)
 
     def __len__(self) -> int:
         return len(self._codes)
+
+
+class _When(NamedTuple):
+    """What says when a product contract charges. Most share theirs with many others."""
+
+    time_zone: str
+    anchor: date
+    billing: Frequency
+    accumulation: Frequency
+    start: date
+    end: date | None
 
 
 class ContractTable:
@@ -46,73 +66,78 @@ class ContractTable:
         """`contracts` are the roots by id. A table made of another one looks only at what changed."""
         self.contracts = contracts
         before: Mapping[str, Contract] = {} if base is None else base.contracts
-        self.rows: dict[str, int] = {} if base is None else dict(base.rows)
+        self.rows: dict[str, int] = {} if base is None else base.rows.copy()
         """Row of each product contract, by its id; a row of one that is gone stays, and is in no entry."""
-        self.paths: list[tuple[str, ...]] = [] if base is None else list(base.paths)
+        self.paths: list[tuple[str, ...]] = [] if base is None else base.paths.copy()
         """[rows] ids from the root contract down to the product contract."""
-        self.customers: Codes[str] = Codes(() if base is None else base.customers)
-        self.zones: Codes[str] = Codes(() if base is None else base.zones)
-        self.plans: Codes[str] = Codes(() if base is None else base.plans)
-        self.calendars: Codes[CalendarKey] = Codes(() if base is None else base.calendars)
-        gone = [root for name, root in before.items() if contracts.get(name) is not root]
-        changed = [root for name, root in contracts.items() if before.get(name) is not root]
-        for path in _levels(asking(gone, go_on)):
-            for each in path[-1].product_contracts:
-                del self.rows[each.id]
-        same = set() if base is None else {each for each in base.with_terms if contracts.get(each) is before[each]}
+        self.customers: Codes[str] = Codes() if base is None else base.customers.copy()
+        self.zones: Codes[str] = Codes() if base is None else base.zones.copy()
+        self.plans: Codes[str] = Codes() if base is None else base.plans.copy()
+        self.calendars: Codes[CalendarKey] = Codes() if base is None else base.calendars.copy()
+        self._whens: Codes[_When] = Codes() if base is None else base._whens.copy()
+        gone, changed = _not_among(before, contracts), _not_among(contracts, before)
+        same = set() if base is None else base.with_terms - {each.id for each in gone}
         self.with_terms: Set[str] = same | {each.id for each in asking(changed, go_on) if tree_has_terms(each)}
         """Ids of the root contracts whose trees have terms."""
-        self._met: dict[tuple[str, date, int, int, date, date | None], tuple[int, int, int, int]] = {}
-        """When product contracts charge, by what says so; frequencies by identity, `contracts` keeps them alive."""
-        where, entries = self._placed(asking(changed, go_on), {} if base is None else base.rows)
-        self._columns = np.zeros((len(self.paths), 6), dtype=np.int64)
+        ids, placed = self._placed(asking(changed, go_on))
+        ids_gone = {each.id for path in _levels(asking(gone, go_on)) for each in path[-1].product_contracts}
+        for each in ids_gone.difference(ids):
+            del self.rows[each]
+        columns = np.zeros((3, len(self.paths)), dtype=np.int64)
         if base is not None:
-            self._columns[: len(base.paths)] = base._columns
-        if where:
-            self._columns[where] = entries
-        self.customer, self.plan, self.zone, self.calendar, self.start_us, self.end_us = self._columns.T
-        """[rows] each; the first four are codes."""
+            columns[:, : len(base.paths)] = base.customer, base.plan, base._when
+        columns[:, placed[0]] = placed[1:]
+        self.customer, self.plan, self._when = columns
+        """[rows] codes."""
+        known = 0 if base is None else len(base._when_columns)
+        self._when_columns = np.empty((len(self._whens), 4), dtype=np.int64)
+        if base is not None:
+            self._when_columns[:known] = base._when_columns
+        for number, when in enumerate(islice(self._whens, known, None), known):
+            self._when_columns[number] = self._columns_of(when)
+        self.zone, self.calendar, self.start_us, self.end_us = np.take(self._when_columns.T, self._when, axis=1)
+        """[rows] the first two are codes."""
 
-    def _placed(
-        self, roots: Iterable[Contract], rows: Mapping[str, int]
-    ) -> tuple[list[int], list[tuple[int, int, int, int, int, int]]]:
-        """([n] row of each product contract of these trees, [n] its columns): the row that it had, or a new one."""
-        where, entries = [], []
+    def _placed(self, roots: Iterable[Contract]) -> tuple[list[str], NDArray[np.int64]]:
+        """([n] id of each product contract of these trees, [4, n] its row, customer, plan and when): the row that it
+        had, or a new one.
+        """
+        rows, paths, customers, plans, whens = self.rows, self.paths, self.customers, self.plans, self._whens
+        ids, placed = [], array("q")
+        # Frequencies take longer to compare than to be met again; the trees keep them alive.
+        met: dict[tuple[str, date, int, int, date, date | None], int] = {}
         for path in _levels(roots):
             level, billed = path[-1], billed_as(path)
-            above, customer = tuple([each.id for each in path]), self.customers.add(level.customer)
+            billing, anchor, zone = billed.billing_frequency, billed.start_date, level.time_zone
+            above, customer = tuple([each.id for each in path]), customers.add(level.customer)
             for each in level.product_contracts:
-                ids = (*above, each.id)
+                accumulation = each.accumulation_period or billing
+                start, end = each.start_date or level.start_date, each.end_date or level.ends_on
+                key = zone, anchor, id(billing), id(accumulation), start, end
+                when = met.get(key)
+                if when is None:
+                    when = met[key] = whens.add(_When(zone, anchor, billing, accumulation, start, end))
+                ids_of_path = (*above, each.id)
                 row = rows.get(each.id)
                 if row is None:
-                    row = len(self.paths)
-                    self.paths.append(ids)
-                elif self.paths[row] != ids:
-                    self.paths[row] = ids
-                self.rows[each.id] = row
-                where.append(row)
-                entries.append((customer, self.plans.add(each.plan), *self._when(level, billed, each)))
-        return where, entries
+                    row = rows[each.id] = len(paths)
+                    paths.append(ids_of_path)
+                elif paths[row] != ids_of_path:
+                    paths[row] = ids_of_path
+                ids.append(each.id)
+                placed.extend((row, customer, plans.add(each.plan), when))
+        return ids, np.array(placed, dtype=np.int64).reshape(-1, 4).T
 
-    def _when(self, contract: Contract, billed: Contract, each: ProductContract) -> tuple[int, int, int, int]:
-        """Zone, calendar, start and end of a product contract. Most share theirs with others."""
-        billing = billed.billing_frequency
-        accumulation = each.accumulation_period or billing
-        start, end = each.start_date or contract.start_date, each.end_date or contract.ends_on
-        # Frequencies take longer to compare than to be met again.
-        key = contract.time_zone, billed.start_date, id(billing), id(accumulation), start, end
-        found = self._met.get(key)
-        if found is None:
-            zone = contract.time_zone
-            calendar = self.calendars.add(CalendarKey(zone, billed.start_date, billing, accumulation))
-            end_us = FOREVER_US if end is None else midnight(zone, end)
-            found = self._met[key] = self.zones.add(zone), calendar, midnight(zone, start), end_us
-        return found
+    def _columns_of(self, when: _When) -> tuple[int, int, int, int]:
+        """Zone, calendar, start and end."""
+        zone = when.time_zone
+        calendar = self.calendars.add(CalendarKey(zone, when.anchor, when.billing, when.accumulation))
+        end_us = FOREVER_US if when.end is None else midnight(zone, when.end)
+        return self.zones.add(zone), calendar, midnight(zone, when.start), end_us
 
     def of(self, names: Sequence[str]) -> NDArray[np.int64]:
         """[n] row of each product contract; -1 where there is none."""
-        find = self.rows.get
-        return np.fromiter((find(name, -1) for name in names), dtype=np.int64, count=len(names))
+        return np.fromiter(map(self.rows.get, names, repeat(-1)), dtype=np.int64, count=len(names))
 
     def of_customers(self, customer_ids: Set[str]) -> NDArray[np.int64]:
         """[n] rows of all product contracts of these customers."""
@@ -140,6 +165,11 @@ def contract_table(
 ) -> ContractTable:
     """The table of these contracts: `base` itself where they are the same."""
     return base if base is not None and base.contracts is contracts else ContractTable(contracts, base, go_on)
+
+
+def _not_among(some: Mapping[str, Contract], others: Mapping[str, Contract]) -> list[Contract]:
+    """Those of some roots that are not the same object among others."""
+    return list(compress(some.values(), map(operator.is_not, some.values(), map(others.get, some))))
 
 
 def _levels(roots: Iterable[Contract]) -> Iterator[tuple[Contract, ...]]:

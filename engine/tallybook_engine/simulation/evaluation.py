@@ -20,7 +20,7 @@ from tallybook_engine.pricing.price import price
 from tallybook_engine.pricing.tables import PriceTables
 from tallybook_engine.rating.rounding import round_to_minor
 from tallybook_engine.rating.tax import TaxTables, tax_of
-from tallybook_engine.simulation.grouping import EMPTY_MAXIMUM, MAX, Layout, Parts
+from tallybook_engine.simulation.grouping import EMPTY_MAXIMUM, MAX, Layout, Parts, Slots
 
 _ZERO = np.uint64(0)
 
@@ -50,9 +50,8 @@ class Pricing(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Charge lines, counted from the first subject's."""
+    """n charge lines."""
 
-    opened: NDArray[np.bool_]
     quantity: NDArray[np.uint64]
     """[n, 2] scale 12: what was charged in the period; of a maximum, the maximum reached."""
     exact: NDArray[np.uint64]
@@ -63,9 +62,8 @@ class Lines(NamedTuple):
 
 
 def empty_lines(count: int) -> Lines:
-    """Lines that nothing has opened."""
+    """Lines that come to nothing."""
     return Lines(
-        np.zeros(count, dtype=np.bool_),
         np.zeros((count, 2), dtype=np.uint64),
         np.zeros((count, 3), dtype=np.uint64),
         np.zeros(count, dtype=np.int64),
@@ -86,12 +84,12 @@ def price_index_in(pricing: Pricing, subject: int, cell: int, period: int) -> in
 
 @kernel
 def _period_end(
-    parts: Parts, seen: NDArray[np.bool_], slots: np.int64, part: np.int64, part_end: np.int64
+    parts: Parts, seen: NDArray[np.bool_], first_slot: np.int64, part: np.int64, part_end: np.int64
 ) -> tuple[np.int64, bool]:
     """(the part behind an accumulation period that begins with a part, whether any row falls into the period)."""
     period, after, any_seen = parts.period[part], part, False
     while after < part_end and parts.period[after] == period:
-        any_seen |= seen[slots + after]
+        any_seen |= seen[first_slot + after]
         after += 1
     return after, any_seen
 
@@ -115,71 +113,78 @@ def _due_without_events(
 
 @kernel
 def price_slots(
-    first: int,
-    end: int,
+    subjects: NDArray[np.int32],
     layout: Layout,
     parts: Parts,
     pricing: Pricing,
     prices: PriceTables,
     taxes: TaxTables,
-    quantity: NDArray[np.uint64],
-    seen: NDArray[np.bool_],
+    slots: Slots,
+    line_start: NDArray[np.int64],
+    opened: NDArray[np.bool_],
     lines: Lines,
 ) -> int:
-    """Prices, rounds and taxes the lines of subjects [first, end); answers the first subject whose lines do not fit, -1
-    where all do."""
-    for subject in range(first, end):
+    """Prices, rounds and taxes the lines of n subjects; answers the first subject whose lines do not fit, -1 where all
+    do.
+
+    `line_start` [n + 1] is where those of each begin, cell by cell, billing period by billing period; `opened` [lines]
+    becomes whether each is open. All come to nothing before.
+    """
+    quantity, seen = slots.quantity, slots.seen
+    for number in range(len(subjects)):
+        subject = subjects[number]
         part_start, part_end = np.int64(layout.part_start[subject]), np.int64(layout.part_end[subject])
         part_count = part_end - part_start
         billing_start = np.int64(parts.billing[part_start])
         billing_count = parts.billing[part_end - 1] + 1 - billing_start
         maximum = layout.aggregation[subject] == MAX
-        line_start = pricing.line_start[subject] - pricing.line_start[first]
+        first_line = line_start[number]
+        opens_whole = pricing.due_without_events[subject]
         for cell in range(pricing.cell_start[subject + 1] - pricing.cell_start[subject]):
             if not pricing.billed[pricing.cell_start[subject] + cell]:
                 continue
-            slots = layout.slot_start[subject] - layout.slot_start[first] + cell * part_count - part_start
-            cell_lines = line_start + cell * billing_count - billing_start
-            opens_whole = pricing.due_without_events[subject]
+            first_slot = slots.start[number] + cell * part_count - part_start
+            cell_lines = first_line + cell * billing_count - billing_start
             if opens_whole:
                 part = part_start
                 while part < part_end:
-                    after, any_seen = _period_end(parts, seen, slots, part, part_end)
+                    after, any_seen = _period_end(parts, seen, first_slot, part, part_end)
                     if any_seen:
                         ok, due = _due_without_events(pricing, prices, subject, cell, parts.period[part])
                         if not ok:
                             return subject
                         if due:
                             opening = _opening_part(parts, part, after, layout.start_us[subject])
-                            lines.opened[cell_lines + parts.billing[opening]] = True
+                            opened[cell_lines + parts.billing[opening]] = True
                     while part < after:
-                        if seen[slots + part]:
-                            lines.opened[cell_lines + parts.billing[part]] = True
+                        if seen[first_slot + part]:
+                            opened[cell_lines + parts.billing[part]] = True
                         part += 1
             part = part_start
             while part < part_end:
                 period = parts.period[part]
-                after, any_seen = _period_end(parts, seen, slots, part, part_end)
+                after, any_seen = _period_end(parts, seen, first_slot, part, part_end)
                 # The first part at which the product contract is active holds what is due without any event.
                 opening = _opening_part(parts, part, after, layout.start_us[subject])
-                if not (any_seen or (opens_whole and lines.opened[cell_lines + parts.billing[opening]])):
+                if not (any_seen or (opens_whole and opened[cell_lines + parts.billing[opening]])):
                     part = after
                     continue
-                price_index = price_index_in(pricing, subject, cell, period)
-                ok, costs_at_nothing = _due_without_events(pricing, prices, subject, cell, period)
-                if not ok:
-                    return subject
+                price_index, costs_at_nothing = price_index_in(pricing, subject, cell, period), False
+                if opens_whole:
+                    ok, costs_at_nothing = _due_without_events(pricing, prices, subject, cell, period)
+                    if not ok:
+                        return subject
                 low, high = _ZERO, _ZERO
                 if maximum:
                     low, high = EMPTY_MAXIMUM[0], EMPTY_MAXIMUM[1]
                 base_low, base_middle, base_high = _ZERO, _ZERO, _ZERO
                 while part < after:
-                    slot = slots + part
+                    slot = first_slot + part
                     if not (seen[slot] or (costs_at_nothing and part == opening)):
                         part += 1
                         continue
                     line = cell_lines + parts.billing[part]
-                    lines.opened[line] = True
+                    opened[line] = True
                     own_low, own_high = quantity[slot, 0], quantity[slot, 1]
                     if maximum:
                         if seen[slot]:
@@ -211,8 +216,8 @@ def price_slots(
                     )
                     base_low, base_middle, base_high = end_low, end_middle, end_high
                     part += 1
-        for line in range(line_start, pricing.line_start[subject + 1] - pricing.line_start[first]):
-            if lines.opened[line]:
+        for line in range(first_line, line_start[number + 1]):
+            if opened[line]:
                 fits, amount = round_to_minor(
                     lines.exact[line, 0],
                     lines.exact[line, 1],

@@ -43,10 +43,11 @@ def explain_line(
     go_on: GoOn = unasked,
 ) -> list[ExplainedPart]:
     """The parts of the line of a subject's cell in the billing period that starts at an instant, in order of time."""
-    quantity, seen, _ = slots_of(plan, terms, piece)
+    found_slots = slots_of(plan, terms, piece)
+    quantity, seen = found_slots.quantity, found_slots.seen
     layout, parts = terms.layout, plan.calendars.parts
     first, end = int(layout.part_start[subject]), int(layout.part_end[subject])
-    slots = int(layout.slot_start[subject] - layout.slot_start[piece.first]) + cell * (end - first) - first
+    slots = int(found_slots.start[subject - piece.first]) + cell * (end - first) - first
     maximum = int(layout.aggregation[subject]) == MAX
     found = []
     for period in asking(_periods(plan, first, end), go_on):

@@ -67,6 +67,30 @@ class Layout(NamedTuple):
     """[subjects + 1]; a subject's slots are cell by cell, part by part."""
 
 
+class Slots(NamedTuple):
+    """What the slots of n subjects come to."""
+
+    start: NDArray[np.int64]
+    """[n + 1] where those of each begin; cell by cell, part by part."""
+    quantity: NDArray[np.uint64]
+    """[slots, 2] scale 12, what each has by itself."""
+    seen: NDArray[np.bool_]
+    """[slots] whether any row falls into it."""
+    unfit: NDArray[np.int64]
+    """[n] rows that fit no cell, and so leave their charge alone."""
+
+
+def empty_slots(start: NDArray[np.int64]) -> Slots:
+    """Room for slots that begin there."""
+    count = int(start[-1])
+    return Slots(
+        start,
+        np.empty((count, 2), dtype=np.uint64),
+        np.empty(count, dtype=np.bool_),
+        np.empty(len(start) - 1, dtype=np.int64),
+    )
+
+
 class Parts(NamedTuple):
     """Parts of all calendars, by time in each: what accumulation periods and billing periods have in common."""
 
@@ -202,6 +226,73 @@ def _range_of_codes(
         largest[subject] = max(largest[subject], codes[row])
 
 
+class Survey(NamedTuple):
+    """What rows name."""
+
+    contract_counts: NDArray[np.int64]
+    """[contracts] how many rows are of each."""
+    has_product: NDArray[np.bool_]
+    """[products] whether any row is of it."""
+    days: NDArray[np.int64]
+    """First and last day of the rows that have no instant; the first is behind the last where all have one."""
+
+
+def survey_rows(
+    contracts: NDArray[np.int32],
+    contract_count: int,
+    products: NDArray[np.int32],
+    product_count: int,
+    days: NDArray[np.int32],
+    time_given: NDArray[np.bool_],
+    go_on: GoOn = unasked,
+) -> Survey:
+    """Looks at every row once, as they came."""
+    found = Survey(
+        np.zeros(contract_count, dtype=np.int64),
+        np.zeros(product_count, dtype=np.bool_),
+        np.array([NEVER_US, -NEVER_US], dtype=np.int64),
+    )
+    for rows in stretches(len(contracts), go_on):
+        _survey_rows(contracts[rows], products[rows], days[rows], time_given[rows], found)
+    return found
+
+
+@kernel
+def _survey_rows(
+    contracts: NDArray[np.int32],
+    products: NDArray[np.int32],
+    days: NDArray[np.int32],
+    time_given: NDArray[np.bool_],
+    found: Survey,
+) -> None:
+    first, last = found.days[0], found.days[1]
+    for row in range(len(contracts)):
+        found.contract_counts[contracts[row]] += 1
+        found.has_product[products[row]] = True
+        if not time_given[row]:
+            day = np.int64(days[row])
+            first, last = min(first, day), max(last, day)
+    found.days[0], found.days[1] = first, last
+
+
+def occurring_days(
+    survey: Survey, days: NDArray[np.int32], time_given: NDArray[np.bool_], go_on: GoOn = unasked
+) -> NDArray[np.int64]:
+    """Days of the rows that have no instant, in order."""
+    first, last = survey.days.tolist()
+    occurs = np.zeros(max(last + 1 - first, 0), dtype=np.bool_)
+    for rows in stretches(len(days) if len(occurs) else 0, go_on):
+        _mark_days(days[rows], time_given[rows], first, occurs)
+    return np.flatnonzero(occurs) + first
+
+
+@kernel
+def _mark_days(days: NDArray[np.int32], time_given: NDArray[np.bool_], first: int, occurs: NDArray[np.bool_]) -> None:
+    for row in range(len(days)):
+        if not time_given[row]:
+            occurs[days[row] - first] = True
+
+
 def judge_rows(
     row_start: NDArray[np.int64],
     start_us: NDArray[np.int64],
@@ -238,22 +329,29 @@ def _judge_rows(
     quantities: NDArray[np.uint64],
     judged: Judged,
 ) -> None:
-    subject = 0
-    for place in range(first, end):
-        while place >= row_start[subject + 1]:
-            subject += 1
-        time_us = times_us[place]
-        judged.first_us[subject] = min(judged.first_us[subject], time_us)
-        judged.last_us[subject] = max(judged.last_us[subject], time_us)
-        judged.outside_count[subject] += time_us < start_us[subject] or time_us >= end_us[subject]
+    subject = np.searchsorted(row_start, first, side="right") - 1
+    while first < end:
+        after = min(row_start[subject + 1], end)
+        first_us, last_us = judged.first_us[subject], judged.last_us[subject]
+        for place in range(first, after):
+            first_us, last_us = min(first_us, times_us[place]), max(last_us, times_us[place])
+        judged.first_us[subject], judged.last_us[subject] = first_us, last_us
+        # Nearly always none is, and then they need not be counted.
+        if first_us < start_us[subject] or last_us >= end_us[subject]:
+            for place in range(first, after):
+                judged.outside_count[subject] += (
+                    times_us[place] < start_us[subject] or times_us[place] >= end_us[subject]
+                )
         if not allows_negative[subject]:
-            judged.negative_count[subject] += is_negative(quantities[place, 1])
+            for place in range(first, after):
+                judged.negative_count[subject] += is_negative(quantities[place, 1])
+        first = after
+        subject += 1
 
 
 @kernel
 def accumulate(
-    first: int,
-    end: int,
+    subjects: NDArray[np.int32],
     row_start: NDArray[np.int64],
     layout: Layout,
     parts: Parts,
@@ -261,28 +359,40 @@ def accumulate(
     times_us: NDArray[np.int64],
     quantities: NDArray[np.uint64],
     properties: NDArray[np.int32],
-    quantity: NDArray[np.uint64],
-    seen: NDArray[np.bool_],
-) -> int:
-    """Adds the rows of subjects [first, end) to their slots, which are counted from the first subject's.
+    same_as: NDArray[np.int64],
+    base: Slots,
+    slots: Slots,
+) -> None:
+    """Adds the rows of n subjects to their slots, or copies these from where they are the same.
 
-    Rows are in the order of the subjects: those of s are [row_start[s], row_start[s + 1]). quantity [slots, 2] is what
-    each slot has by itself, scale 12; properties [columns, rows]. Answers how many rows fit
-    no cell, and so leave their charge alone.
+    Rows are in the order of the subjects: those of s are [row_start[s], row_start[s + 1]); properties [columns, rows].
+    `same_as` [n] is which one of `base` has the same slots, -1 where none has.
     """
-    unfit = 0
-    for subject in range(first, end):
-        slot_start = layout.slot_start[subject] - layout.slot_start[first]
+    for number in range(len(subjects)):
+        subject = subjects[number]
+        slot_start, same = slots.start[number], same_as[number]
+        if same >= 0:
+            slots.unfit[number] = base.unfit[same]
+            for slot in range(slots.start[number + 1] - slot_start):
+                from_slot, to_slot = base.start[same] + slot, slot_start + slot
+                slots.seen[to_slot] = base.seen[from_slot]
+                slots.quantity[to_slot, 0] = base.quantity[from_slot, 0]
+                slots.quantity[to_slot, 1] = base.quantity[from_slot, 1]
+            continue
         part_start, part_end = np.int64(layout.part_start[subject]), np.int64(layout.part_end[subject])
         part_count = part_end - part_start
         maximum = layout.aggregation[subject] == MAX
-        for slot in range(slot_start, layout.slot_start[subject + 1] - layout.slot_start[first]):
-            seen[slot] = False
-            quantity[slot, 0] = EMPTY_MAXIMUM[0] if maximum else np.uint64(0)
-            quantity[slot, 1] = EMPTY_MAXIMUM[1] if maximum else np.uint64(0)
+        nothing_low = EMPTY_MAXIMUM[0] if maximum else np.uint64(0)
+        nothing_high = EMPTY_MAXIMUM[1] if maximum else np.uint64(0)
+        for slot in range(slot_start, slots.start[number + 1]):
+            slots.seen[slot] = False
+            slots.quantity[slot, 0] = nothing_low
+            slots.quantity[slot, 1] = nothing_high
         cell_start = cells.set_start[layout.cell_set[subject]]
         cell_end = cells.set_start[layout.cell_set[subject] + 1]
-        part = part_start
+        part, unfit = part_start, 0
+        # The slot of the row before, and what it has come to.
+        slot, low, high = np.int64(-1), nothing_low, nothing_high
         for row in range(row_start[subject], row_start[subject + 1]):
             cell = cell_start
             while cell < cell_end:
@@ -301,21 +411,32 @@ def accumulate(
             # Rows mostly come in the order of time: the part of the row before, or the one behind it.
             time_us = times_us[row]
             if time_us < parts.start_us[part] or (part + 1 < part_end and time_us >= parts.start_us[part + 1]):
-                low, high = part_start, part_end
-                while high - low > 1:
-                    middle = (low + high) >> 1
-                    if parts.start_us[middle] <= time_us:
-                        low = middle
-                    else:
-                        high = middle
-                part = low
-            slot = slot_start + (cell - cell_start) * part_count + (part - part_start)
-            seen[slot] = True
-            low_limb, high_limb = quantity[slot, 0], quantity[slot, 1]
+                part = _part_at(parts, part_start, part_end, time_us)
+            own_slot = slot_start + (cell - cell_start) * part_count + (part - part_start)
+            if own_slot != slot:
+                if slot >= 0:
+                    slots.quantity[slot, 0] = low
+                    slots.quantity[slot, 1] = high
+                slot = own_slot
+                slots.seen[slot] = True
+                low, high = slots.quantity[slot, 0], slots.quantity[slot, 1]
             if maximum:
-                low_limb, high_limb = max_after(low_limb, high_limb, quantities[row, 0], quantities[row, 1])
+                low, high = max_after(low, high, quantities[row, 0], quantities[row, 1])
             else:
-                low_limb, high_limb = sum_after(low_limb, high_limb, quantities[row, 0], quantities[row, 1])
-            quantity[slot, 0] = low_limb
-            quantity[slot, 1] = high_limb
-    return unfit
+                low, high = sum_after(low, high, quantities[row, 0], quantities[row, 1])
+        if slot >= 0:
+            slots.quantity[slot, 0] = low
+            slots.quantity[slot, 1] = high
+        slots.unfit[number] = unfit
+
+
+@kernel
+def _part_at(parts: Parts, low: np.int64, high: np.int64, time_us: np.int64) -> np.int64:
+    """Which of the parts [low, high) an instant falls into."""
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if parts.start_us[middle] <= time_us:
+            low = middle
+        else:
+            high = middle
+    return low

@@ -7,8 +7,10 @@ the baseline. What a scenario leaves as it is, it shares with the baseline.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,12 +38,13 @@ from tallybook_engine.simulation.grouping import (
     Instants,
     Judged,
     Layout,
-    group_rows,
     judge_rows,
     lay_codes,
     lay_quantities,
     lay_times,
+    occurring_days,
     range_of_codes,
+    survey_rows,
 )
 from tallybook_engine.simulation.usage import (
     SimulationTooLargeError,
@@ -112,6 +115,10 @@ class Terms:
     """[subjects] of the registry's calendars."""
     inclusive: NDArray[np.bool_]
     """[subjects] whether amounts contain their tax."""
+    has_same_slots: NDArray[np.bool_]
+    """[subjects] whether the same rows fall into the same slots as under the baseline."""
+    has_same_lines: NDArray[np.bool_]
+    """[subjects] whether these also come to the same charge lines."""
 
     def contract_paths(self) -> list[tuple[str, ...]]:
         """[subjects] ids from the root contract down to the product contract."""
@@ -251,7 +258,16 @@ class Planner:
         self._usage = usage
         self._go_on = go_on
         self._registry = Registry(usage)
-        used = np.flatnonzero(_counts(usage.contract_codes, len(usage.contracts), go_on))
+        self._survey = survey_rows(
+            usage.contract_codes,
+            len(usage.contracts),
+            usage.product_codes,
+            len(usage.products),
+            usage.days,
+            usage.time_given,
+            go_on,
+        )
+        used = np.flatnonzero(self._survey.contract_counts)
         names = [usage.contracts[code] for code in used.tolist()]
         rows = table.of(names)
         faults = [
@@ -269,8 +285,8 @@ class Planner:
         self._subjects = tuple(names[at] for at in order.tolist())
         subject_of_code = np.full(len(usage.contracts), -1, dtype=np.int32)
         subject_of_code[used[order]] = np.arange(len(used), dtype=np.int32)
-        subject_of_row = gathered(subject_of_code, usage.contract_codes, go_on)
-        self._grouped = group_rows(subject_of_row, len(self._subjects), go_on)
+        row_start = np.concatenate([[0], np.cumsum(self._survey.contract_counts[used[order]])])
+        self._grouped = Grouped(row_start, gathered(subject_of_code, usage.contract_codes, go_on))
         self._quantities = lay_quantities(self._grouped, usage.quantities, go_on)
         # Nearly always all rows of a product contract are of one product, and then one look is enough.
         self._products = range_of_codes(self._grouped, usage.product_codes, go_on)
@@ -292,10 +308,10 @@ class Planner:
         registry = self._registry
         spans = dict(zip(registry.calendars, registry.spans, strict=True))
         calendars = make_calendars(spans, self._go_on)
-        terms = []
+        terms: list[Terms] = []
         for each in self._terms:
             self._go_on()
-            terms.append(self._laid_out(each, calendars))
+            terms.append(self._laid_out(each, calendars, terms[0] if terms else None))
         properties = self._usage.properties
         stacked = np.empty((len(properties), self._usage.row_count if properties else 0), dtype=np.int32)
         for number, column in enumerate(properties):
@@ -313,11 +329,9 @@ class Planner:
         )
 
     def _unknown_products(self, catalog: Catalog) -> list[UsageFault]:
-        usage = self._usage
-        used = _counts(usage.product_codes, len(usage.products), self._go_on) > 0
         return [
             UsageFault("product_id", f'no product "{name}" in the catalogue')
-            for name, is_used in zip(usage.products, used.tolist(), strict=True)
+            for name, is_used in zip(self._usage.products, self._survey.has_product.tolist(), strict=True)
             if is_used and name not in catalog.products
         ]
 
@@ -325,7 +339,7 @@ class Planner:
         registry, count = self._registry, len(row)
         customer, zone, calendar = (self._codes(name, table, row, base) for name in ("customer", "zone", "calendar"))
         start_us, end_us = table.start_us[row], table.end_us[row]
-        plan = _looked_up(table.plan[row], table.plans, lambda name: registry.plan(catalog, name))
+        plan = _looked_up(table.plan[row], table.plans, lambda names: [registry.plan(catalog, each) for each in names])
         by_plan = _PlanColumns(registry.plans)
         allows_negative = by_plan.allows_negative[plan]
         times_us = base.times_us if base is not None and zone is base.zone else self._times_of(zone)
@@ -350,6 +364,7 @@ class Planner:
         cell = ranges(first_cell, first_cell + cell_count)
         price = np.array(registry.cell_prices, dtype=np.int32)[cell]
         unplaced, none = np.zeros(count, dtype=np.int32), np.full(count, -1, dtype=np.int32)
+        differs = np.zeros(count, dtype=np.bool_)
         return Terms(
             catalog=catalog,
             table=table,
@@ -387,6 +402,8 @@ class Planner:
             allows_negative=allows_negative,
             calendar=calendar,
             inclusive=inclusive,
+            has_same_slots=differs,
+            has_same_lines=differs,
         )
 
     def _codes(self, name: str, table: ContractTable, row: NDArray[np.int64], base: Terms | None) -> NDArray[np.int64]:
@@ -397,7 +414,7 @@ class Planner:
             same: NDArray[np.int64] = getattr(base, name)
             return same
         others = getattr(self._registry, f"{name}s")
-        return _looked_up(codes, getattr(table, f"{name}s"), others.add)
+        return _looked_up(codes, getattr(table, f"{name}s"), lambda names: map(others.add, names))
 
     def _taxes(
         self, catalog: Catalog, customer: NDArray[np.int64], base: Terms | None
@@ -412,9 +429,11 @@ class Planner:
             return base.pricing.tax_rule, base.inclusive
         taxes = {tax.country_code: tax for tax in catalog.taxes.values()}
         countries: Codes[str] = Codes()
-        country = _looked_up(
-            customer, self._registry.customers, lambda each: countries.add(catalog.customers[each].country_code)
-        )
+
+        def countries_of(names: list[str]) -> list[int]:
+            return [countries.add(catalog.customers[each].country_code) for each in names]
+
+        country = _looked_up(customer, self._registry.customers, countries_of)
         of_country = [taxes.get(code) for code in countries]
         rule = np.array([self._registry.taxes.add(tax) for tax in of_country], dtype=np.int32)
         inclusive = [tax is not None and tax.mode is TaxMode.INCLUSIVE for tax in of_country]
@@ -422,30 +441,23 @@ class Planner:
 
     def _times_of(self, zone: NDArray[np.int64]) -> NDArray[np.int64]:
         """The instant of each row, in the order of the subjects: its own, or midnight of its date in its zone."""
-        usage = self._usage
-        zones = np.unique(zone).tolist()
+        usage, days = self._usage, self._days
         first, midnights = 0, np.zeros((len(self._registry.zones), 1), dtype=np.int64)
-        days = self._days()
         if days:
             first = days[0]
             names = list(self._registry.zones)
             midnights = np.zeros((len(names), days[-1] - first + 1), dtype=np.int64)
-            for number in zones:
+            for number in np.unique(zone).tolist():
                 for day in asking(days, self._go_on):
                     midnights[number, day - first] = midnight(names[number], date_of(day))
         instants = Instants(usage.times_us, usage.time_given, usage.days, midnights, first)
         return lay_times(self._grouped, instants, zone, self._go_on)
 
+    @cached_property
     def _days(self) -> list[int]:
         """The days, since 1970-01-01, of the rows that have no instant; in order."""
         usage = self._usage
-        found = [np.empty(0, dtype=np.int32)]
-        for rows in stretches(usage.row_count, self._go_on):
-            days = usage.days[rows][~usage.time_given[rows]]
-            if len(days):
-                first = int(days.min())
-                found.append(np.flatnonzero(np.bincount(days - first)).astype(np.int32) + np.int32(first))
-        return [int(day) for day in np.unique(np.concatenate(found))]
+        return occurring_days(self._survey, usage.days, usage.time_given, self._go_on).tolist()
 
     def _refuse(self, plan: NDArray[np.int64], judged: Judged) -> None:
         """Names everything that is wrong with the rows under a catalogue; `plan` by subject."""
@@ -531,14 +543,22 @@ class Planner:
                 last_us[members] = np.minimum(ends_us, end_us[members]) - 1
         return first_us, last_us
 
-    def _laid_out(self, terms: Terms, calendars: Calendars) -> Terms:
-        """Terms with windows, slots and lines."""
-        count = len(terms.row)
-        numbers = terms.calendar
-        part_start, part_end = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
-        order = np.argsort(numbers, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(numbers[order]) != 0]) if count else np.empty(0, dtype=np.int64)
-        for members in asking(np.split(order, starts[1:]) if count else (), self._go_on):
+    def _laid_out(self, terms: Terms, calendars: Calendars, base: Terms | None) -> Terms:
+        """Terms with windows, slots and lines; `base` are the baseline's."""
+        count, numbers = len(terms.row), terms.calendar
+        if base is None:
+            part_start, part_end = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
+            due = np.arange(count)
+        else:
+            part_start, part_end = base.layout.part_start.copy(), base.layout.part_end.copy()
+            due = np.flatnonzero(
+                (numbers != base.calendar)
+                | (terms.window_us[0] != base.window_us[0])
+                | (terms.window_us[1] != base.window_us[1])
+            )
+        order = due[np.argsort(numbers[due], kind="stable")]
+        starts = np.flatnonzero(np.diff(numbers[order])) + 1
+        for members in asking(np.split(order, starts) if len(order) else (), self._go_on):
             low, high = calendars.part_range[numbers[members[0]]].tolist()
             instants = calendars.parts.start_us[low:high]
             period = calendars.parts.period[low:high]
@@ -556,11 +576,12 @@ class Planner:
                 f"{int(slot_start[-1])} matrix cells times periods of all product contracts; at most {SLOTS_MAX}"
             )
         line_start = np.concatenate([[0], np.cumsum(lines * cells)]).astype(np.int64)
-        return replace(
+        laid_out = replace(
             terms,
             layout=terms.layout._replace(part_start=part_start, part_end=part_end, slot_start=slot_start),
             pricing=self._prorated(terms, calendars, part_start, part_end)._replace(line_start=line_start),
         )
+        return laid_out if base is None else _compared(laid_out, base)
 
     def _prorated(
         self, terms: Terms, calendars: Calendars, part_start: NDArray[np.int32], part_end: NDArray[np.int32]
@@ -593,18 +614,45 @@ class Planner:
     def _pieces(self, terms: Sequence[Terms]) -> list[Piece]:
         """Stretches of subjects that are about as much work and memory."""
         count = len(self._subjects)
-        slots = np.max([np.diff(each.layout.slot_start) for each in terms], axis=0) if count else np.empty(0)
-        rows = np.diff(self._grouped.start)
-        pieces, first, slot_count, row_count = [], 0, 0, 0
-        for subject, (more_slots, more_rows) in enumerate(zip(slots.tolist(), rows.tolist(), strict=True)):
-            if subject > first and (slot_count + more_slots > PIECE_SLOTS or row_count + more_rows > PIECE_ROWS):
-                pieces.append(Piece(first, subject, row_count))
-                first, slot_count, row_count = subject, 0, 0
-            slot_count += more_slots
-            row_count += more_rows
-        if count:
-            pieces.append(Piece(first, count, row_count))
+        slots = np.max([np.diff(each.layout.slot_start) for each in terms], axis=0)
+        rows_before = self._grouped.start
+        slots_before = np.concatenate([[0], np.cumsum(slots)])
+        pieces, first = [], 0
+        while first < count:
+            # As many as fit, but one at least.
+            within = (
+                int(np.searchsorted(before, before[first] + size, side="right")) - 1
+                for before, size in ((slots_before, PIECE_SLOTS), (rows_before, PIECE_ROWS))
+            )
+            end = max(first + 1, min(within))
+            pieces.append(Piece(first, end, int(rows_before[end] - rows_before[first])))
+            first = end
         return pieces
+
+
+def _compared(terms: Terms, base: Terms) -> Terms:
+    """Terms that know which of their subjects are as under the baseline."""
+    layout, other = terms.layout, base.layout
+    same_slots = (
+        (layout.aggregation == other.aggregation)
+        & (layout.cell_set == other.cell_set)
+        & (layout.part_start == other.part_start)
+        & (layout.part_end == other.part_end)
+    )
+    if terms.times_us is not base.times_us:
+        # Of those in one zone they are the same.
+        same_slots &= terms.zone == base.zone
+    # What an accumulation period costs follows from the plan and from what of the period the product contract has.
+    same_lines = (
+        same_slots
+        & (terms.plan == base.plan)
+        & (terms.calendar == base.calendar)
+        & (terms.zone == base.zone)
+        & (layout.start_us == other.start_us)
+        & (terms.end_us == base.end_us)
+        & (terms.pricing.tax_rule == base.pricing.tax_rule)
+    )
+    return replace(terms, has_same_slots=same_slots, has_same_lines=same_lines)
 
 
 class _PlanColumns:
@@ -624,20 +672,13 @@ class _PlanColumns:
         self.cell_count = column("cell_count", np.int64)
 
 
-def _counts(codes: NDArray[np.int32], code_count: int, go_on: GoOn) -> NDArray[np.int64]:
-    """How often each code occurs."""
-    counts = np.zeros(code_count, dtype=np.int64)
-    for rows in stretches(len(codes), go_on):
-        counts += np.bincount(codes[rows], minlength=code_count)
-    return counts
-
-
-def _looked_up(codes: NDArray[np.int64], values: Codes[Value], number_of: Callable[[Value], int]) -> NDArray[np.int64]:
-    """`number_of` the value of each code, asked once for each value that occurs."""
+def _looked_up(
+    codes: NDArray[np.int64], values: Codes[Value], numbers_of: Callable[[list[Value]], Iterable[int]]
+) -> NDArray[np.int64]:
+    """The number of the value of each code; `numbers_of` is asked for those of all values that occur."""
     numbers = np.zeros(len(values), dtype=np.int64)
-    names = list(values)
-    for code in np.flatnonzero(np.bincount(codes, minlength=len(values))).tolist():
-        numbers[code] = number_of(names[code])
+    occurs = np.bincount(codes, minlength=len(values)) > 0
+    numbers[occurs] = list(numbers_of(list(compress(values, occurs.tolist()))))
     return numbers[codes]
 
 

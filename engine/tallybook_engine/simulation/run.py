@@ -1,7 +1,7 @@
 """A piece of a simulation: its product contracts under every catalogue, one after the other.
 
-Rows are added up once, and again only under a catalogue that lays its slots out otherwise. Pieces share nothing that
-changes, so that any number of threads may work on them.
+Rows are added up and lines priced once; under another catalogue, those of the product contracts that have other slots,
+or other prices, under it. Pieces share nothing that changes, so that any number of threads may work on them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.simulation.evaluation import Lines, empty_lines, price_slots
-from tallybook_engine.simulation.grouping import Layout, accumulate
+from tallybook_engine.simulation.grouping import Slots, accumulate, empty_slots
 from tallybook_engine.simulation.plan import Piece, SimulationPlan, Terms
-from tallybook_engine.simulation.sums import place_lines
+from tallybook_engine.simulation.sums import PlacedLines, empty_placed, place_lines
 
 
 class DoesNotFitError(ArithmeticError):
@@ -41,102 +41,127 @@ class PieceLines:
     """Rows that no rule of their matrix fits: they leave the charge alone."""
 
 
+@dataclass(frozen=True)
+class _Baseline:
+    """A piece under the first catalogue."""
+
+    slots: Slots
+    lines: PlacedLines
+    line_start: NDArray[np.int64]
+    """[subjects + 1] where the lines of each begin."""
+
+
 def run_piece(plan: SimulationPlan, piece: Piece, go_on: GoOn = unasked) -> list[PieceLines]:
     """The lines of a piece under each catalogue, in their order. `go_on` is called before each, and what it raises
     ends the work. Raises DoesNotFitError.
     """
     found: list[PieceLines] = []
-    before: Terms | None = None
-    quantity, seen = np.empty((0, 2), dtype=np.uint64), np.empty(0, dtype=np.bool_)
-    unfit = 0
-    prices, taxes = plan.registry.prices.tables, plan.registry.taxes.tables
+    base: _Baseline | None = None
     for number, terms in enumerate(plan.terms):
         go_on()
-        layout = terms.layout
-        if before is None or not _same_slots(before, terms, piece):
-            quantity, seen, unfit = slots_of(plan, terms, piece)
-        before = terms
-        line_start = terms.pricing.line_start
-        lines = empty_lines(int(line_start[piece.end] - line_start[piece.first]))
-        unpriced = price_slots(
-            piece.first,
-            piece.end,
-            layout,
-            plan.calendars.parts,
-            terms.pricing,
-            prices,
-            taxes,
-            quantity,
-            seen,
-            lines,
+        if base is None:
+            own = np.arange(piece.first, piece.end, dtype=np.int32)
+            slots = slots_of(plan, terms, piece)
+            unfit = int(slots.unfit.sum())
+        else:
+            is_same = terms.has_same_lines[piece.first : piece.end]
+            own = (np.flatnonzero(~is_same) + piece.first).astype(np.int32)
+            if len(own) == 0:
+                found.append(found[0])
+                continue
+            slots = _summed(plan, terms, piece, own, base.slots)
+            unfit = int(base.slots.unfit[is_same].sum() + slots.unfit.sum())
+        lines = _priced(plan, number, piece, own, slots, base)
+        if base is None:
+            starts = np.searchsorted(lines.subject, np.arange(piece.first, piece.end + 1))
+            base = _Baseline(slots, lines, starts.astype(np.int64))
+        before = found[-1] if found else None
+        found.append(
+            PieceLines(
+                _same(lines.subject, None if before is None else before.subject),
+                _same(lines.cell, None if before is None else before.cell),
+                _same(lines.billing, None if before is None else before.billing),
+                lines.lines,
+                unfit,
+            )
         )
-        if unpriced >= 0:
-            raise DoesNotFitError(number, plan.subjects[unpriced])
-        found.append(_opened(plan, terms, piece, lines, unfit, found[-1] if found else None))
     return found
 
 
-def slots_of(plan: SimulationPlan, terms: Terms, piece: Piece) -> tuple[NDArray[np.uint64], NDArray[np.bool_], int]:
-    """([slots, 2] what each slot of a piece comes to, scale 12; [slots] whether any row falls into it; rows that no
-    rule of their matrix fits)."""
-    layout = terms.layout
-    slot_count = int(layout.slot_start[piece.end] - layout.slot_start[piece.first])
-    quantity, seen = np.empty((slot_count, 2), dtype=np.uint64), np.empty(slot_count, dtype=np.bool_)
-    unfit = accumulate(
-        piece.first,
-        piece.end,
+def slots_of(plan: SimulationPlan, terms: Terms, piece: Piece) -> Slots:
+    """What the slots of all subjects of a piece come to."""
+    subjects = np.arange(piece.first, piece.end, dtype=np.int32)
+    return _summed(plan, terms, piece, subjects, empty_slots(np.zeros(1, dtype=np.int64)))
+
+
+def _summed(plan: SimulationPlan, terms: Terms, piece: Piece, subjects: NDArray[np.int32], base: Slots) -> Slots:
+    """What the slots of some subjects of a piece come to; `base` are those of all under the baseline, or none."""
+    slots = empty_slots(_starts(terms.layout.slot_start, subjects))
+    is_same = terms.has_same_slots[subjects] if len(base.unfit) else np.zeros(len(subjects), dtype=np.bool_)
+    accumulate(
+        subjects,
         plan.grouped.start,
-        layout,
+        terms.layout,
         plan.calendars.parts,
         plan.cells,
         terms.times_us,
         plan.quantities,
         plan.properties,
-        quantity,
-        seen,
+        np.where(is_same, subjects - piece.first, -1).astype(np.int64),
+        base,
+        slots,
     )
-    return quantity, seen, unfit
+    return slots
 
 
-def _same_slots(one: Terms, other: Terms, piece: Piece) -> bool:
-    """Whether rows fall into the same slots under two catalogues."""
+def _priced(
+    plan: SimulationPlan,
+    number: int,
+    piece: Piece,
+    own: NDArray[np.int32],
+    slots: Slots,
+    base: _Baseline | None,
+) -> PlacedLines:
+    """The open lines of a piece; the subjects that are not in `own` have those of the baseline."""
+    terms, parts = plan.terms[number], plan.calendars.parts
+    line_start = _starts(terms.pricing.line_start, own)
+    opened, lines = np.zeros(int(line_start[-1]), dtype=np.bool_), empty_lines(int(line_start[-1]))
+    prices, taxes = plan.registry.prices.tables, plan.registry.taxes.tables
+    unpriced = price_slots(own, terms.layout, parts, terms.pricing, prices, taxes, slots, line_start, opened, lines)
+    if unpriced >= 0:
+        raise DoesNotFitError(number, plan.subjects[unpriced])
     stretch = slice(piece.first, piece.end)
-
-    def same(name: str) -> bool:
-        return np.array_equal(getattr(one.layout, name)[stretch], getattr(other.layout, name)[stretch])
-
-    # Equal windows have equal slots: as many parts, times the cells of the same sets.
-    columns = [name for name in Layout._fields if name not in ("slot_start", "start_us")]
-    return one.times_us is other.times_us and all(map(same, columns))
-
-
-def _opened(
-    plan: SimulationPlan, terms: Terms, piece: Piece, lines: Lines, unfit: int, before: PieceLines | None
-) -> PieceLines:
-    billing_of = plan.calendars.parts.billing
-    first_billing = billing_of[terms.layout.part_start[piece.first : piece.end]]
-    billing_count = billing_of[terms.layout.part_end[piece.first : piece.end] - 1] + 1 - first_billing
-    opened = np.flatnonzero(lines.opened)
-    subject, cell, billing = (np.empty(len(opened), dtype=np.int32) for _ in range(3))
+    first_billing = parts.billing[terms.layout.part_start[stretch]]
+    billing_count = parts.billing[terms.layout.part_end[stretch] - 1] + 1 - first_billing
+    number_of = np.full(piece.end - piece.first, -1, dtype=np.int64)
+    number_of[own - piece.first] = np.arange(len(own))
+    count = int(np.count_nonzero(opened))
+    if base is None:
+        base_start, base_lines = np.zeros(len(number_of) + 1, dtype=np.int64), empty_placed(0)
+    else:
+        base_start, base_lines = base.line_start, base.lines
+        count += int(np.diff(base_start)[number_of < 0].sum())
+    placed = empty_placed(count)
     place_lines(
         piece.first,
-        piece.end,
-        terms.pricing.line_start,
+        number_of,
+        line_start,
         first_billing,
         billing_count,
-        lines.opened,
-        subject,
-        cell,
-        billing,
+        opened,
+        lines,
+        base_start,
+        base_lines,
+        placed,
     )
-    return PieceLines(
-        _same(subject, None if before is None else before.subject),
-        _same(cell, None if before is None else before.cell),
-        _same(billing, None if before is None else before.billing),
-        # Often all of them are open. Rows of several limbs are taken, for an index gathers them one by one.
-        lines if len(opened) == len(lines.opened) else Lines._make(np.take(each, opened, axis=0) for each in lines),
-        unfit,
-    )
+    return placed
+
+
+def _starts(starts: NDArray[np.int64], subjects: NDArray[np.int32]) -> NDArray[np.int64]:
+    """[n + 1] where what each of some subjects has begins, behind one another; `starts` are of all subjects."""
+    found = np.zeros(len(subjects) + 1, dtype=np.int64)
+    np.cumsum(starts[subjects + 1] - starts[subjects], out=found[1:])
+    return found
 
 
 def _same(column: NDArray[np.int32], before: NDArray[np.int32] | None) -> NDArray[np.int32]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels import kernel
+from tallybook_engine.simulation.evaluation import Lines, empty_lines
 
 _LOW = np.int64(2**32 - 1)
 
@@ -45,31 +46,71 @@ def add_lines(
         tax_sums.low[group] += tax[row] & _LOW
 
 
+class PlacedLines(NamedTuple):
+    """n open charge lines, by subject, cell and billing period."""
+
+    subject: NDArray[np.int32]
+    cell: NDArray[np.int32]
+    """Which cell of the plan, from 0."""
+    billing: NDArray[np.int32]
+    """Billing period, of the plan's calendars."""
+    lines: Lines
+
+
+def empty_placed(count: int) -> PlacedLines:
+    """Room for so many."""
+    subject, cell, billing = (np.empty(count, dtype=np.int32) for _ in range(3))
+    return PlacedLines(subject, cell, billing, empty_lines(count))
+
+
 @kernel
 def place_lines(
     first: int,
-    end: int,
+    number_of: NDArray[np.int64],
     line_start: NDArray[np.int64],
     first_billing: NDArray[np.int32],
     billing_count: NDArray[np.int32],
     opened: NDArray[np.bool_],
-    subject: NDArray[np.int32],
-    cell: NDArray[np.int32],
-    billing: NDArray[np.int32],
+    lines: Lines,
+    base_start: NDArray[np.int64],
+    base: PlacedLines,
+    placed: PlacedLines,
 ) -> None:
-    """Subject, cell and billing period of each open line of subjects [first, end), whose lines are cell by cell,
-    billing period by billing period. `first_billing` and `billing_count` are of those subjects alone.
+    """Puts the open lines of a piece one behind the other: those of each subject from `first` on are its own, where
+    `number_of` says which of `line_start` it is, and else those that it has in `base`.
+
+    number_of, first_billing, billing_count are [subjects], base_start [subjects + 1]. Own lines are cell by cell,
+    billing period by billing period.
     """
     found = 0
-    for number in range(first, end):
-        within_cell, cells = 0, 0
-        for line in range(line_start[number] - line_start[first], line_start[number + 1] - line_start[first]):
+    for at in range(len(number_of)):
+        number = number_of[at]
+        if number < 0:
+            for line in range(base_start[at], base_start[at + 1]):
+                placed.subject[found] = first + at
+                placed.cell[found] = base.cell[line]
+                placed.billing[found] = base.billing[line]
+                _copy_line(base.lines, line, placed.lines, found)
+                found += 1
+            continue
+        within_cell, cell = 0, 0
+        for line in range(line_start[number], line_start[number + 1]):
             if opened[line]:
-                subject[found] = number
-                cell[found] = cells
-                billing[found] = first_billing[number - first] + within_cell
+                placed.subject[found] = first + at
+                placed.cell[found] = cell
+                placed.billing[found] = first_billing[at] + within_cell
+                _copy_line(lines, line, placed.lines, found)
                 found += 1
             within_cell += 1
-            if within_cell == billing_count[number - first]:
+            if within_cell == billing_count[at]:
                 within_cell = 0
-                cells += 1
+                cell += 1
+
+
+@kernel
+def _copy_line(source: Lines, line: int, target: Lines, at: int) -> None:
+    target.quantity[at, 0], target.quantity[at, 1] = source.quantity[line, 0], source.quantity[line, 1]
+    for limb in range(3):
+        target.exact[at, limb] = source.exact[line, limb]
+    target.amount[at] = source.amount[line]
+    target.tax[at] = source.tax[line]

@@ -83,10 +83,10 @@ def moved_contracts() -> tuple[Contract, ...]:
 
 
 ROW_STEPS = {
-    # Contracts and products counted, subjects found and counted, quantities, products, days, times, judged.
-    "usage that is planned": (lambda go_on: Planner(USAGE, CATALOG, TABLE, (), go_on), 9, DAYS),
-    # Days, times, judged; contracts that are gone, those that are there, and their terms.
-    "a scenario at other times": (added, 3, DAYS + 3 * CONTRACTS),
+    # Surveyed, subjects found, quantities, products, days, times, judged.
+    "usage that is planned": (lambda go_on: Planner(USAGE, CATALOG, TABLE, (), go_on), 7, DAYS),
+    # Times, judged; contracts that are gone, those that are there, and their terms.
+    "a scenario at other times": (added, 2, DAYS + 3 * CONTRACTS),
     # Contracts and products recoded and joined, days, times, whether given, quantities.
     "frames that are joined": (lambda go_on: joined([USAGE], go_on), 8, 0),
     # Grouped and laid twice, keys thrice, times; rows and quantities of each product contract; customers.
