@@ -733,6 +733,59 @@ def test_a_contract_beyond_the_stretch_takes_nothing_from_the_others(beyond):
         assert simulation.customers()["amount_excluding_tax"].to_list() == [10, 0, 22]
 
 
+def test_a_line_is_settled_in_the_period_that_bills_it_however_late(client):
+    # Given a month's line of a division below one that is billed by the year, in a contract that is billed by the month
+    yearly = {"basis": "CALENDAR", "interval": 1, "unit": "YEAR"}
+    deep = {"id": "later_deep", "product_contracts": [{"id": "later_sold", "plan": "later_plan"}]}
+    between = {
+        "id": "later_year",
+        "billing_frequency": yearly,
+        "cap": "60",
+        "sub_contracts": [{**deep, "billing_frequency": MONTHLY}],
+    }
+    plan = {"id": "later_plan", "product": "later_units", "per_unit": {"unit_price": "1"}}
+    fees = [{"id": "later_fee", "amount": "2"}]
+    customer(client, "later", "units", plans=(plan,), sub_contracts=[between], fixed_fees=fees)
+    rows = use_and_rows(client, "later", "later_sold", [(date(2024, 3, 10), "100"), (date(2024, 4, 3), "1")])
+    # When its usage is simulated
+    simulation = client.simulate(rows)
+    # Then each month up to December is what its invoice is, the line of March under the year's cap
+    invoices = client.preview_invoices("later", START, period_count=10)
+    assert [int(each.amount_excluding_tax.quantity) for each in invoices] == [2] * 9 + [62]
+    assert simulation.totals[0].amount_excluding_tax.quantity == 9 * 2 + 62
+    # And the line is explained with the levels that it is billed in
+    (march, _) = simulation.to_polars().filter(pl.col("line_kind") == "CHARGE").rows(named=True)
+    levels = [each.level for each in simulation.explain(march).levels]
+    assert [(each.contract_path[-1], each.start_time.month, int(each.total.quantity)) for each in levels] == [
+        ("later_deep", 3, 100),
+        ("later_year", 3, 60),
+        ("later", 12, 62),
+    ]
+
+
+def test_a_level_that_ends_is_billed_where_it_ends(client):
+    # Given a division whose last week ends with April, in a contract with a fee a month
+    weekly = {"basis": "CALENDAR", "interval": 1, "unit": "WEEK"}
+    sold = [{"id": "short_sold", "plan": "short_plan"}]
+    division = {
+        "id": "short_division",
+        "end_date": "2024-05-01",
+        "billing_frequency": weekly,
+        "product_contracts": sold,
+    }
+    plan = {"id": "short_plan", "product": "short_units", "per_unit": {"unit_price": "1"}}
+    fees = [{"id": "short_fee", "amount": "2"}]
+    customer(client, "short", "units", plans=(plan,), sub_contracts=[division], fixed_fees=fees)
+    rows = use_and_rows(client, "short", "short_sold", [(date(2024, 4, 29), "5")])
+    # Then its usage of that week is billed in April, and nothing of May is
+    (april, may) = client.preview_invoices("short", date(2024, 4, 1), period_count=2)
+    assert [int(each.amount_excluding_tax.quantity) for each in (april, may)] == [7, 2]
+    simulation = client.simulate(rows)
+    assert simulation.totals[0].amount_excluding_tax.quantity == 7
+    (line,) = simulation.to_polars().filter(pl.col("line_kind") == "CHARGE").rows(named=True)
+    assert [int(each.level.total.quantity) for each in simulation.explain(line).levels] == [5, 7]
+
+
 def test_usage_is_settled_from_wherever_it_comes(address, client):
     # Given events in two months under a tree with every sort of modifier
     customer(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tallybook_engine.catalog.compile import cells_of, definition_of
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.contract.invoice import LINE_KINDS, Charge, Invoice, LineKind
+from tallybook_engine.contract.root_period import root_period
 from tallybook_engine.contract.settle import settle, settled_stretch
 from tallybook_engine.contract.tables import NONE
 from tallybook_engine.contract.tree import Tree, tree_of
@@ -47,7 +48,8 @@ def invoices_of(
             if path[0] == root
         ]
         starts = [*firsts, *(each.end_us - 1 for _, each in charges)]
-        ends = [*(each + 1 for each in sorted(starts)[:1]), *(each.end_us for _, each in charges)]
+        places = [root_period(tree, each.contract_path, each.end_us - 1) for _, each in charges]
+        ends = [*(each + 1 for each in sorted(starts)[:1]), *(place[1] for place in places if place)]
         if billed is not None and _is_asked(tree.root.customer, billed):
             starts.append(billed.start_us)
             ends.append(billed.end_us)

@@ -22,7 +22,7 @@ from tallybook_engine.contract.unopened import UnopenedLine, unopened_lines
 from tallybook_engine.simulation.grouping import NEVER_US
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
-from tallybook_engine.simulation.settlement import BilledStretch
+from tallybook_engine.simulation.settlement import BilledStretch, billed_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,15 @@ def explain_tree(
             charges.append(charge)
             opened.add((paths[subject][-1], cell, charge.start_us, charge.end_us))
     first_us = min([NEVER_US, *terms.judged.first_us[members].tolist(), *(each.end_us - 1 for each in charges)])
-    until_us = max([-NEVER_US if first_us == NEVER_US else first_us + 1, *(each.end_us for each in charges)])
+    ends_us: dict[tuple[str, ...], int] = {}
+    for each in charges:
+        ends_us[each.contract_path] = max(each.end_us, ends_us.get(each.contract_path, each.end_us))
+    until_us = max(
+        [
+            -NEVER_US if first_us == NEVER_US else first_us + 1,
+            *(billed_until(tree, path, end_us) for path, end_us in ends_us.items()),
+        ]
+    )
     if billed is not None and (billed.customers is None or tree.root.customer in billed.customers):
         first_us, until_us = min(first_us, billed.start_us), max(until_us, billed.end_us)
     if first_us >= until_us:

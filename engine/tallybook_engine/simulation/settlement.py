@@ -22,8 +22,9 @@ from tallybook_engine.contract.calendars import InvoiceTooLargeError
 from tallybook_engine.contract.compile import history
 from tallybook_engine.contract.forest import Forest, Planted, line_room, no_lines
 from tallybook_engine.contract.form import Form, form_of
+from tallybook_engine.contract.root_period import root_period
 from tallybook_engine.contract.tables import CREDIT, FIXED_FEE, NONE, REVENUE_SHARE, LineColumns, MoveColumns
-from tallybook_engine.contract.tree import Tree, currency_of, tax_of_terms, tree_in
+from tallybook_engine.contract.tree import Level, Tree, currency_of, tax_of_terms, tree_in
 from tallybook_engine.decimals import DoesNotFit
 from tallybook_engine.kernels.arrays import typed
 from tallybook_engine.simulation.contracts import Codes
@@ -164,8 +165,8 @@ class Settlement:
         roots = settled.roots
         if not roots:
             return
-        frame = _Frame(self._plan, terms, settled, self._billed)
         with_forms = list(self._trees_of(terms, roots, go_on))
+        frame = _Frame(self._plan, terms, settled, with_forms, self._billed)
         planted = self._plant(with_forms, frame, go_on)
         trees = [tree for tree, _ in with_forms]
         charges = self._placed(frame, trees, planted)
@@ -277,7 +278,14 @@ class Settlement:
 class _Frame:
     """The charge lines of all trees under a catalogue, tree by tree."""
 
-    def __init__(self, plan: SimulationPlan, terms: Terms, settled: _Settled, billed: BilledStretch | None) -> None:
+    def __init__(
+        self,
+        plan: SimulationPlan,
+        terms: Terms,
+        settled: _Settled,
+        trees: Sequence[tuple[Tree, int]],
+        billed: BilledStretch | None,
+    ) -> None:
         kept = [_NOTHING_KEPT, *settled.kept]
         columns = [np.concatenate([getattr(each, name) for each in kept]) for name in _Kept._fields]
         order = np.argsort(columns[0], kind="stable")
@@ -293,11 +301,27 @@ class _Frame:
         np.minimum.at(self.first_us, settled.tree_of_subject[self._used], terms.judged.first_us[self._used])
         np.minimum.at(self.first_us, self.tree, self.end_us - 1)
         self.until_us = np.where(self.first_us == NEVER_US, -NEVER_US, self.first_us + 1)
-        """[trees] end of the last charge line's billing period."""
-        np.maximum.at(self.until_us, self.tree, self.end_us)
+        """[trees] end of the billing period that the last charge line is billed in; in most trees its own is within."""
+        ends_us = self._billed_until(trees)
+        np.maximum.at(self.until_us, settled.tree_of_subject[self._used], ends_us[self._used])
         if billed is not None:
             self.first_us = np.minimum(self.first_us, billed.start_us)
             self.until_us = np.maximum(self.until_us, billed.end_us)
+
+    def _billed_until(self, trees: Sequence[tuple[Tree, int]]) -> NDArray[np.int64]:
+        """[subjects] `billed_until` of the last charge line of each."""
+        found = np.full(len(self._tree_of_subject), -NEVER_US)
+        np.maximum.at(found, self.subject, self.end_us)
+        by_form: dict[int, bool] = {}
+        for tree, form in trees:
+            if form not in by_form:
+                by_form[form] = _bills_elsewhere(tree)
+        elsewhere = np.array([by_form[form] for _, form in trees], dtype=np.bool_)
+        for subject in self._used[elsewhere[self._tree_of_subject[self._used]]].tolist():
+            if found[subject] > -NEVER_US:
+                tree, _ = trees[self._tree_of_subject[subject]]
+                found[subject] = billed_until(tree, self._paths[self._rows[subject]], int(found[subject]))
+        return found
 
     def opened(self, lines: slice) -> LineKeys:
         """What some of the lines are of."""
@@ -312,6 +336,28 @@ class _Frame:
         charges = ((self._paths[row], number) for row, number in zip(rows, numbers, strict=True))
         found[self._used] = levels_and_items(charges, trees, planted)
         return found[:, 0], found[:, 1]
+
+
+def billed_until(tree: Tree, contract_path: tuple[str, ...], end_us: int) -> int:
+    """Where the billing period of a tree's root ends that bills a charge line, whose own ends at `end_us`."""
+    place = root_period(tree, contract_path, end_us - 1)
+    return end_us if place is None else place[1]
+
+
+def _bills_elsewhere(tree: Tree) -> bool:
+    """Whether a charge line may be billed in another period of the root than the one that holds its last instant:
+    a level between has other periods, or its own level ends before.
+    """
+    root = tree.levels[0]
+    return any(
+        level.end_date != root.end_date or (level.parent > 0 and not _is_billed_alike(tree.levels[level.parent], root))
+        for level in tree.levels
+    )
+
+
+def _is_billed_alike(level: Level, root: Level) -> bool:
+    mine, others = ((each.frequency, each.anchor, each.contract.time_zone) for each in (level, root))
+    return mine == others
 
 
 def _settled(
