@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.looking_back import monthly_demands
-from tallybook_engine.demand.scheme import Demand, Scheme, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, at_least, not_negative
 from tallybook_engine.determinants.numbers import quotient
 
 
@@ -29,7 +29,7 @@ class MeanOfMonthlyPeaks(Scheme):
 
     def __post_init__(self) -> None:
         at_least(self.month_count, 1, "month_count")
-        at_least(self.floor, 0, "floor")
+        not_negative(self.floor, "floor")
 
 
 def mean_of_peaks(scheme: MeanOfMonthlyPeaks, peaks: Sequence[int | None]) -> int | None:

@@ -21,7 +21,7 @@ from tallybook_engine.calendar.local_time import local_times
 from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.looking_back import monthly_demands
-from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, at_least, not_negative
 from tallybook_engine.determinants.numbers import rounded
 
 Entry = TypeVar("Entry")
@@ -42,11 +42,11 @@ class Ratchet(Scheme):
 
     def __post_init__(self) -> None:
         at_least(self.lookback_month_count, 0, "lookback_month_count")
-        at_least(self.minimum, 0, "minimum")
+        not_negative(self.minimum, "minimum")
         if len(self.shares) not in (1, 12) or len(self.counts_in_full) not in (1, 12):
             raise SchemeFault("shares and counts_in_full have one entry or twelve")
         for share in self.shares:
-            at_least(share, 0, "shares")
+            not_negative(share, "shares")
 
 
 def billing_demand(scheme: Ratchet, peaks: Sequence[int | None], month: int) -> int | None:

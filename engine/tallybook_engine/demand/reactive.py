@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tallybook_engine.decimals import QUANTITY_SCALE, UNIT
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import whole_and_months
-from tallybook_engine.demand.scheme import Demand, Scheme, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, not_negative
 from tallybook_engine.determinants.numbers import fitting, quantity_of, rounded
 from tallybook_engine.determinants.parts import Part
 from tallybook_engine.kernels import inlined_kernel, kernel
@@ -42,7 +42,7 @@ class ExcessReactive(Scheme):
     """Compare each interval, where both channels have a value for it, and add the excesses up."""
 
     def __post_init__(self) -> None:
-        at_least(self.ratio, 0, "ratio")
+        not_negative(self.ratio, "ratio")
 
     def other_channels(self) -> tuple[str, ...]:
         return (self.reactive_channel,)

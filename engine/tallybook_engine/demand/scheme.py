@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.determinants.parts import Part
 from tallybook_engine.determinants.result import Peak
 
@@ -59,6 +60,12 @@ class Demand(NamedTuple):
 
 class SchemeFault(ValueError):
     """Options of a scheme that make no sense."""
+
+
+def not_negative(value: int, name: str) -> None:
+    """Raises SchemeFault where an option of scale 12 is below 0."""
+    if value < 0:
+        raise SchemeFault(f"{name} is at least 0, not {format_decimal(value, QUANTITY_SCALE)}")
 
 
 def at_least(value: int, least: int, name: str) -> None:

@@ -21,7 +21,7 @@ from tallybook_engine.decimals import UNIT
 from tallybook_engine.demand.load import Load
 from tallybook_engine.demand.periods import months
 from tallybook_engine.demand.rolling import block_starts
-from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, Window, at_least
+from tallybook_engine.demand.scheme import Demand, Scheme, SchemeFault, Window, at_least, not_negative
 from tallybook_engine.demand.windows import NO_WINDOW, windows_of
 from tallybook_engine.determinants.configuration import MINUTES_A_DAY
 from tallybook_engine.determinants.numbers import HOUR_US, fitting, rounded
@@ -47,7 +47,7 @@ class MeanOfTopPeaks(Scheme):
     def __post_init__(self) -> None:
         at_least(self.count, 1, "count")
         at_least(self.block_us, 1, "block_us")
-        at_least(self.share, 0, "share")
+        not_negative(self.share, "share")
         if not (0 <= self.share_start_minute < MINUTES_A_DAY and 0 <= self.share_end_minute <= MINUTES_A_DAY):
             raise SchemeFault("the window of the share lies within 00:00 and 24:00")
 

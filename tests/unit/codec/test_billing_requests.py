@@ -126,7 +126,7 @@ def test_the_small_request_is_good():
         (
             lambda r: setattr(r.billing_request.demands[0].ratchet, "minimum", "-1"),
             "billing_request.demands[0].ratchet",
-            "minimum is at least 0",
+            "minimum is at least 0, not -1",
         ),
         (
             lambda r: r.billing_request.demands[0].rolling.SetInParent(),

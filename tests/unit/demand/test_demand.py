@@ -343,3 +343,19 @@ def test_without_readings_there_is_no_demand(scheme, days):
 def test_options_that_make_no_sense_are_refused(make):
     with pytest.raises(SchemeFault):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: MeanOfTopPeaks(share=-UNIT), "share is at least 0, not -1"),
+        (lambda: MeanOfMonthlyPeaks(floor=-1), "floor is at least 0, not -0.000000000001"),
+        (lambda: Ratchet(minimum=-UNIT // 2), "minimum is at least 0, not -0.5"),
+        (lambda: Ratchet(shares=(-UNIT,)), "shares is at least 0, not -1"),
+        (lambda: ExcessReactive("reactive", -2 * UNIT), "ratio is at least 0, not -2"),
+    ],
+)
+def test_a_fault_says_numbers_as_they_were_given(make, said):
+    with pytest.raises(SchemeFault) as refused:
+        make()
+    assert str(refused.value) == said
