@@ -52,6 +52,7 @@ from tallybook_engine.ledger.invoices import (
     root_periods_touching,
     stored_lines,
 )
+from tallybook_engine.ledger.net_amounts import NetAmount, net_amounts, net_lines_as_of
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -73,6 +74,7 @@ from tallybook_engine.ledger.recorded import (
 )
 from tallybook_engine.ledger.references import location, sequence_and_row
 from tallybook_engine.ledger.reprocess import DoesNotFit, stage_reprocess, undo_reprocess
+from tallybook_engine.ledger.segments import Decoded
 from tallybook_engine.ledger.snapshot import dump_state
 from tallybook_engine.ledger.split import SplitCheck, cut_periods, note_splits
 from tallybook_engine.ledger.stage import FUTURE_LIMIT_US, stage_events, undo_events, with_first_postings
@@ -522,6 +524,29 @@ class Book:
 
         return await self._listed(work), sequence
 
+    async def net_amounts(
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        as_of_sequence: int | None,
+        go_on: GoOn = unasked,
+    ) -> list[NetAmount]:
+        """What a customer's root contracts with terms come to by billing period."""
+        standing, sequence = await self._standing(
+            lambda: self._customer_id(customer, customer_is_id), as_of_sequence, go_on
+        )
+
+        def work() -> list[NetAmount]:
+            later = self._behind(standing, sequence, go_on)
+            view = reads.as_of(self._state, standing, later, sequence, go_on)
+            earlier = partial(self._records.segments, 0, sequence)
+            net_lines = net_lines_as_of(standing, later, sequence, earlier, go_on)
+            return net_amounts(self._state, view, net_lines, start_us, end_us, go_on)
+
+        return await self._listed(work) if standing.net_lines else []
+
     async def invoiced(
         self,
         customer: str,
@@ -617,8 +642,11 @@ class Book:
 
     def _as_of(self, standing: reads.Standing, sequence: int, go_on: GoOn) -> reads.AsOf:
         """What of a standing was there at a sequence; for any thread."""
-        later = list(asking(self._records.behind(sequence, standing.sequence), go_on))[::-1]
-        return reads.as_of(self._state, standing, later, sequence, go_on)
+        return reads.as_of(self._state, standing, self._behind(standing, sequence, go_on), sequence, go_on)
+
+    def _behind(self, standing: reads.Standing, sequence: int, go_on: GoOn) -> list[Decoded]:
+        """The segments behind a sequence, up to that of a standing, newest first."""
+        return list(asking(self._records.behind(sequence, standing.sequence), go_on))[::-1]
 
     def _customer_id(self, name: str, is_id: bool) -> str:
         """Id of a customer that some version of the catalogue has had."""

@@ -172,6 +172,25 @@ def test_charges_as_invoiced_have_the_fees_beside_them(stored, tallybook, told):
     assert "(2 lines in all)" in shown
 
 
+def test_charges_of_a_contract_with_terms_have_net_amounts(stored, tallybook, told):
+    # Given the same contract with a minimum of 50 from January on
+    file = stored / "with_minimum.yaml"
+    file.write_text(f"{CATALOG}    minimum: 50\n")
+    tallybook("apply", file)
+    assert [each for each in tallybook("charges", "--customer", "acme") if "contract_id" in each] == []
+    tallybook("reprocess", "--customer", "acme", "--move-pins")
+    # When its charges are listed, then behind them stands what the minimum makes of the month
+    charge, january = tallybook("charges", "--customer", "acme")
+    assert (charge["product_id"], january["contract_id"]) == ("calls", "acme_2024")
+    assert (charge["period"], charge["amount_excluding_tax"]) == (january["period"], january["amount_excluding_tax"])
+    assert january["net_amount_excluding_tax"] == {"quantity": "50.00", "currency": "EUR"}
+    assert january["net_amount_including_tax"]["quantity"] == "60.50"
+    # And a person sees it
+    shown = told("charges", "--customer", "acme")
+    assert "net with tax" in shown
+    assert "60.50" in shown
+
+
 def test_a_prediction_stores_nothing(applied, tallybook):
     [predicted] = tallybook(
         "predict",

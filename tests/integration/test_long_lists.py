@@ -13,13 +13,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from tests.support.live_server import live_server
 from tests.support.own_customers import customer, event, span, use
 
 import tallybook_client as tb
 from tallybook.v1 import catalog_pb2, ingest_pb2, ingest_pb2_grpc, simulate_pb2, simulate_pb2_grpc
 from tallybook_engine.ledger import reads
+from tallybook_engine.ledger.invoices import stored_lines
 from tallybook_server import book
 from tallybook_server.services.until_ended import Ended
 
@@ -139,7 +139,7 @@ FIRST_SEQUENCES: dict[str, int] = {}
 """By customer, the sequence of the first event."""
 
 
-def answer(call: Any) -> Message:
+def answer(call: Any) -> Any:
     return call.result(timeout=WAIT_SECONDS)
 
 
@@ -149,7 +149,7 @@ def test_a_list_stands_still_while_the_book_goes_on(client, channel, monkeypatch
     name = f"ann{list(LISTS).index(kind)}"
     sold(client, name)
     FIRST_SEQUENCES[name] = use(client, name, "units", "7", at(4))
-    use(client, name, "units", "8", at(6))
+    use(client, name, "units", "8", at(7))
     ask = LISTS[kind]
     before = answer(ask(channel, name))
     # When the same list is asked for again, and waits behind the ledger's turn
@@ -157,14 +157,14 @@ def test_a_list_stands_still_while_the_book_goes_on(client, channel, monkeypatch
     monkeypatch.setattr(reads, "as_of", held)
     call = ask(channel, name)
     held.wait_until_begun()
-    # And meanwhile an event moves its lines, one opens a part between them, one is deleted, prices change for the rest
-    # of the year, and everything is rated again
-    use(client, name, "units", "9", at(7))
+    # And meanwhile an event moves its lines, one opens a part between them, one is deleted, prices change in the middle
+    # of a month, and everything is rated again
+    use(client, name, "units", "9", at(7, 12))
     use(client, name, "units", "4", at(5))
-    client.delete([tb.EventKey(customer_reference=name, reference=f"units{at(6)}8", generation=1)])
+    client.delete([tb.EventKey(customer_reference=name, reference=f"units{at(7)}8", generation=1)])
     (plan,) = [each for each in client.get_catalog().catalog.plans if each.id == f"{name}_plan"]
     plan.minimum = "3"
-    client.apply_catalog(catalog_pb2.Catalog(plans=[plan]), effective_from=at(8))
+    client.apply_catalog(catalog_pb2.Catalog(plans=[plan]), effective_from=at(7, 20))
     use(client, name, "units", "2", at(9))
     del plan.graduated.tiers[0]
     client.apply_catalog(catalog_pb2.Catalog(plans=[plan]))
@@ -251,7 +251,7 @@ def test_a_long_invoice_stops_while_it_is_made(client, channel, monkeypatch):
     sale = [{"id": "long_sold", "plan": "long_plan"}]
     more = {"credits": [{"id": "gift", "amount": "1000000"}], "billing_frequency": DAILY}
     customer(client, "long", "units", plans=(plan,), product_contracts=sale, **more)
-    lines = Held(book.stored_lines)
+    lines = Held(stored_lines)
     lines.let_go()
     monkeypatch.setattr(book, "stored_lines", lines)
     request = simulate_pb2.PreviewInvoiceRequest(contract_id="long", date="2600-01-01")

@@ -41,6 +41,7 @@ from tallybook_client.results import (
     DeleteResult,
     EventResult,
     Match,
+    NetAmount,
     ReprocessProgress,
     StoredEvent,
     UsageTotal,
@@ -364,7 +365,8 @@ class Client:
         """Charge lines of a customer: one a product contract, matrix cell and billing period.
 
         With `as_invoiced` they are those of the invoices of the span, each with its due date, and `invoice_lines` of
-        the answer has what stands beside them: fees, shares, discounts, caps, minimums, credits.
+        the answer has what stands beside them: fees, shares, discounts, caps, minimums, credits. Without, `net_amounts`
+        has what contract trees with such terms come to.
         """
         request = ingest_pb2.ListChargesRequest(
             **span.fields(), as_of_sequence=as_of_sequence, include_unopened=include_unopened, as_invoiced=as_invoiced
@@ -373,6 +375,7 @@ class Client:
         for page in self._pages(self._ingest.ListCharges, request):
             charges.extend(map(ChargeLine.read, page.charges))
             charges.invoice_lines.extend(map(InvoiceLine.read, page.invoice_lines))
+            charges.net_amounts.extend(map(NetAmount.read, page.net_amounts))
         return charges
 
     # Simulation
@@ -692,6 +695,8 @@ class Charges(list[ChargeLine]):
         super().__init__(lines)
         self.invoice_lines: list[InvoiceLine] = []
         """Of the same invoices, what stands beside their charge lines, where that was asked."""
+        self.net_amounts: list[NetAmount] = []
+        """What contract trees with terms come to in the billing periods of their roots, where that was not asked."""
 
     def frame(self) -> pl.DataFrame:
         """The lines as a frame of CHARGES_SCHEMA."""

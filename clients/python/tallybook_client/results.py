@@ -466,6 +466,37 @@ class ChargeLine:
 
 
 @dataclass(frozen=True, slots=True)
+class NetAmount:
+    """What a root contract with terms comes to in one of its billing periods, by its postings."""
+
+    contract_id: str
+    start_time: datetime
+    end_time: datetime
+    amount_excluding_tax: Money
+    """Of the charge lines that the period bills."""
+    net_amount_excluding_tax: Money
+    """With what fees, shares, discounts, caps, minimums and credits make of it."""
+    net_amount_including_tax: Money
+    catalog_version: int
+    """Whose terms count."""
+    message: ingest_pb2.NetAmount = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, message: ingest_pb2.NetAmount) -> NetAmount:
+        """The value of a message."""
+        return cls(
+            message.contract_id,
+            to_datetime(message.period.start_time),
+            to_datetime(message.period.end_time),
+            Money.read(message.amount_excluding_tax),
+            Money.read(message.net_amount_excluding_tax),
+            Money.read(message.net_amount_including_tax),
+            message.catalog_version,
+            message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ReprocessProgress:
     """How far a reprocess is; the last one has `done`."""
 

@@ -7,7 +7,7 @@ ever changes once it is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -169,6 +169,20 @@ def _payload(first: Found) -> EventPayload:
 # --- Totals and lines -----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class NetStanding:
+    """A net line (`ledger/net`) as it stands."""
+
+    number: int
+    contract_id: str
+    start_us: int
+    end_us: int
+    version: int
+    """That it is pinned to; UNPINNED: none."""
+    amount: int
+    tax: int
+
+
 @dataclass(frozen=True)
 class Standing:
     """What of a customer's lines and parts changes, as it stands at one committed sequence."""
@@ -195,6 +209,7 @@ class Standing:
     later: NDArray[np.int32]
     retirement_count: int
     """How many periods of the book were retired."""
+    net_lines: Sequence[NetStanding]
 
 
 def standing(state: State, customer_id: str) -> Standing:
@@ -222,7 +237,21 @@ def standing(state: State, customer_id: str) -> Standing:
         earlier=table.earlier[parts],
         later=table.later[parts],
         retirement_count=len(state.retirements),
+        net_lines=_net_lines(state, numbers),
     )
+
+
+def _net_lines(state: State, lines: Iterable[int]) -> list[NetStanding]:
+    """The net lines of the root contracts of charge lines."""
+    net, definitions = state.net, state.pools.definitions
+    if not net.lines:
+        return []
+    roots = {definitions[each].contract_path[0] for each in {state.line_origins[line].definition for line in lines}}
+    return [
+        NetStanding(number, *net.lines[number].period, net.lines[number].version, *net.value(number))
+        for root in roots
+        for number in net.of_contract.get(root, ())
+    ]
 
 
 @dataclass

@@ -1717,6 +1717,7 @@ class ListChargesResponse(_message.Message):
 
     CHARGES_FIELD_NUMBER: _builtins.int
     INVOICE_LINES_FIELD_NUMBER: _builtins.int
+    NET_AMOUNTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
@@ -1734,21 +1735,82 @@ class ListChargesResponse(_message.Message):
         lines do.
         """
 
+    @_builtins.property
+    def net_amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetAmount]:
+        """Without `as_invoiced`, behind all charge lines: what the customer's contract trees with fees, shares, discounts, caps,
+        minimums or credits come to, by billing period of their root contracts that touches [start_time, end_time), and by
+        contract. They count for `page_size` as charge lines do.
+        """
+
     def __init__(
         self,
         *,
         charges: _abc.Iterable[Global___ChargeLine] | None = ...,
         invoice_lines: _abc.Iterable[Global___InvoiceLine] | None = ...,
+        net_amounts: _abc.Iterable[Global___NetAmount] | None = ...,
         next_page_token: _builtins.str = ...,
         sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "invoice_lines", b"invoice_lines", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "invoice_lines", b"invoice_lines", "net_amounts", b"net_amounts", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListChargesResponse: _TypeAlias = ListChargesResponse  # noqa: Y015
+
+@_typing.final
+class NetAmount(_message.Message):
+    """What a root contract comes to in one of its billing periods, by its postings: that with which the period opened, and
+    all net amounts of events since (`CostDetail.net_amount_excluding_tax`). It counts the charge lines that events have
+    opened; PreviewInvoice also has those that cost something though no event has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    NET_AMOUNT_EXCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    NET_AMOUNT_INCLUDING_TAX_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the root contract."""
+    catalog_version: _builtins.int
+    """Version of the catalogue whose terms count."""
+    @_builtins.property
+    def period(self) -> _common_pb2.Period:
+        """The billing period."""
+
+    @_builtins.property
+    def amount_excluding_tax(self) -> _common_pb2.Money:
+        """What the charge lines that it bills come to, without tax."""
+
+    @_builtins.property
+    def net_amount_excluding_tax(self) -> _common_pb2.Money:
+        """The same with what fees, shares, discounts, caps, minimums and credits make of it."""
+
+    @_builtins.property
+    def net_amount_including_tax(self) -> _common_pb2.Money:
+        """The same with tax."""
+
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        period: _common_pb2.Period | None = ...,
+        amount_excluding_tax: _common_pb2.Money | None = ...,
+        net_amount_excluding_tax: _common_pb2.Money | None = ...,
+        net_amount_including_tax: _common_pb2.Money | None = ...,
+        catalog_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "net_amount_excluding_tax", b"net_amount_excluding_tax", "net_amount_including_tax", b"net_amount_including_tax", "period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_excluding_tax", b"amount_excluding_tax", "catalog_version", b"catalog_version", "contract_id", b"contract_id", "net_amount_excluding_tax", b"net_amount_excluding_tax", "net_amount_including_tax", b"net_amount_including_tax", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetAmount: _TypeAlias = NetAmount  # noqa: Y015
 
 @_typing.final
 class InvoiceLine(_message.Message):

@@ -13,6 +13,7 @@ from tallybook.v1 import common_pb2, ingest_pb2
 from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE, UNIT, format_decimal, format_money
 from tallybook_engine.ledger.costs import CostArrays
 from tallybook_engine.ledger.faults import RowFault
+from tallybook_engine.ledger.net_amounts import NetAmount
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -380,6 +381,19 @@ def charge_line(line: ChargeLine) -> ingest_pb2.ChargeLine:
         tax_summary=summary,
         lines=lines,
         catalog_version=line.catalog_version,
+    )
+
+
+def net_amount(each: NetAmount) -> ingest_pb2.NetAmount:
+    """What a billing period of a root contract comes to."""
+    currency = each.currency, each.minor_digits
+    return ingest_pb2.NetAmount(
+        contract_id=each.contract_id,
+        period=period(each.start_us, each.end_us),
+        amount_excluding_tax=money(each.amount, *currency),
+        net_amount_excluding_tax=money(each.net_amount, *currency),
+        net_amount_including_tax=money(each.net_amount + each.net_tax, *currency),
+        catalog_version=each.catalog_version,
     )
 
 

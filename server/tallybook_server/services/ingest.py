@@ -21,6 +21,7 @@ from tallybook_engine.asking import GoOn
 from tallybook_engine.ledger.columns import EventColumns
 from tallybook_engine.ledger.costs import CostArrays
 from tallybook_engine.ledger.invoices import InvoicedCharges
+from tallybook_engine.ledger.net_amounts import NetAmount
 from tallybook_engine.ledger.outcomes import (
     ChargeLine,
     DeleteOutcome,
@@ -114,6 +115,15 @@ class IngestBook(ReadingsBook, ListedBook, Protocol):
         include_unopened: bool,
         go_on: GoOn,
     ) -> tuple[list[ChargeLine], int]: ...
+    async def net_amounts(
+        self,
+        customer: str,
+        customer_is_id: bool,
+        start_us: int | None,
+        end_us: int | None,
+        as_of_sequence: int | None,
+        go_on: GoOn,
+    ) -> list[NetAmount]: ...
     async def invoiced(
         self,
         customer: str,
@@ -293,9 +303,14 @@ class IngestService:
             lines, sequence = await book.charges(
                 str(customer), customer_is_id, start_us, end_us, as_of, request.include_unopened, go_on
             )
-        shown, token = _page_of(lines, book, request, sequence, first)
+            net = await book.net_amounts(str(customer), customer_is_id, start_us, end_us, sequence, go_on)
+        both: list[ChargeLine | NetAmount] = [*lines, *net]
+        found_lines, token = _page_of(both, book, request, sequence, first)
         return wire.ListChargesResponse(
-            charges=[results.charge_line(each) for each in shown], next_page_token=token, sequence=sequence
+            charges=[results.charge_line(each) for each in found_lines if isinstance(each, ChargeLine)],
+            net_amounts=[results.net_amount(each) for each in found_lines if isinstance(each, NetAmount)],
+            next_page_token=token,
+            sequence=sequence,
         )
 
     def _gathering(self, book: IngestBook) -> Gathering:

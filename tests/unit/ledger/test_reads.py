@@ -6,6 +6,8 @@ import pytest
 from tests.support.small_catalogue import DAILY, YEARLY, catalogue, per_unit, tiers, used
 
 from tallybook_engine.decimals import UNIT
+from tallybook_engine.ledger import reads
+from tallybook_engine.ledger.net_amounts import net_amounts, net_lines_as_of
 from tallybook_server.errors import Fault
 
 GRADUATED = tiers("graduated", ("2", "1", "0"), (None, "0.5", "3"), minimum="4")
@@ -36,6 +38,42 @@ def test_lines_as_of_an_earlier_sequence(open_book):
     assert charges(book, 2) == [(400, 400, 1), (200, 200, 3)]
     assert charges(book, 1) == [(400, 400, 1)]
     assert [usage(book, at) for at in (1, 2, 3)] == [[1], [4], [3]]
+
+
+def test_what_is_merged_meanwhile_with_what_comes_later_is_read_as_it_was(open_book):
+    # Given three commits under a minimum a month, and how the customer stands
+    put = catalogue(GRADUATED, accumulation=YEARLY)
+    put["contracts"][0]["minimum"] = "20"
+    book = open_book(put)
+    for reference, day in (("a", 1), ("b", 40), ("c", 2)):
+        book.store([used(reference, "1", day=day)])
+    state, records = book.state, book.book._records
+
+    def seen() -> list[object]:
+        later = list(records.behind(1, standing.sequence))[::-1]
+        view = reads.as_of(state, standing, later, 1)
+        nets = net_lines_as_of(standing, later, 1, lambda: records.segments(0, 1))
+        return [
+            view.quantity,
+            view.amount,
+            view.exact,
+            view.retired,
+            reads.charge_lines(state, view, None, None, include_unopened=False),
+            net_amounts(state, view, nets, None, None),
+        ]
+
+    standing = reads.standing(state, "ann")
+    before = seen()
+    # When more commits move its lines, open others and rate them again, and are merged with those before
+    book.store([used("d", "5", day=3)])
+    book.store([used("e", "5", day=80)])
+    book.delete_references("ann", "a")
+    book.apply({"plans": [{**put["plans"][0], "graduated": {"tiers": [{"unit_price": "10"}]}}]})
+    book.reprocess("ann", move_pins=True)
+    assert book.merge() > 0
+    # Then it is seen as it was
+    assert seen() == before
+    assert len(before[4]) == len(before[5]) == 1
 
 
 def test_a_sequence_that_is_not_there_yet_is_refused(open_book):

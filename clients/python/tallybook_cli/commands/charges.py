@@ -46,8 +46,10 @@ def command(
         ]
     charges = [charge for each in found for charge in each]
     others = [line for each in found for line in each.invoice_lines]
+    net_amounts = [each for charges in found for each in charges.net_amounts]
     if as_json:
-        for message in [*(each.message for each in charges), *(each.message for each in others)]:
+        messages = [*(each.message for each in charges), *(each.message for each in others)]
+        for message in [*messages, *(each.message for each in net_amounts)]:
             print_json(message)
         return ExitCode.OK
     if with_lines:
@@ -57,6 +59,8 @@ def command(
         _print_charges(charges)
     if others:
         _print_others(others)
+    if net_amounts:
+        _print_net_amounts(net_amounts)
     _print_totals([*charges, *others])
     return ExitCode.OK
 
@@ -102,6 +106,28 @@ def _print_others(lines: Iterable[tb.InvoiceLine]) -> None:
                 line.due_date.isoformat(),
             ]
             for line in lines
+        ),
+    )
+
+
+def _print_net_amounts(amounts: Iterable[tb.NetAmount]) -> None:
+    """What contract trees with terms come to."""
+    columns = ["contract", "from", "to", "charges>", "net without tax>", "net tax>", "net with tax>", "currency"]
+    print_table(
+        "net, with fees, shares, discounts, caps, minimums and credits",
+        columns,
+        (
+            [
+                each.contract_id,
+                each.start_time,
+                each.end_time,
+                f"{each.amount_excluding_tax.quantity:,f}",
+                f"{each.net_amount_excluding_tax.quantity:,f}",
+                f"{each.net_amount_including_tax.quantity - each.net_amount_excluding_tax.quantity:,f}",
+                f"{each.net_amount_including_tax.quantity:,f}",
+                each.net_amount_excluding_tax.currency,
+            ]
+            for each in amounts
         ),
     )
 
