@@ -68,7 +68,8 @@ def of_customer(usage: UsageFrame, table: ContractTable, product_contract_id: st
         return usage.taken(np.empty(0, dtype=np.int64))
     customer = list(table.customers)[table.customer[row]]
     names = {table.paths[each][-1] for each in table.of_customers({customer}).tolist()}
-    wanted = np.fromiter((each in names for each in usage.contracts), dtype=np.bool_, count=len(usage.contracts))
+    # The last one is what -1 reads, in a row without a product contract.
+    wanted = np.array([*(each in names for each in usage.contracts), False], dtype=np.bool_)
     return usage.taken(np.flatnonzero(wanted[usage.contract_codes]))
 
 

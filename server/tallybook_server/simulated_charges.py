@@ -21,6 +21,8 @@ from tallybook_server.kept import Kept
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_CUSTOMERS_NAMED = 20
+"""Customers without charges that are named; the others are counted."""
 
 
 @dataclass
@@ -88,6 +90,8 @@ def charges_page(
         raise field_invalid("scenario", f"{request.scenario!r} was not run; there are {known}")
     limit = page_size(request.page_size)
     token = read_token(book, request, 2)
+    if token is None:
+        _check_customers(request.customer_ids, charges)
     number, row = token or (0, 0)
     wanted = [request.scenario] if request.scenario else charges.scenarios
     streams = [each for name in wanted for each in charges.streams if each[0] == name]
@@ -103,6 +107,20 @@ def charges_page(
                 response.charges.append(_charge(scenario, each))
         number, row = number + 1, 0
     return response
+
+
+def _check_customers(customer_ids: Sequence[str], charges: Charges) -> None:
+    """FIELD_INVALID where there are customers that no line of any scenario is of."""
+    missing = dict.fromkeys(customer_ids)
+    for _, stream in charges.streams:
+        if not missing:
+            return
+        for name in pa.ipc.open_stream(stream).read_all().column("customer_id").unique().to_pylist():
+            missing.pop(name, None)
+    if missing:
+        named = ", ".join(f'"{name}"' for name in list(missing)[:_CUSTOMERS_NAMED])
+        more = f" and {len(missing) - _CUSTOMERS_NAMED} more" if len(missing) > _CUSTOMERS_NAMED else ""
+        raise field_invalid("customer_ids", f"the simulation has no charges of customer {named}{more}")
 
 
 def _lines(stream: bytes, first: int) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -11,19 +12,18 @@ from numpy.typing import NDArray
 
 from tallybook.v1 import simulate_pb2 as wire
 from tallybook_engine.asking import GoOn
-from tallybook_engine.catalog.faults import CatalogFault
-from tallybook_engine.catalog.model import Catalog
-from tallybook_engine.decimals import parse_decimal
+from tallybook_engine.catalog.model import Aggregation, Catalog
+from tallybook_engine.decimals import QUANTITY_SCALE, parse_decimal
 from tallybook_engine.determinants.configuration import Datasource
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.ledger.recorded import RecordedEvents, Spans
 from tallybook_engine.simulation.contracts import ContractTable
 from tallybook_engine.simulation.recorded import recorded_usage
-from tallybook_engine.simulation.usage import FAULTS_MAX, UsageFrame, UsageProperty
+from tallybook_engine.simulation.usage import FAULTS_MAX, Flaws, UsageFault, UsageFrame, UsageProperty
 from tallybook_server.billing import read_body
 from tallybook_server.codec.instants import read_instant
-from tallybook_server.codec.usage import check_row_count, usage_invalid
+from tallybook_server.codec.usage import check_row_count
 from tallybook_server.errors import field_invalid
 from tallybook_server.journal.attached import StoredValue
 from tallybook_server.journal.interface import Journal
@@ -78,7 +78,10 @@ class _Row(NamedTuple):
     product_id: str
     datasource_id: str
     time_us: int
+    value: int
+    """Of the determinant, scale 12."""
     quantity: int
+    """What it is to the product."""
 
 
 def determinants_as_usage(
@@ -89,7 +92,8 @@ def determinants_as_usage(
     start_us, end_us = read_stretch(wanted, "determinants")
     sequence = _sequence(wanted, "determinants", book)
     rows = []
-    for source, product_contract_id, product_id, channel in _charged(catalog, table, _sources(request, catalog)):
+    sources, faults = _sources(request, catalog)
+    for source, product_contract_id, product_id, channel in _charged(catalog, table, sources):
         # Each channel is a read of the journal.
         go_on()
         for each in _counting(book.readings, source.id, channel, start_us, end_us, sequence):
@@ -97,39 +101,42 @@ def determinants_as_usage(
             # What was withdrawn, or only reported, is not billed.
             if not body.value or not body.billable:
                 continue
-            quantity = parse_decimal(body.value)
+            value = parse_decimal(body.value)
+            counts = catalog.products[product_id].aggregation is Aggregation.COUNT
             # The last instant of its period, which lies in the period that it is billed in.
             time_us = max(each.end_us - 1, each.start_us)
-            rows.append(_Row(product_contract_id, product_id, source.id, time_us, quantity))
+            quantity = 10**QUANTITY_SCALE if counts else value
+            rows.append(_Row(product_contract_id, product_id, source.id, time_us, value, quantity))
             check_row_count(len(rows))
-    negative = [
-        CatalogFault("determinants", f"of datasource {row.datasource_id!r} for {row.product_id!r} one is negative")
+    faults += [
+        UsageFault("determinants", f"of datasource {row.datasource_id!r} for {row.product_id!r} one is negative")
         for row in rows
-        if row.quantity < 0
+        if row.value < 0
     ]
-    if negative:
-        raise usage_invalid(negative[:FAULTS_MAX], len(negative))
-    return _frame(rows), sequence
+    frame = _frame([row for row in rows if row.value >= 0])
+    if faults:
+        is_undated = np.zeros(frame.row_count, dtype=np.bool_)
+        frame = replace(frame, flaws=Flaws(tuple(faults[:FAULTS_MAX]), len(faults), is_undated))
+    return frame, sequence
 
 
-def _sources(request: wire.RunSimulationRequest, catalog: Catalog) -> list[Datasource]:
-    """The datasources whose determinants are wanted. USAGE_INVALID with every one that cannot be."""
+def _sources(request: wire.RunSimulationRequest, catalog: Catalog) -> tuple[list[Datasource], list[UsageFault]]:
+    """The datasources whose determinants are wanted, and what is wrong with those that cannot be."""
     customers = set(request.customer_ids)
     faults = []
     for number, name in enumerate(request.determinants.datasources):
         source = catalog.datasources.get(name)
         path = f"determinants.datasources[{number}]"
         if source is None:
-            faults.append(CatalogFault(path, f'no datasource "{name}" in the catalogue'))
+            faults.append(UsageFault(path, f'no datasource "{name}" in the catalogue'))
         elif source.customer is None:
-            faults.append(CatalogFault(path, f'"{name}" has no customer: its determinants are nobody\'s usage'))
+            faults.append(UsageFault(path, f'"{name}" has no customer: its determinants are nobody\'s usage'))
         elif customers and source.customer not in customers:
-            faults.append(CatalogFault(path, f'"{name}" is of customer "{source.customer}", who is not asked'))
-    if faults:
-        raise usage_invalid(faults[:FAULTS_MAX], len(faults))
+            faults.append(UsageFault(path, f'"{name}" is of customer "{source.customer}", who is not asked'))
     named = request.determinants.datasources or catalog.datasources
-    found = (catalog.datasources[name] for name in dict.fromkeys(named))
-    return [each for each in found if each.customer is not None and (not customers or each.customer in customers)]
+    found = (catalog.datasources[name] for name in dict.fromkeys(named) if name in catalog.datasources)
+    wanted = [each for each in found if each.customer is not None and (not customers or each.customer in customers)]
+    return wanted, faults
 
 
 def _charged(

@@ -8,12 +8,14 @@ from dataclasses import replace
 from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.simulation.usage import UsageFrame, joined
 from tallybook_server import limits
-from tallybook_server.codec.usage import read_usage_stream
+from tallybook_server.codec.usage import new_references, read_usage_stream
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.kept import Entry, Kept, new_name
 
 _CODE_BYTES = 4
 """Of a row's property, given or not."""
+_EVENT_COUNT_BYTES = 8
+"""Of a row's count of events, given or not."""
 
 
 class Upload:
@@ -24,7 +26,9 @@ class Upload:
         self._go_on = go_on
         self._frames: list[UsageFrame] = []
         self._properties: set[str] = set()
+        self._has_event_counts = False
         self._byte_count_without = 0
+        self._references = new_references()
         self.row_count = 0
         self.byte_count = 0
         """Of the columns of all of it, as they are kept."""
@@ -32,17 +36,19 @@ class Upload:
     def add(self, stream: bytes) -> None:
         """Adds one Arrow stream. Raises Fault that names which one it is."""
         try:
-            frame = read_usage_stream(stream, self._go_on)
+            frame = read_usage_stream(stream, self._references, self._go_on)
         except Fault as fault:
             number = str(len(self._frames))
             metadata = {**fault.metadata, "request_number": number}
             raise Fault(fault.code, f"request {number}: {fault.message}", metadata, fault.fields) from None
         self._frames.append(frame)
         self.row_count += frame.row_count
-        # Of all rows together, as they are kept: each has every property that some request has.
+        # Of all rows together, as they are kept: each has every property, and a count, that some request has.
         self._properties.update(each.name for each in frame.properties)
-        self._byte_count_without += replace(frame, properties=()).byte_count
-        self.byte_count = self._byte_count_without + self.row_count * len(self._properties) * _CODE_BYTES
+        self._has_event_counts |= frame.event_counts is not None
+        self._byte_count_without += replace(frame, properties=(), event_counts=None).byte_count
+        more = len(self._properties) * _CODE_BYTES + self._has_event_counts * _EVENT_COUNT_BYTES
+        self.byte_count = self._byte_count_without + self.row_count * more
         for count, most, of in (
             (self.row_count, limits.UPLOADED_ROWS_MAX, "rows"),
             (self.byte_count, limits.UPLOADED_BYTES_MAX, "bytes of columns"),

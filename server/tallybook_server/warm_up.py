@@ -170,8 +170,9 @@ def _simulate(catalog: Catalog) -> None:
                 date="2023-11-15",
                 product_id=catalog.plans[each.plan].product,
                 contract_id=each.id,
-                quantity="7.5",
+                quantity="7",
                 properties={"kind": "a"},
+                reference="one",
             )
     rows = request.rows.rows
     table = pa.table(
@@ -181,6 +182,7 @@ def _simulate(catalog: Catalog) -> None:
             "contract_id": [each.contract_id for each in rows],
             "quantity": pa.array([Decimal(each.quantity) for each in rows]),
             "property:kind": ["a"] * len(rows),
+            "reference": [each.reference for each in rows],
         }
     )
     sink = pa.BufferOutputStream()

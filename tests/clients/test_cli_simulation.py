@@ -77,12 +77,27 @@ def simulate(address, files, capsys):
 def test_scenarios_of_files_are_compared(simulate, files):
     # Given two customers, of whom a flat price is cheaper for the small one
     code, out = simulate("usage.csv", "flat.yaml", "--json", "--output", "charges.parquet")
-    # Then every scenario has a total
+    # Then every scenario has a total, and every customer whose bill changes what it changes by
     assert code is ExitCode.OK
-    totals = {each["scenario"]: each for each in map(json.loads, out.splitlines())}
+    baseline, flat, *customers = map(json.loads, out.splitlines())
+    totals = {each["scenario"]: each for each in (baseline, flat)}
     assert totals["baseline"]["amount_excluding_tax"] == {"quantity": "24.71", "currency": "EUR"}
     assert totals["flat"]["difference_excluding_tax"]["quantity"] == "7.08"
     assert (totals["flat"]["customer_count_more"], totals["flat"].get("customer_count_less")) == ("2", None)
+    assert customers == [
+        {
+            "customer_id": name,
+            "scenario": "flat",
+            "amount_excluding_tax": {"quantity": amount, "currency": "EUR"},
+            "amount_including_tax": {"quantity": amount, "currency": "EUR"},
+            "difference_excluding_tax": {"quantity": difference, "currency": "EUR"},
+            "is_cheapest": False,
+        }
+        for name, amount, difference in (("globe", "28.00", "7.00"), ("acme", "3.79", "0.08"))
+    ]
+    # As the document shows it
+    (shown,) = re.findall(r"```json\n(\{\"customer_id\".*)\n```", Path("docs/cli.md").read_text())
+    assert json.loads(shown) == customers[0]
     # And the charges are in the file
     charges = pl.read_parquet(files / "charges.parquet")
     assert charges.filter(pl.col("scenario") == "flat")["amount_excluding_tax"].sum() == Decimal("31.79")
@@ -98,6 +113,20 @@ def test_a_table_for_a_person(simulate):
     assert "+7.08" in out
     assert "+7.00" in out
     assert "0.00" in out
+
+
+def test_json_has_every_customer_whose_bill_changes(simulate):
+    # Given more of them than the table shows
+    with patch.object(simulate_command, "CUSTOMERS_SHOWN", 1):
+        _, table = simulate("usage.csv", "flat.yaml", "capped.yaml")
+        _, out = simulate("usage.csv", "flat.yaml", "capped.yaml", "--json")
+    assert "changed most, 1 of 3" in table
+    # Then those that change most come first, and it is said for whom what is cheapest
+    found = [each for each in map(json.loads, out.splitlines()) if "customer_id" in each]
+    changes = [
+        (each["customer_id"], each["difference_excluding_tax"]["quantity"], each["is_cheapest"]) for each in found
+    ]
+    assert changes == [("globe", "-11.00", True), ("globe", "7.00", False), ("acme", "0.08", False)]
 
 
 def test_a_wrong_scenario_is_left_out_if_asked(simulate):
@@ -146,6 +175,10 @@ def test_charges_are_listed_afterwards(files, address, capsys):
     assert cap["amount_excluding_tax"] == {"quantity": "-11.00", "currency": "EUR"}
     assert run([*asked, "--scenario", "capped"]) is ExitCode.OK
     assert "CAP" in capsys.readouterr().out
+    # And a customer whom it charges nothing is named, beside one whom it does
+    assert run([*asked, "--customer-id", "acme", "--customer-id", "acne"]) is ExitCode.REFUSED
+    told = capsys.readouterr()
+    assert (told.out, 'the simulation has no charges of customer "acne"' in told.err) == ("", True)
     assert run(["simulated", "sim_0", "--server", address]) is ExitCode.FAILURE_FOUND
     assert "SIMULATION_EXPIRED" in capsys.readouterr().err
 
@@ -180,6 +213,10 @@ ROW = "acme_2024/tiered,calls"
         (f"date,{FIELDS}\n2024-01-05,{ROW},0.0000000000001\n", ["2: column quantity: '0.0000000000001'"]),
         (f"date,{FIELDS}\n2024-01-05,{ROW},1{'0' * 400}\n", ["2: column quantity: '1000000"]),
         (f"time,{FIELDS}\n2024-01-05T10:00:00,{ROW},1\n", ["2: column time: '2024-01-05T10:00:00'"]),
+        (
+            f"date,{FIELDS},event_count\n2024-01-05,{ROW},1,1.5\n2024-01-05,{ROW},1,1{'0' * 15}\n2024-01-05,{ROW},1,\n",
+            ["2: column event_count: '1.5'", "3: column event_count: '1000000000000000'"],
+        ),
         (f"date,{FIELDS}\n2024-01-05,{ROW},1\n2024-01-05,{ROW},1,red\n", ["3: 5 cells where the header has 4"]),
         ("", [" there is no header line"]),
         ("\0\0", [" cannot be read: its header is no text"]),
@@ -219,6 +256,27 @@ def test_a_file_of_usage_may_have_instants_and_text(files, capsys):
     assert found[0] == found[1] == found[2]
 
 
+def test_a_file_of_usage_may_have_references_and_numbers_of_events(files, simulate, capsys):
+    # Given a file with them, in CSV and in Parquet
+    lines = [f"2024-01-05,{ROW},60,a,3", f"2024-01-06,{ROW},75.5,b,", "2024-02-06,globe_2024/tiered,calls,1000,a,1000"]
+    (files / "keyed.csv").write_text("\n".join([f"date,{FIELDS},reference,event_count", *lines]))
+    pl.read_csv(files / "keyed.csv").with_columns(
+        pl.col("date").str.to_date(), pl.col("quantity").cast(pl.Decimal(38, 12))
+    ).write_parquet(files / "keyed.parquet")
+    # Then it comes to what the rows come to without, with a server and without one
+    plain = simulate("usage.csv", "--json")
+    assert plain[0] is ExitCode.OK
+    for name in ("keyed.csv", "keyed.parquet"):
+        assert simulate(name, "--json") == plain
+        assert run(["simulate", str(files / name), "--catalog", str(files / "catalog.yaml"), "--json"]) is ExitCode.OK
+        assert capsys.readouterr().out == plain[1]
+    # And a reference that is there twice is named, also by a command without a server
+    (files / "twice.csv").write_text("\n".join([f"date,{FIELDS},reference,event_count", *lines[:2], lines[0]]))
+    for where in ((), ("--catalog", str(files / "catalog.yaml"))):
+        code = run(["simulate", str(files / "twice.csv"), *where]) if where else simulate("twice.csv")[0]
+        assert code is ExitCode.REFUSED
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -255,7 +313,7 @@ def test_the_documented_example_runs(tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("usage.csv", "flat.yaml")]
     # Then it runs: 200.5 cards at 0.07 and at 0.06
     assert run(["simulate", *files, "--catalog", str(tmp_path / "catalog.yaml"), "--json"]) is ExitCode.OK
-    baseline, flat = map(json.loads, capsys.readouterr().out.splitlines())
+    baseline, flat, _ = map(json.loads, capsys.readouterr().out.splitlines())
     assert baseline["amount_excluding_tax"]["quantity"] == "14.04"
     assert (flat["scenario"], flat["amount_excluding_tax"]["quantity"]) == ("flat from January", "12.03")
 

@@ -453,6 +453,24 @@ def test_determinants_are_usage_of_a_simulation(tmp_path: Path, asked: list[Any]
         assert started.usage_sequence == last
 
 
+def test_a_determinant_that_is_counted_is_one_event(tmp_path: Path) -> None:
+    # Given a fee for each time that a value comes
+    counted = {"id": "values", "aggregation": "COUNT", "determinant": SMALL["products"][0]["determinant"]}
+    fee = {"id": "fee", "product": "values", "currency": "EUR", "per_unit": {"unit_price": "3"}}
+    with served(tmp_path) as services:
+        services.apply(
+            {
+                **SMALL,
+                "products": [*SMALL["products"], counted],
+                "plans": [*SMALL["plans"], fee],
+                "contracts": [contract([{"plan": "fee"}], "UTC")],
+            }
+        )
+        services.determinants.CalculateDeterminants(request())
+        # Then a simulation counts it as the ledger does, whatever it measured
+        assert (simulated(services)[1], charged(services)) == ({"baseline": "3.00"}, "3")
+
+
 def test_a_customer_without_such_a_plan_can_be_simulated_under_one(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         # Given determinants that nobody pays for yet
@@ -476,13 +494,14 @@ def test_everything_wrong_with_the_datasources_is_named_at_once(tmp_path: Path) 
         orphan = {**source, "id": "orphan"}
         del orphan["customer"]
         services.apply({**SMALL, "datasources": [source, orphan], "customers": [{"id": CUSTOMER}, {"id": "other"}]})
-        asked = simulate_pb2.RunSimulationRequest(customer_ids=["other"])
+        asked = simulate_pb2.RunSimulationRequest(customer_ids=["other", "nobody"])
         asked.determinants.start_time.FromJsonString("2026-01-01T00:00:00Z")
         asked.determinants.end_time.FromJsonString("2026-02-01T00:00:00Z")
         asked.determinants.datasources.extend(["m1", "orphan", "gone"])
         with pytest.raises(grpc.RpcError) as failure:
             list(services.simulate.RunSimulation(asked))
         assert fields_of(status_of_call(failure.value)) == [
+            "customer_ids",
             *(f"determinants.datasources[{number}]" for number in range(3)),
         ]
 

@@ -338,6 +338,26 @@ def test_what_cannot_be_listed_is_named(book):
         list(book.simulated_charges(kept.simulation_id, "gone"))
 
 
+def test_customers_that_a_simulation_does_not_charge_are_named(book, monkeypatch):
+    # Given messages of few lines, and a scenario under which one customer is not charged
+    monkeypatch.setattr(limits, "SIMULATED_LINES_IN_MESSAGE", 7)
+    changed = ParseDict(CATALOG, catalog_pb2.Catalog())
+    changed.plans.append(
+        ParseDict({"id": "free", "product": "calls", "currency": "EUR", "none": {}}, catalog_pb2.Plan())
+    )
+    changed.contracts[3].product_contracts[0].plan = "free"
+    free = tb.Scenario(name="free", put=changed)
+    run = book.simulate(usage(1), [free])
+    # Then who is charged under any scenario is known under each
+    assert list(book.simulated_charges(run.simulation_id, "free", ["c3"])) == []
+    assert len(list(book.simulated_charges(run.simulation_id, "baseline", ["c3"]))) == 1
+    # And the others are named, all of them, or the first ones and how many more there are
+    with pytest.raises(tb.InvalidArgumentError, match=r'customer_ids: .* no charges of customer "c40", "c-1" \('):
+        list(book.simulated_charges(run.simulation_id, customer_ids=["c40", "c3", "c-1", "c40"]))
+    with pytest.raises(tb.InvalidArgumentError, match=r'"x19" and 1 more \('):
+        list(book.simulated_charges(run.simulation_id, customer_ids=[f"x{number}" for number in range(21)]))
+
+
 def test_limits_of_kept_charges(book, monkeypatch):
     # Given as much room as one simulation takes, and twice that for the server
     sizes = []

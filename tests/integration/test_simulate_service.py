@@ -679,13 +679,13 @@ def test_frames_of_others_are_refused_with_what_makes_them_fit(book, made, words
             call(made())
 
 
-def test_the_row_that_is_too_large_is_named(book):
+def test_rows_that_are_too_large_are_counted_and_the_first_named(book):
     quantities = pl.Series("quantity", [None, 1, -(10**15), 10**15], pl.Decimal(38, 0))
     with pytest.raises(tb.InvalidArgumentError) as error:
         book.simulate(usage().head(4).with_columns(quantities))
     assert [f"{each.field}: {each.description}" for each in error.value.fields] == [
         "quantity: 1 rows have none, the first is row 0, counted from 0",
-        "quantity: row 2, counted from 0, is not below 10^15 in size",
+        "quantity: 2 rows are not below 10^15 in size, the first is row 2, counted from 0",
     ]
 
 

@@ -1,7 +1,9 @@
 """Production equals simulation: the same rows through Ingest and through a simulation give the same charge lines."""
 
 import random
+from dataclasses import replace
 from datetime import date, timedelta
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from tallybook_engine.simulation.recorded import recorded_usage
 from tallybook_engine.simulation.run import run_piece
 from tallybook_engine.simulation.usage import UsageFrame, UsageProperty
 from tallybook_oracle.calendar import first_instant
+from tallybook_oracle.ledger import NOTHING, OracleBook
 from tallybook_server.codec.catalog import read_catalog
 from tallybook_server.journal.memory import MemoryJournal
 
@@ -197,6 +200,40 @@ def test_a_simulation_is_what_the_ledger_holds(seed):
     # Then the lines are those of two books that stored the rows as events
     assert simulated(plan, 0) == ledgers(put, rows.events())
     assert simulated(plan, 1) == ledgers(other, rows.events())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_of_several_events_are_those_events_in_ledger_and_oracle(seed):
+    # Given rows that stand for some equal events each, but where the largest counts, in any order
+    chance = random.Random(seed)
+    put = RandomCatalogue(chance).first()
+    catalog = read_catalog(ParseDict(put, catalog_pb2.Catalog()))
+    rows = Rows(chance, catalog)
+    while len(rows.rows) < 15:
+        rows = Rows(chance, catalog)
+    counts = [1 if row[2].aggregation is Aggregation.MAX else chance.choice([1, 2, 7]) for row in rows.rows]
+    quantities = limb_array([parse_decimal(row[6]) * count for row, count in zip(rows.rows, counts, strict=True)], 2)
+    frame = replace(rows.frame(), quantities=quantities, event_counts=np.array(counts, dtype=np.int64))
+    shuffled = frame.taken(np.array(chance.sample(range(len(counts)), len(counts)), dtype=np.int64))
+    # When they are simulated
+    found = simulated(Planner(shuffled, catalog, ContractTable(catalog.contracts), ()).finish(), 0)
+    # Then the lines are those of a book that stored every event by itself
+    events = [
+        {**event, "reference": f"{event['reference']}-{number}"}
+        for event, count in zip(rows.events(), counts, strict=True)
+        for number in range(count)
+    ]
+    assert found == ledgers(put, events)
+    # And those of the oracle
+    oracle = OracleBook()
+    oracle.apply_catalog(put)
+    assert {each.status for each in oracle.ingest(events, NOW_US)} == {"STORED"}
+    held = {
+        (key.product_contract, key.cell_id, key.start_us, key.end_us): value for key, value in oracle.lines().items()
+    }
+    for path, cell, start_us, end_us, _, exact, amount, tax in found:
+        assert held.pop((path[-1], cell, start_us, end_us)) == (Fraction(exact, 10**24), amount, tax)
+    assert set(held.values()) <= {NOTHING}
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -15,6 +15,8 @@ FAULTS_SHOWN = 20
 """Cells that cannot be read that are named; the others are counted."""
 
 _QUANTITY = pl.Decimal(38, 12)
+_EVENT_COUNT = r"^[0-9]{1,15}$"
+"""Text of a number of events; how many a row may stand for, the server says."""
 _HEADER_LINES = 1
 
 
@@ -47,6 +49,11 @@ def _exact(frame: pl.DataFrame, file: Path, place: str, first: int) -> pl.DataFr
             sound = pl.when(texts.str.contains(DECIMAL_FITS)).then(texts)
             read = pl.select(sound.cast(_QUANTITY).alias(name)).to_series()
             wanted = "is no number of at most 12 decimals below 10^15, such as 12.5"
+        elif name == "event_count":
+            read = pl.select(
+                pl.when(texts.str.contains(_EVENT_COUNT)).then(texts).cast(pl.Int64).alias(name)
+            ).to_series()
+            wanted = "is no number of events, such as 12"
         elif name == "date":
             read = texts.str.to_date("%Y-%m-%d", strict=False)
             wanted = "is no date; write 2026-01-31"

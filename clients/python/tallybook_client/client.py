@@ -466,10 +466,10 @@ class Client:
         """Run the book's contracts over usage, under its catalogue and under scenarios; nothing in the book changes.
 
         `usage` is a frame with the columns contract_id (the product contract's), product_id, quantity, date or time,
-        and property:<reference> (docs/arrow.md), or a message a row; at most 2,097,152 rows and 16 MiB. Or what the
-        server has: `RecordedUsage`, `DeterminantUsage`, `UploadedUsage`. `billed_period`, (first instant, end), is
-        billed whole: all contracts of the customers named, or of everyone, also those without usage. `on_progress` is
-        told rows done and rows in all.
+        and where they are wanted reference, event_count and property:<reference> (docs/arrow.md), or a message a row;
+        at most 2,097,152 rows and 16 MiB. Or what the server has: `RecordedUsage`, `DeterminantUsage`,
+        `UploadedUsage`. `billed_period`, (first instant, end), is billed whole: all contracts of the customers named,
+        or of everyone, also those without usage. `on_progress` is told rows done and rows in all.
         """
         request = simulation_request(
             usage,
@@ -512,7 +512,7 @@ class Client:
         self, simulation_id: str, scenario: str = "", customer_ids: Iterable[str] = ()
     ) -> Iterator[SimulatedCharge]:
         """The charges of a simulation that the server still has, page by page; under one scenario, or under all.
-        NotFoundError where it has them no more.
+        NotFoundError where it has them no more, InvalidArgumentError for a customer whom it charges nothing.
         """
         request = simulate_pb2.ListSimulationChargesRequest(
             simulation_id=simulation_id, scenario=scenario, customer_ids=customer_ids

@@ -506,8 +506,9 @@ def _plain(value: Decimal) -> str:
 
 
 def usage_stream(usage: Frame) -> bytes:
-    """A frame with the columns contract_id, product_id, quantity, date or time, and property:<reference> as one Arrow
-    stream. FrameError where a column is of a type that has no exact numbers.
+    """A frame with the columns contract_id, product_id, quantity, date or time, and reference, event_count and
+    property:<reference> where they are wanted, as one Arrow stream. FrameError where a column is of a type that has no
+    exact numbers.
     """
     table = as_table(usage)
     columns = []
@@ -516,7 +517,9 @@ def usage_stream(usage: Frame) -> bytes:
         if pa.types.is_floating(each.type):
             raise FrameError(f"column {each.name!r} is floating-point, which is not exact: cast it to a decimal")
         if pa.types.is_large_string(each.type) or pa.types.is_string_view(each.type) or pa.types.is_string(each.type):
-            column = column.cast(pa.string()).dictionary_encode()
+            column = column.cast(pa.string())
+            # References are there once each: a dictionary of them would be one more column.
+            column = column if each.name == "reference" else column.dictionary_encode()
         columns.append(column)
     encoded = pa.Table.from_arrays(columns, names=table.column_names).unify_dictionaries().combine_chunks()
     sink = pa.BufferOutputStream()

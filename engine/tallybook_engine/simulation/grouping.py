@@ -246,7 +246,7 @@ def survey_rows(
     time_given: NDArray[np.bool_],
     go_on: GoOn = unasked,
 ) -> Survey:
-    """Looks at every row once, as they came."""
+    """Looks at every row once, as they came; a code of -1 names nothing."""
     found = Survey(
         np.zeros(contract_count, dtype=np.int64),
         np.zeros(product_count, dtype=np.bool_),
@@ -267,8 +267,10 @@ def _survey_rows(
 ) -> None:
     first, last = found.days[0], found.days[1]
     for row in range(len(contracts)):
-        found.contract_counts[contracts[row]] += 1
-        found.has_product[products[row]] = True
+        if contracts[row] >= 0:
+            found.contract_counts[contracts[row]] += 1
+        if products[row] >= 0:
+            found.has_product[products[row]] = True
         if not time_given[row]:
             day = np.int64(days[row])
             first, last = min(first, day), max(last, day)

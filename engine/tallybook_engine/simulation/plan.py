@@ -7,7 +7,7 @@ the baseline. What a scenario leaves as it is, it shares with the baseline.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
@@ -31,6 +31,7 @@ from tallybook_engine.rating.tax import TaxPool
 from tallybook_engine.simulation.calendars import CalendarKey, Calendars, make_calendars, opened_billing
 from tallybook_engine.simulation.contracts import Codes, ContractTable, Value, contract_table
 from tallybook_engine.simulation.evaluation import Pricing
+from tallybook_engine.simulation.event_counts import Rule, broken_rules
 from tallybook_engine.simulation.grouping import (
     NEVER_US,
     Cells,
@@ -38,6 +39,7 @@ from tallybook_engine.simulation.grouping import (
     Instants,
     Judged,
     Layout,
+    Survey,
     judge_rows,
     lay_codes,
     lay_quantities,
@@ -47,6 +49,7 @@ from tallybook_engine.simulation.grouping import (
     survey_rows,
 )
 from tallybook_engine.simulation.usage import (
+    Flaws,
     SimulationTooLargeError,
     UsageFault,
     UsageFaultsError,
@@ -253,20 +256,11 @@ class Planner:
         go_on: GoOn = unasked,
     ) -> None:
         """`table` is of the catalogue's contracts; `go_on` is asked all along, later too. Raises UsageFaultsError with
-        everything that does not fit.
+        everything that does not fit, and with the flaws that the usage has in itself.
         """
         self._usage = usage
         self._go_on = go_on
-        self._registry = Registry(usage)
-        self._survey = survey_rows(
-            usage.contract_codes,
-            len(usage.contracts),
-            usage.product_codes,
-            len(usage.products),
-            usage.days,
-            usage.time_given,
-            go_on,
-        )
+        self._survey = _surveyed(usage, go_on)
         used = np.flatnonzero(self._survey.contract_counts)
         names = [usage.contracts[code] for code in used.tolist()]
         rows = table.of(names)
@@ -279,8 +273,17 @@ class Planner:
         faults += self._unknown_products(catalog)
         if customer_ids:
             faults += _unasked(names, rows, table, customer_ids)
-        if faults:
-            raise UsageFaultsError(faults)
+        self._faults, self._unnamed_count = faults, 0
+        """What is known to be wrong before any row is judged: the rest is told with it."""
+        if usage.flaws is not None:
+            self._faults += usage.flaws.faults
+            self._unnamed_count = usage.flaws.fault_count - len(usage.flaws.faults)
+        if self._faults:
+            used, rows = used[rows >= 0], rows[rows >= 0]
+            usage = self._usage = _judgeable(usage, used, table.start_us[rows], go_on)
+            self._survey = _surveyed(usage, go_on)
+            names = [usage.contracts[code] for code in used.tolist()]
+        self._registry = Registry(usage)
         order = np.argsort(table.rank[rows])
         self._subjects = tuple(names[at] for at in order.tolist())
         subject_of_code = np.full(len(usage.contracts), -1, dtype=np.int32)
@@ -300,7 +303,11 @@ class Planner:
         rows = base.row if table is base.table else table.of(self._subjects)
         faults = _unknown(self._subjects, rows, "in this scenario: keep its id")
         if faults:
-            raise UsageFaultsError(faults)
+            there = gathered(rows >= 0, self._grouped.subject, self._go_on)
+            usage = self._usage.taken(np.flatnonzero(there))
+            flaws = Flaws(tuple(faults), len(faults), np.zeros(usage.row_count, dtype=np.bool_))
+            # It raises, for there are flaws: with all else that is wrong in this scenario.
+            Planner(replace(usage, flaws=flaws), catalog, table, (), self._go_on)
         self._terms.append(self._made(catalog, table, rows, base))
 
     def finish(self) -> SimulationPlan:
@@ -355,7 +362,12 @@ class Planner:
             judged = judge_rows(
                 self._grouped.start, start_us, end_us, allows_negative, times_us, self._quantities, self._go_on
             )
-        self._refuse(plan, judged)
+        aggregation = by_plan.aggregation[plan]
+        if base is None or not np.array_equal(aggregation, base.layout.aggregation):
+            broken = broken_rules(self._usage, self._grouped.subject, aggregation, self._go_on)
+        else:
+            broken = []
+        self._refuse(catalog, plan, judged, broken)
         due = by_plan.due_without_events[plan]
         window_us = self._window(judged, calendar, start_us, end_us, due)
         registry.extend_spans(calendar, *window_us)
@@ -373,7 +385,7 @@ class Planner:
             plan=plan,
             cell=cell,
             layout=Layout(
-                aggregation=by_plan.aggregation[plan],
+                aggregation=aggregation,
                 cell_set=by_plan.cell_set[plan],
                 start_us=start_us,
                 part_start=unplaced,
@@ -459,9 +471,9 @@ class Planner:
         usage = self._usage
         return occurring_days(self._survey, usage.days, usage.time_given, self._go_on).tolist()
 
-    def _refuse(self, plan: NDArray[np.int64], judged: Judged) -> None:
+    def _refuse(self, catalog: Catalog, plan: NDArray[np.int64], judged: Judged, broken: Sequence[Rule]) -> None:
         """Names everything that is wrong with the rows under a catalogue; `plan` by subject."""
-        faults = self._other_products(plan)
+        faults = [*self._faults, *self._other_products(catalog, plan)]
         for subject in np.flatnonzero(judged.outside_count).tolist():
             faults.append(
                 UsageFault(
@@ -477,12 +489,13 @@ class Planner:
                     "which its meter does not take",
                 )
             )
+        faults += self._other_event_counts(plan, broken)
         faults += self._missing_properties(plan)
         if faults:
-            raise UsageFaultsError(faults)
+            raise UsageFaultsError(faults, self._unnamed_count)
 
-    def _other_products(self, plan: NDArray[np.int64]) -> list[UsageFault]:
-        """Rows whose product is not that of their product contract's plan."""
+    def _other_products(self, catalog: Catalog, plan: NDArray[np.int64]) -> list[UsageFault]:
+        """Rows whose product is there and not that of their product contract's plan."""
         usage, plans = self._usage, self._registry.plans
         if usage.row_count == 0:
             return []
@@ -502,7 +515,19 @@ class Planner:
                 f'its plan "{plans[plan[subject]].plan.id}" is for "{plans[plan[subject]].product.id}"',
             )
             for (subject, code), count in pairs.items()
+            if code >= 0 and usage.products[code] in catalog.products
         ]
+
+    def _other_event_counts(self, plan: NDArray[np.int64], broken: Sequence[Rule]) -> Iterator[UsageFault]:
+        """Rows that stand for other numbers of events than their products can take."""
+        for rule in broken:
+            for subject in np.flatnonzero(rule.counts).tolist():
+                where = f"the first is row {self._usage.number_of(int(rule.first_rows[subject]))}, counted from 0"
+                name, product = self._subjects[subject], self._registry.plans[plan[subject]].product.id
+                yield UsageFault(
+                    rule.column,
+                    f'{int(rule.counts[subject])} rows of "{name}", of product "{product}", {rule.words}; {where}',
+                )
 
     def _missing_properties(self, plan: NDArray[np.int64]) -> list[UsageFault]:
         """Properties that a matrix looks at and that the usage has no column of."""
@@ -670,6 +695,41 @@ class _PlanColumns:
         self.cell_set = column("cell_set", np.int32)
         self.first_cell = column("first_cell", np.int64)
         self.cell_count = column("cell_count", np.int64)
+
+
+def _surveyed(usage: UsageFrame, go_on: GoOn) -> Survey:
+    return survey_rows(
+        usage.contract_codes,
+        len(usage.contracts),
+        usage.product_codes,
+        len(usage.products),
+        usage.days,
+        usage.time_given,
+        go_on,
+    )
+
+
+def _judgeable(
+    usage: UsageFrame, contract_codes: NDArray[np.int64], start_us: NDArray[np.int64], go_on: GoOn
+) -> UsageFrame:
+    """The rows of some product contracts; where one has no date that could be read, it is at the start of its own,
+    which fits.
+    """
+    # The last one is what -1 reads.
+    of_contract = np.zeros(len(usage.contracts) + 1, dtype=np.bool_)
+    of_contract[contract_codes] = True
+    found = usage.taken(np.flatnonzero(gathered(of_contract, usage.contract_codes, go_on)))
+    if found.flaws is None:
+        return found
+    starts = np.zeros(len(usage.contracts), dtype=np.int64)
+    starts[contract_codes] = start_us
+    undated = found.flaws.is_undated
+    return replace(
+        found,
+        times_us=np.where(undated, gathered(starts, found.contract_codes, go_on), found.times_us),
+        time_given=found.time_given | undated,
+        flaws=None,
+    )
 
 
 def _looked_up(

@@ -28,8 +28,38 @@ class UsageProperty:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageFault:
+    """One thing that is wrong with the usage, in itself or under a catalogue."""
+
+    field: str
+    """Column of the usage, or field of the request."""
+    message: str
+    """What was found, where, and how to mend it; to be read after the field."""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaws:
+    """What is wrong with n rows whatever the catalogue: they are refused, together with what does not fit it.
+
+    A number that cannot be read is 0, which fits everywhere.
+    """
+
+    faults: tuple[UsageFault, ...]
+    """At most FAULTS_MAX."""
+    fault_count: int
+    """Of those that are not named, too."""
+    is_undated: NDArray[np.bool_]
+    """[n] rows whose date and time cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageFrame:
-    """n rows, each one event: a quantity of a product under a product contract, already in the product's unit."""
+    """n rows, each one event unless it says how many: a quantity of a product under a product contract, already in the
+    product's unit.
+    """
 
     contracts: tuple[str, ...]
     """Ids of product contracts."""
@@ -44,6 +74,11 @@ class UsageFrame:
     quantities: NDArray[np.uint64]
     """[n, 2] scale 12."""
     properties: tuple[UsageProperty, ...] = ()
+    event_counts: NDArray[np.int64] | None = None
+    """[n] how many events a row stands for; 0 where it does not say. None: no row does."""
+    numbers: NDArray[np.int64] | None = None
+    """[n] the number of each row as it came, from 0; None: all are there."""
+    flaws: Flaws | None = None
 
     @property
     def row_count(self) -> int:
@@ -54,7 +89,12 @@ class UsageFrame:
     def byte_count(self) -> int:
         """Bytes of the columns."""
         columns = (self.contract_codes, self.product_codes, self.days, self.times_us, self.time_given, self.quantities)
-        return sum(each.nbytes for each in columns) + sum(each.codes.nbytes for each in self.properties)
+        counts = 0 if self.event_counts is None else self.event_counts.nbytes
+        return sum(each.nbytes for each in columns) + counts + sum(each.codes.nbytes for each in self.properties)
+
+    def number_of(self, row: int) -> int:
+        """The number of a row as it came."""
+        return row if self.numbers is None else int(self.numbers[row])
 
     def taken(self, rows: NDArray[np.int64]) -> UsageFrame:
         """Some of the rows."""
@@ -67,11 +107,16 @@ class UsageFrame:
             time_given=self.time_given[rows],
             quantities=self.quantities[rows],
             properties=tuple(replace(each, codes=each.codes[rows]) for each in self.properties),
+            event_counts=None if self.event_counts is None else self.event_counts[rows],
+            numbers=rows if self.numbers is None else self.numbers[rows],
+            flaws=None if self.flaws is None else replace(self.flaws, is_undated=self.flaws.is_undated[rows]),
         )
 
 
 def joined(frames: Sequence[UsageFrame], go_on: GoOn = unasked) -> UsageFrame:
-    """The rows of all frames, one after the other; a property that a frame does not have, none of its rows has."""
+    """The rows of all frames, which have no flaws, one after the other; a property, or a count of events, that a frame
+    does not have, none of its rows has.
+    """
     contracts = _recoded([(each.contracts, each.contract_codes) for each in frames], go_on)
     products = _recoded([(each.products, each.product_codes) for each in frames], go_on)
     properties = []
@@ -83,6 +128,11 @@ def joined(frames: Sequence[UsageFrame], go_on: GoOn = unasked) -> UsageFrame:
             parts.append(((), nothing) if found is None else (found.texts, found.codes))
         texts, codes = _recoded(parts, go_on)
         properties.append(UsageProperty(name, codes, texts))
+    counts = [each.event_counts for each in frames]
+    counted = [
+        np.zeros(frame.row_count, dtype=np.int64) if own is None else own
+        for frame, own in zip(frames, counts, strict=True)
+    ]
     return UsageFrame(
         *contracts,
         *products,
@@ -91,6 +141,7 @@ def joined(frames: Sequence[UsageFrame], go_on: GoOn = unasked) -> UsageFrame:
         concatenated([each.time_given for each in frames], go_on),
         concatenated([each.quantities for each in frames], go_on),
         tuple(properties),
+        None if all(each is None for each in counts) else concatenated(counted, go_on),
     )
 
 
@@ -127,26 +178,14 @@ def _recoded(
     return tuple(known), concatenated(columns, go_on)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageFault:
-    """One thing that is wrong with the usage under a catalogue."""
-
-    field: str
-    """Column of the usage, or field of the request."""
-    message: str
-    """What was found, where, and how to mend it; to be read after the field."""
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
-
-
 class UsageFaultsError(ValueError):
     """Usage that does not fit a catalogue: every fault at once."""
 
-    def __init__(self, faults: list[UsageFault]) -> None:
+    def __init__(self, faults: Sequence[UsageFault], unnamed_count: int = 0) -> None:
+        """`unnamed_count` faults more were found than are given."""
         super().__init__("\n".join(map(str, faults[:FAULTS_MAX])))
         self.faults = tuple(faults[:FAULTS_MAX])
-        self.fault_count = len(faults)
+        self.fault_count = len(faults) + unnamed_count
 
 
 class SimulationTooLargeError(ValueError):

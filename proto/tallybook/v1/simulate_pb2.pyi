@@ -1056,14 +1056,14 @@ Global___DeterminantUsage: _TypeAlias = DeterminantUsage  # noqa: Y015
 
 @_typing.final
 class UsageRows(_message.Message):
-    """Usage, one row an event."""
+    """Usage, one row an event, or so many events of a product as the row says."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
-        """The rows, in any order; at most 2,097,152."""
+        """The rows, in any order, which changes nothing; at most 2,097,152."""
 
     def __init__(
         self,
@@ -1110,6 +1110,8 @@ class UsageRow(_message.Message):
     QUANTITY_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """Local date, "2024-11-26", from 1900-01-01 to 2999-12-31: the row is at its midnight in the contract's time zone.
     Empty only where `time` is there.
@@ -1119,8 +1121,20 @@ class UsageRow(_message.Message):
     contract_id: _builtins.str
     """Id of the product contract."""
     quantity: _builtins.str
-    """What was used, as the product counts it, before any conversion. Of a product that counts events, how many; of a
-    maximum, one value of which the largest counts.
+    """What was used, as the product counts it, before any conversion. Of a product that counts events, how many: a whole
+    number from 0; of a maximum, one value of which the largest counts.
+    """
+    reference: _builtins.str
+    """The row's own key, as an event has one: at most 255 bytes; empty: none. It names one row of a product contract, and an
+    event that several product contracts charge is a row of each, with the same reference. One that is there twice under a
+    product contract is refused, naming both rows, whatever else they say. No price depends on the order of events, so
+    that rows come to the same in any order, with references and without.
+    """
+    event_count: _builtins.int
+    """How many events the row stands for, from 1 to 999,999,999,999,999; `quantity` is what they come to together. Absent:
+    one, or of a product that counts events as many as `quantity` says. A sum is the same from its events and from their
+    total. Of a product that counts events, another number than `quantity` is refused; of a maximum, more than one, for
+    the largest of several values is not in their total.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
@@ -1141,12 +1155,16 @@ class UsageRow(_message.Message):
         quantity: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         properties: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        reference: _builtins.str = ...,
+        event_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_event_count", b"_event_count", "event_count", b"event_count", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "date", b"date", "product_id", b"product_id", "properties", b"properties", "quantity", b"quantity", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_count", b"_event_count", "contract_id", b"contract_id", "date", b"date", "event_count", b"event_count", "product_id", b"product_id", "properties", b"properties", "quantity", b"quantity", "reference", b"reference", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__event_count: _TypeAlias = _typing.Literal["event_count"]  # noqa: Y015
+    _WhichOneofArgType__event_count: _TypeAlias = _typing.Literal["_event_count", b"_event_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__event_count) -> _WhichOneofReturnType__event_count | None: ...
 
 Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
 
@@ -1607,7 +1625,7 @@ class ListSimulationChargesRequest(_message.Message):
     """Where the last page ended; empty for the first one. The other fields must be those of the first page."""
     @_builtins.property
     def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of these customers, by id. Empty: of all."""
+        """Of these customers, by id. Empty: of all. FIELD_INVALID for one that the simulation has no charges of."""
 
     def __init__(
         self,

@@ -158,10 +158,12 @@ class SimulateServiceServicer:
         charge lines of usage, and are in what customers pay and in the totals. So what is charged in a billing period is
         PreviewInvoice's.
 
-        USAGE_INVALID names everything that does not fit the baseline: unknown ids, rows of another product than their
-        contract's, outside of its dates or of other customers, properties that a matrix needs. SCENARIO_INVALID is the same
-        of a scenario, or a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at
-        once; more are OVERLOADED.
+        USAGE_INVALID names everything that is wrong with the usage at once, in itself and under the baseline: what cannot be
+        read of a row, references that are there twice, unknown ids, rows of another product than their contract's, outside
+        of its dates or of other customers, numbers of events that a product cannot take, properties that a matrix needs. Of
+        them at most 1,000 faults are named; `fault_count` in the metadata counts all. SCENARIO_INVALID is the same of a scenario, or
+        a change that its catalogue refuses. SIMULATION_TOO_LARGE: split it by customer. A server runs 8 at once; more are
+        OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,8 +172,9 @@ class SimulateServiceServicer:
     def UploadUsage(self, request_iterator, context):
         """Keeps usage of the book for an hour, to run simulations over: as many requests as it takes, each with one whole Arrow
         IPC stream of the schema `usage` of docs/arrow.md, joined in their order. At most 10,000,000 rows in all, and
-        1,073,741,824 bytes of columns as they are kept (37 a row, and 4 for each property): SIMULATION_TOO_LARGE. A book may
-        have 4 frames, and those of a server come to 2,147,483,648 bytes at most: TOO_MANY_USAGE_FRAMES.
+        1,073,741,824 bytes of columns as they are kept (37 a row, 4 for each property, 8 for `event_count`):
+        SIMULATION_TOO_LARGE. A book may have 4 frames, and those of a server come to 2,147,483,648 bytes at most:
+        TOO_MANY_USAGE_FRAMES.
 
         What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
         `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or

@@ -11,6 +11,7 @@ from tallybook_engine.determinants.quality import MAX_STATUSES
 from tallybook_engine.ledger.faults import RowFault
 from tallybook_engine.simulation.usage import FAULTS_MAX
 from tallybook_server import limits
+from tallybook_server.codec.usage import EVENT_COUNT_MAX
 from tallybook_server.errors import ErrorCode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -124,6 +125,8 @@ def test_the_contract_states_the_limits_that_callers_meet(stated, value):
         ("simulate.proto", "more than 1,000 are read as 1,000", limits.BILLING_PERIODS_MAX),
         ("simulate.proto", "at most 16,384 lines", limits.SIMULATED_LINES_IN_MESSAGE),
         ("simulate.proto", "What is wrong, at most 1,000 faults", FAULTS_MAX),
+        ("simulate.proto", "at most 1,000 faults are named", FAULTS_MAX),
+        ("simulate.proto", "the row stands for, from 1 to 999,999,999,999,999", EVENT_COUNT_MAX),
         ("catalog.proto", "Its channels; at most 256", configuration.MAX_CHANNELS),
         ("catalog.proto", "The windows of the slices; 1 to 1,000", configuration.MAX_WINDOWS),
         ("catalog.proto", "at most 62 names of slices", configuration.MAX_TIMESLICES),

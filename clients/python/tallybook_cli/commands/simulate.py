@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 import polars as pl
@@ -103,7 +104,8 @@ def command(
     """Run the contracts of the book over usage, today's and each scenario's, and compare. Nothing of it is kept.
 
     USAGE is Parquet or CSV with the columns date (local, 2026-01-31) or time (with its zone), contract_id (the product
-    contract's), product_id, quantity and property:<reference>. A SCENARIO is YAML or JSON of the contract's message
+    contract's), product_id and quantity, and where they are wanted reference (the row's own key), event_count (events
+    that the row stands for) and property:<reference>. A SCENARIO is YAML or JSON of the contract's message
     Scenario: name, put, remove and replace_plans; without a name it has the file's.
 
     \b
@@ -157,8 +159,11 @@ def command(
     if customers_file is not None:
         simulation.customers().write_parquet(customers_file)
     if as_json:
+        units = _units(simulation)
         for total in simulation.totals:
             print_json(total.message)
+        for customer in _changed(simulation).iter_rows(named=True):
+            print_json(_customer(customer, units[customer["currency"]]))
     else:
         _print(simulation)
     if simulation.charges_expire_time is not None:
@@ -225,26 +230,46 @@ def _print(simulation: tb.Simulation) -> None:
     print_table(
         f"{simulation.row_count:,} rows of usage, catalogue version {simulation.catalog_version}", columns, rows
     )
-    customers = simulation.customers().filter(pl.col("difference_excluding_tax") != 0)
-    if customers.height:
-        changed = customers.sort(pl.col("difference_excluding_tax").abs(), descending=True).head(CUSTOMERS_SHOWN)
-        # The totals have their currency's digits; the frame has the same for all.
-        unit = {each.amount_excluding_tax.currency: each.amount_excluding_tax.quantity for each in simulation.totals}
+    changed = _changed(simulation)
+    if changed.height:
+        units = _units(simulation)
         console().print()
         print_table(
-            f"changed most, {changed.height} of {customers.height}",
+            f"changed most, {min(changed.height, CUSTOMERS_SHOWN)} of {changed.height}",
             ["customer", "scenario", "without tax>", "change>", ""],
             [
                 [
                     each["customer_id"],
                     each["scenario"],
-                    f"{each['amount_excluding_tax'].quantize(unit[each['currency']]):,f}",
-                    _change(each["difference_excluding_tax"].quantize(unit[each["currency"]])),
+                    f"{each['amount_excluding_tax'].quantize(units[each['currency']]):,f}",
+                    _change(each["difference_excluding_tax"].quantize(units[each["currency"]])),
                     each["currency"],
                 ]
-                for each in changed.iter_rows(named=True)
+                for each in changed.head(CUSTOMERS_SHOWN).iter_rows(named=True)
             ],
         )
+
+
+def _changed(simulation: tb.Simulation) -> pl.DataFrame:
+    """What customers pay whose bills change under a scenario, those that change most first."""
+    customers = simulation.customers().filter(pl.col("difference_excluding_tax") != 0)
+    return customers.sort(pl.col("difference_excluding_tax").abs(), descending=True, maintain_order=True)
+
+
+def _units(simulation: tb.Simulation) -> dict[str, Decimal]:
+    """By currency, a number with its digits, which totals have; frames have the same for all."""
+    return {each.amount_excluding_tax.currency: each.amount_excluding_tax.quantity for each in simulation.totals}
+
+
+def _customer(row: dict[str, Any], unit: Decimal) -> dict[str, Any]:
+    """A row of the customers as JSON, with the words of the totals."""
+
+    def money(name: str) -> dict[str, str]:
+        return {"quantity": f"{row[name].quantize(unit):f}", "currency": row["currency"]}
+
+    amounts = ("amount_excluding_tax", "amount_including_tax", "difference_excluding_tax")
+    named = {"customer_id": row["customer_id"], "scenario": row["scenario"]}
+    return named | {name: money(name) for name in amounts} | {"is_cheapest": row["is_cheapest"]}
 
 
 def _change(amount: Decimal) -> str:
