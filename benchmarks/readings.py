@@ -12,7 +12,9 @@ a month of 500 meters, as columns of the contract, and every answer comes after 
 - `whole rule from the journal`: a year of each meter is read from the journal into a matrix, and five slices, total,
   maximum, quality and months are computed of it, 40 meters at a time, on two threads.
 - `one meter's month over rpc`: CalculateDeterminants of stored readings, interval, timeslices and maximum, one call
-  after the other.
+  after the other; the configuration comes with each.
+- `many meters' month over rpc`: the same of many meters on one StreamingCalculateDeterminants call, all of which the
+  book's catalogue has. Timed: from the first request until the last answer, which the client reads as values.
 
     python -m benchmarks.readings                # two minutes, and 700 megabytes of disk
     python -m benchmarks.readings --part rule    # or rpc, or journal
@@ -44,7 +46,7 @@ from benchmarks.processes import Usage, disk_bytes_per_second, server_process
 from numpy.typing import NDArray
 from tests.support.energy.wire import configuration_message
 
-from tallybook.v1 import determinants_pb2
+from tallybook.v1 import catalog_pb2, determinants_pb2
 from tallybook_client import Client, channel_readings
 from tallybook_engine.determinants.configuration import Label
 from tallybook_engine.determinants.deliveries import Wanted
@@ -67,6 +69,7 @@ METERS_A_MESSAGE = {Size.SMOKE: 5, Size.FULL: 500}
 RPC_MESSAGES = {Size.SMOKE: 3, Size.FULL: 40}
 JOURNAL_METERS = {Size.SMOKE: 20, Size.FULL: 100_000}
 RULE_METERS = {Size.SMOKE: 4, Size.FULL: 400}
+STREAMED_METERS = {Size.SMOKE: 12, Size.FULL: 4_000}
 READS = {Size.SMOKE: 5, Size.FULL: 1_000}
 RUNS = {Size.SMOKE: 1, Size.FULL: 3}
 WINDOW = 15
@@ -159,7 +162,7 @@ def _stream(encoded: Sequence[bytes], size: Size) -> list[Figures]:
         with Client(server.address) as client:
             back = [str(each.value) for each in client.list_readings("meter 1", "load")]
             figures["hash"] = hash_of(" ".join(back).encode())
-            return [figures, _determinants_over_rpc(client, size)]
+            return [figures, _determinants_over_rpc(client, size), _many_meters_over_rpc(client, size, server.pid)]
 
 
 def _answers(method: Any, encoded: Sequence[bytes]) -> Iterator[int]:
@@ -176,22 +179,28 @@ def _answers(method: Any, encoded: Sequence[bytes]) -> Iterator[int]:
         yield response.result.stored_count
 
 
+def _billing_request(name: str) -> Any:
+    billing = wire.BillingRequest(
+        datasource=name,
+        time_zone="UTC",
+        channels=[
+            {"channel": "load", "kind": "INTERVAL"},
+            {"channel": "load", "kind": "TIMESLICE", "timeslice_group": GROUP.id},
+            {"channel": "load", "kind": "PMAX", "as_power": True},
+        ],
+    )
+    billing.start_time.FromDatetime(MONTH_START)
+    billing.end_time.FromDatetime(datetime(2025, 4, 1, tzinfo=UTC))
+    return billing
+
+
 def _determinants_over_rpc(client: Client, size: Size) -> Figures:
     seconds, texts = [], []
     for number in range(READS[size]):
         name = f"meter {number % METERS_A_MESSAGE[size]}"
-        billing = wire.BillingRequest(
-            datasource=name,
-            time_zone="UTC",
-            channels=[
-                {"channel": "load", "kind": "INTERVAL"},
-                {"channel": "load", "kind": "TIMESLICE", "timeslice_group": GROUP.id},
-                {"channel": "load", "kind": "PMAX", "as_power": True},
-            ],
+        request = wire.CalculateDeterminantsRequest(
+            billing_request=_billing_request(name), configuration=configuration([name])
         )
-        billing.start_time.FromDatetime(MONTH_START)
-        billing.end_time.FromDatetime(datetime(2025, 4, 1, tzinfo=UTC))
-        request = wire.CalculateDeterminantsRequest(billing_request=billing, configuration=configuration([name]))
         begun = time.perf_counter()
         found = client.calculate_determinants(request)
         seconds.append(time.perf_counter() - begun)
@@ -201,6 +210,30 @@ def _determinants_over_rpc(client: Client, size: Size) -> Figures:
         "calls": len(seconds),
         "p50_ms": percentile(seconds, 50),
         "p99_ms": percentile(seconds, 99),
+        "hash": hash_of("\n".join(texts).encode()),
+    }
+
+
+def _many_meters_over_rpc(client: Client, size: Size, server_pid: int) -> Figures:
+    names = [f"meter {number}" for number in range(STREAMED_METERS[size])]
+    known = configuration(names)
+    put = {field.name: getattr(known, field.name) for field in known.DESCRIPTOR.fields}
+    client.apply_catalog(catalog_pb2.Catalog(**put))
+    requests = [wire.CalculateDeterminantsRequest(billing_request=_billing_request(name)) for name in names]
+    before = Usage.of(server_pid)
+    begun = time.perf_counter()
+    answers = [each.determinants for each in client.stream_determinants(requests)]
+    seconds = time.perf_counter() - begun
+    used = Usage.of(server_pid).since(before)
+    found = [each for each in answers if each is not None]
+    if len(found) != len(names):
+        raise AssertionError("requests that were not answered with determinants")
+    texts = [" ".join(str(each.value) for each in determinants) for determinants in found]
+    return {
+        "case": "many meters' month over rpc",
+        "meters": len(names),
+        "meters_per_second": len(names) / seconds,
+        "server_cpu_ms_per_meter": used.cpu_seconds / len(names) * 1e3,
         "hash": hash_of("\n".join(texts).encode()),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ from tallybook_engine.determinants.calculate import calculate
 from tallybook_engine.determinants.configuration import Datasource
 from tallybook_engine.determinants.message import WithdrawnValue, billing_message, withdrawal_message
 from tallybook_engine.determinants.naming import MONTH_SUFFIX
-from tallybook_engine.determinants.readings import ChannelReadingsFault, ReadingsFault
+from tallybook_engine.determinants.readings import ChannelReadingsFault, Readings, ReadingsFault
 from tallybook_engine.determinants.request import BillingConfiguration, BillingRequest, RequestFault
 from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_engine.ledger.determinants import DeterminantEvent
@@ -47,21 +47,38 @@ class BookOfReadings(Protocol):
     def committed_sequence(self, as_of_sequence: int = 0) -> int: ...
 
 
-def outcome_of(envelope: Any, metering: Catalog | None = None, book: BookOfReadings | None = None) -> Calculated:
-    """Of a `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong with it.
+class Prepared(NamedTuple):
+    """A request that makes sense, whatever the readings are."""
 
-    Without a book, a request without readings has none.
-    """
+    request: BillingRequest
+    readings: Mapping[str, Readings] | None
+    """None: those of the book are meant."""
+    configuration: BillingConfiguration
+    as_of_sequence: int
+    """At which the book's readings are to be read; 0: at the last one."""
+
+
+def prepared(envelope: Any, metering: Catalog | None = None) -> Prepared:
+    """A `CalculateDeterminantsEnvelope`. Fault for the first thing that is wrong with it."""
     request, readings, configuration = read_request(envelope, metering)
     if envelope.store:
         _check_apart(request, configuration)
-    sequence = 0
     if envelope.as_of_sequence < 0:
         raise field_invalid("as_of_sequence", "is below 0")
     if envelope.as_of_sequence and readings is not None:
         raise field_invalid("as_of_sequence", "stands beside readings, which are those of the request")
+    return Prepared(request, readings, configuration, envelope.as_of_sequence)
+
+
+def outcome_of(asked: Prepared, book: BookOfReadings | None = None) -> Calculated:
+    """What becomes of a request. Fault where its readings are wrong.
+
+    Without a book, a request without readings has none.
+    """
+    request, readings, configuration, as_of_sequence = asked
+    sequence = 0
     if readings is None and book is not None:
-        sequence = book.committed_sequence(envelope.as_of_sequence)
+        sequence = book.committed_sequence(as_of_sequence)
         readings = load_readings(book.readings, request, configuration, sequence)
         check_demands(request, readings)
     try:

@@ -44,6 +44,10 @@ READINGS_IN_REQUEST_MAX = 1_048_576
 SUPERSEDED_READINGS_MAX = 16 * READINGS_IN_REQUEST_MAX
 """Stored readings that one billing request goes through, superseded ones too; more is TOO_MANY_READINGS."""
 
+READINGS_AT_ONCE_MAX = 2_097_152
+"""Stored readings, superseded ones too, that a stream of billing requests reads of many datasources at once: 150
+megabytes at the very most. Where there are more, datasources are read by themselves."""
+
 READINGS_IN_BATCH_MAX = 2_097_152
 """Readings of one message of IngestReadings; more is TOO_MANY_READINGS."""
 
@@ -162,11 +166,15 @@ SIMULATED_LINES_IN_MESSAGE = 16_384
 UNANSWERED_BATCHES_MAX = 16
 """Batches of one stream that are read and not yet answered; then the server stops reading the stream."""
 
+UNANSWERED_REQUESTS_MAX = 64
+"""Billing requests of one stream that are read and not yet answered; then the server stops reading the stream."""
+
 UNANSWERED_BYTES_MAX = 512 * 1024 * 1024
 """Bytes of all messages that are read and not yet answered; then streams wait and other calls are OVERLOADED."""
 
 GATHERED_BYTES_MAX = 128 * 1024
-"""Bytes of the small IngestEvents calls that are staged together; a larger call goes alone."""
+"""Bytes of the small IngestEvents calls that are staged together, and of the billing requests of a stream that are
+computed together; a larger one goes alone."""
 
 CALLS_MAX = 1_000
 """Calls at work at once; more are OVERLOADED."""

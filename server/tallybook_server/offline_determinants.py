@@ -25,7 +25,7 @@ from tallybook_engine.determinants.readings import labels_between
 from tallybook_engine.determinants.request import BillingConfiguration
 from tallybook_engine.determinants.result import Cancellation
 from tallybook_engine.determinants.timeslice import slice_runs
-from tallybook_server.billing import outcome_of
+from tallybook_server.billing import outcome_of, prepared
 from tallybook_server.catalog_file import read_message_file
 from tallybook_server.codec import cim
 from tallybook_server.codec.cim import is_cim_request
@@ -167,15 +167,18 @@ def columns_of(
 
 def check_classifier(file: str, info: ChannelInfo, classifier: ChannelClassifier) -> None:
     """RequestFileError for values of another unit, or times of another meaning: they would be billed as what they are
-    not.
+    not. A unit that nothing says is the classifier's.
     """
-    pairs = [("unit", info.unit, spelled(classifier.unit)), ("kind", info.kind.value, classifier.kind.value)]
+    pairs = [("kind", info.kind.value, classifier.kind.value)]
+    if info.unit:
+        pairs.insert(0, ("unit", info.unit, spelled(classifier.unit)))
     if info.kind is ChannelKind.INTERVAL:
         pairs.append(("label", info.label.value, classifier.label.value))
     for what, found, configured in pairs:
         if found != configured:
             raise RequestFileError(
-                f"{file}: channel {info.name} has the {what} {found}; classifier {classifier.id} says {configured}"
+                f"{file}: channel {info.name} has the {what} {found}; classifier {classifier.id} says {configured}: "
+                "correct the one that is wrong"
             )
 
 
@@ -202,7 +205,7 @@ def midnight_us(zone: str, day: date) -> int:
 def determinants(request: wire.CalculateDeterminantsRequest, now_us: int) -> wire.DeterminantsResult:
     """What a server would answer. DeterminantsError for what it would refuse or cancel."""
     try:
-        outcome, _ = outcome_of(CalculateDeterminantsEnvelope.FromString(request.SerializeToString()))
+        outcome, _ = outcome_of(prepared(CalculateDeterminantsEnvelope.FromString(request.SerializeToString())))
         if isinstance(outcome, Cancellation):
             raise cancelled(outcome)
     except Fault as fault:

@@ -10,7 +10,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from tallybook_engine.determinants.blocks import Delivered, PackedBlock, bucket_of, open_block
+from tallybook_engine.determinants.blocks import Delivered, PackedBlock, bucket_of, open_block, reading_count_of
 from tallybook_engine.determinants.configuration import ChannelKind, Label
 from tallybook_engine.determinants.deletions import Deletion, decode_deletion, deleted_by, deleted_count, left_of
 from tallybook_engine.determinants.deliveries import (
@@ -120,18 +120,27 @@ class Meters:
 
 
 def load_meters(
-    journal: Journal, datasources: Sequence[str], wanted: Wanted, configuration: BillingConfiguration, sequence: int
+    journal: Journal,
+    datasources: Sequence[str],
+    wanted: Wanted,
+    configuration: BillingConfiguration,
+    sequence: int,
+    raw_max: int = limits.READINGS_AT_ONCE_MAX,
 ) -> list[Meters]:
     """The current readings of one channel of many datasources of one configuration, as of a sequence: of each what
     `load_channel` answers, and of one without readings nothing. Raises Fault.
 
-    All that is stored of them in that time is in memory at once.
+    All that is stored of them in that time is in memory at once: of more than `raw_max` deliveries of readings,
+    superseded ones too, TOO_MANY_READINGS.
     """
     fitting = Fitting(configuration.classifiers[wanted.channel], configuration.quality)
     stored: list[list[tuple[int, StoredBlock]]] = [[] for _ in datasources]
     channels = [(each, wanted.channel) for each in datasources]
     buckets = bucket_of(wanted.first_us), bucket_of(wanted.last_us)
     for number, bucket, block in journal.blocks_of_channels(channels, *buckets, sequence):
+        raw_max -= reading_count_of(block.body) if bucket != DELETIONS_BUCKET else 0
+        if raw_max < 0:
+            raise _too_many(limits.READINGS_AT_ONCE_MAX, "deliveries of readings")
         stored[number].append((bucket, block))
     # A deletion is no block: where a meter has one, it is looked at by itself.
     bodies = [[block.body for _, block in blocks] for blocks in stored]

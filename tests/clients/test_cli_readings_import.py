@@ -255,6 +255,23 @@ channel_classifiers: [{id: FLAT, unit: kWh, decimal_places: 6, label: END, inter
     assert "flat/Q1: " in said
 
 
+def test_a_unit_that_nothing_says_is_that_of_the_catalogue(target, tmp_path, capsys):
+    catalogue, csv = tmp_path / "catalog.yaml", tmp_path / "load.csv"
+    catalogue.write_text("""
+datasources: [{id: bakery, channels: [{name: load, classifier: OF_BAKERY}]}]
+channel_classifiers: [{id: OF_BAKERY, unit: kWh, decimal_places: 3, label: END, interval: 1800s}]
+""")
+    csv.write_text("end,value\n2030-07-01T00:30:00Z,1.5\n2030-07-01T01:00:00Z,2.5\n")
+    assert run(["apply", str(catalogue), "--server", target]) is ExitCode.OK
+    line = ["readings", "import", str(csv), "--datasource", "bakery", "--channel", "load", "--quality", "measured"]
+    assert run([*line, "--server", target]) is ExitCode.OK
+    assert "  bakery/load: 2 of INTERVAL, 2030-07-01 00:30:00Z to 2030-07-01 01:00:00Z" in capsys.readouterr().out
+    assert [(each.value, each.unit) for each in stored(target, "load", "bakery")] == [
+        (Decimal("1.5"), "kWh"),
+        (Decimal("2.5"), "kWh"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -15,7 +15,7 @@ HASHES = {
     "streaming": {"8b2cb19d8539b879", "9cc0ce3b5bb51613"},
     "unary": {"621b4b307c6896ed"},
     "restart": {"1f6e32ccc448bbc0", "2e36d3a24a2cde75"},
-    "readings": {"8b375caf0b4cfe1f", "abf01b212aab4cdb", "e92b45de97acd321", "ef318693236f9320"},
+    "readings": {"8b375caf0b4cfe1f", "abf01b212aab4cdb", "e92b45de97acd321", "ef318693236f9320", "f411c1156f76c659"},
     "simulation": {
         "6b6084f7fa64499b",
         "231057d5f7b67f0c",

@@ -175,6 +175,61 @@ def test_calculations_of_one_period_on_one_stream(tmp_path: Path, is_billed: boo
         assert current.value == "1.005"
 
 
+def test_many_meters_on_one_stream_are_answered_and_stored_as_each_alone(tmp_path: Path) -> None:
+    # Given fifty meters that are alike, but for one without readings, one on another grid, one of doubtful readings,
+    # one whose readings were delivered again, and one that is asked for in another time zone
+    names = [f"meter {number:02}" for number in range(50)]
+    catalogue = {
+        **SMALL,
+        "contracts": [],
+        "datasources": [{**deepcopy(SMALL["datasources"][0]), "id": n} for n in names],
+    }
+    delivered = [deepcopy(each) for name in names for each in deliveries()]
+    for place, each in enumerate(delivered):
+        each.datasource = names[place // 2]
+        each.readings.values[0] = place
+    (missing, shifted, doubtful, again) = (delivered[2 * place] for place in (7, 20, 30, 40))
+    shifted.readings.regular_times.first_time.FromJsonString("2026-01-01T00:07:00Z")
+    doubtful.readings.statuses[:] = ["questionable"]
+    doubtful.readings.quality_codes = b""
+    asked = []
+    for name in names:
+        made = stored_request()
+        made.billing_request.datasource = name
+        asked.append(made)
+    asked[45].billing_request.time_zone = "Europe/Oslo"
+    with served(tmp_path) as services:
+        services.apply(catalogue)
+        services.ingest_readings(*(each for each in delivered if each is not missing))
+        again.readings.values[1] = 1
+        services.ingest_readings(again)
+        # When all are asked for on one stream, which stores them
+        numbered = (
+            determinants_pb2.StreamingCalculateDeterminantsRequest(request_number=number, request=each)
+            for number, each in enumerate(asked)
+        )
+        answers = list(services.determinants.StreamingCalculateDeterminants(numbered))
+        # Then each is answered as it is alone
+        for number, (each, answer) in enumerate(zip(asked, answers, strict=True)):
+            assert answer.request_number == number
+            each.store = False
+            try:
+                alone = services.determinants.CalculateDeterminants(each).result
+            except grpc.RpcError as failure:
+                reason = answer.cancellation.causes[0].reason
+                assert failed_with(failure) == determinants_pb2.DeterminantsCause.Reason.Name(reason)
+            else:
+                assert list(answer.result.determinants) == list(alone.determinants)
+        assert [n for n, each in enumerate(answers) if each.HasField("cancellation")] == [7, 30]
+        # And stored in the order of the stream
+        kept = [each.result for each in answers if each.HasField("result")]
+        sequences = [each.stored_sequence for each in kept]
+        assert sequences == sorted(sequences)
+        messages = services.determinants.ListBillingMessages(determinants_pb2.ListBillingMessagesRequest()).messages
+        assert [each.message_id for each in messages] == [each.message_id for each in kept]
+        assert [each.datasource for each in messages] == [each.datasource for each in kept]
+
+
 def test_a_delivery_is_taken_back_for_good_and_earlier_ones_count_again(tmp_path: Path) -> None:
     with served(tmp_path) as services:
         services.apply(SMALL)

@@ -17,7 +17,7 @@ from tallybook_server.services import stored_lists
 from tallybook_server.services.determinants import DeterminantsService
 from tallybook_server.services.ingest import IngestService
 from tallybook_server.services.readings import ReadingsStream
-from tallybook_server.services.streaming import AnswersInOrder, Turn
+from tallybook_server.services.streaming import AnswersInOrder
 from tallybook_server.services.unanswered import UnansweredBytes
 
 wire: Any = determinants_pb2
@@ -147,9 +147,22 @@ class MeteredBook:
 
     def calculate(self, request: Any) -> Any:
         """The answer that a stream of billing requests would give to one."""
+        (answer,) = self.calculate_many([request])
+        return answer
+
+    def calculate_many(self, requests: Sequence[Any]) -> list[Any]:
+        """The answers to a stream of billing requests."""
         service = DeterminantsService(lambda _: self.book, self._executor, lambda: self.now_us)
-        asked = wire.StreamingCalculateDeterminantsRequest(request=request).SerializeToString()
-        return self._runner.run(service._answer(self.book, asked, Turn(None)))
+
+        async def sent() -> AsyncIterator[bytes]:
+            for number, each in enumerate(requests):
+                asked = wire.StreamingCalculateDeterminantsRequest(request_number=number, request=each)
+                yield asked.SerializeToString()
+
+        async def send() -> list[Any]:
+            return [each async for each in service.StreamingCalculateDeterminants(sent(), NO_CONTEXT)]
+
+        return self._runner.run(send())
 
 
 REQUESTS = {

@@ -62,6 +62,8 @@ _LABELS = (Label.BEGIN, Label.END)
 _WORDS_BYTES = struct.Struct("<HI")
 _WORDS_BYTES_AT = 8
 """Where a header says how long unit and statuses are."""
+_COUNT = struct.Struct("<I")
+_COUNT_AT = _WORDS_BYTES_AT + _WORDS_BYTES.size
 _LENGTH = struct.Struct("<H")
 _RUN_BYTES = RUN_END_BYTES + 1
 """Of a run of one status: where it ends, and which."""
@@ -271,6 +273,12 @@ def open_grids(bodies: Sequence[bytes]) -> GridBlocks:
     columns = PackedColumns(start + values_at, column("value_width"), column("value_base"), start + codes_at, code_kind)
     data = np.frombuffer(b"".join(bodies), np.uint8)
     return GridBlocks(is_grid, column("first_label"), interval_us, count, data, columns)
+
+
+def reading_count_of(body: bytes) -> int:
+    """How many readings a block says that it has; none where it is too short to be one."""
+    count: int = _COUNT.unpack_from(body, _COUNT_AT)[0] if len(body) >= _HEADER.size else 0
+    return count
 
 
 def meaning_of(body: bytes) -> bytes:

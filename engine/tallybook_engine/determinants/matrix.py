@@ -99,30 +99,42 @@ def calculate_matrix(
     matrices: Mapping[str, MeterMatrix],
     configuration: BillingConfiguration,
     *,
+    registers: Sequence[Mapping[str, Readings]] | None = None,
     spread: Map = map,
 ) -> Iterator[Result | Cancellation]:
     """The same request of many datasources of one configuration, answered in their order.
 
-    `request.datasource` is not looked at. `matrices` are by name of channel, row i of each is `datasources[i]`; a
-    channel without an entry has no rows. All passes are made before the first answer. Raises as `calculate` does.
+    `request.datasource` is not looked at. `matrices` are by name of channel, row i of each is `datasources[i]`;
+    `registers[i]` are readings of registers of `datasources[i]`, which are taken when each is; a channel without an
+    entry in either has no rows. All passes are made before the first answer. Raises as `calculate` does.
     """
     check_request(request, configuration)
     check_windows(request, {channel: each.times for channel, each in matrices.items()}, configuration)
     for matrix in matrices.values():
         if len(matrix.values) != len(datasources):
             raise ReadingsFault(f"a matrix of {len(matrix.values)} meters beside {len(datasources)} datasources")
-    return _answers(request, datasources, matrices, configuration, spread)
+    meters = [
+        {
+            **(registers[index] if registers else {}),
+            **{channel: each.meter(index) for channel, each in matrices.items()},
+        }
+        for index in range(len(datasources))
+    ]
+    return _answers(request, datasources, matrices, meters, configuration, spread)
 
 
 def _answers(
     request: BillingRequest,
     datasources: Sequence[str],
     matrices: Mapping[str, MeterMatrix],
+    meters: Sequence[Mapping[str, Readings]],
     configuration: BillingConfiguration,
     spread: Map,
 ) -> Iterator[Result | Cancellation]:
-    planned = Calculation(request, _meter(matrices, 0), configuration, spread)
-    keys = planned.passes() if datasources and not planned.calendar_faults() else []
+    if not meters:
+        return
+    planned = Calculation(request, meters[0], configuration, spread)
+    keys = [] if planned.calendar_faults() else planned.passes()
     passes: dict[ScanKey, tuple[Frame, Totals, list[list[int]] | None]] = {}
     for channel, group, as_power in keys:
         classifier = configuration.classifiers[channel]
@@ -135,14 +147,10 @@ def _answers(
                 frame, matrix, classifier.label, configuration.quality, as_power=as_power, spread=spread
             )
         passes[(channel, group, as_power)] = frame, totals, expected_of(frame, matrix.times, classifier)
-    for index, datasource in enumerate(datasources):
+    for index, (datasource, readings) in enumerate(zip(datasources, meters, strict=True)):
         scans = {
             key: Scan(frame, parts_of(totals, index), expected, key[2])
             for key, (frame, totals, expected) in passes.items()
         }
         asked = replace(request, datasource=datasource)
-        yield Calculation(asked, _meter(matrices, index), configuration, map, scans).outcome()
-
-
-def _meter(matrices: Mapping[str, MeterMatrix], index: int) -> dict[str, Readings]:
-    return {channel: matrix.meter(index) for channel, matrix in matrices.items() if len(matrix.values)}
+        yield Calculation(asked, readings, configuration, map, scans).outcome()

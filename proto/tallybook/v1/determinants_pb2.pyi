@@ -1154,8 +1154,9 @@ class IntervalCounts(_message.Message):
     missing_count: _builtins.int
     """Expected and not present; a gap has no status and never cancels."""
     coverage: _builtins.str
-    """Present of expected; where nothing is expected, covered time of the whole period. Decimal string, 0 to 1; absent
-    where there is nothing to compare.
+    """Present of expected; where intervals have no one length, covered time of the whole period. Decimal string, 0 to 1,
+    and above it where intervals lie off the grid of the first one, or reach over the period's bounds; absent where there
+    is nothing to compare.
     """
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusCount]:

@@ -116,7 +116,11 @@ class DeterminantsServiceServicer:
     def StreamingCalculateDeterminants(self, request_iterator, context):
         """The same for many requests on one stream: each carries a request number and each answer repeats it, in order. What
         is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
-        reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
+        reading while 64 requests of the stream are unanswered. After a break resend all unanswered requests.
+
+        Requests that are unanswered at once and ask the same of many datasources, but for the datasource, are the fastest:
+        the book's readings of them are read and computed together, at most 2,097,152 deliveries of readings at once.
+        Answers are the same as of each alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,11 @@ class DeterminantsServiceStub:
     StreamingCalculateDeterminants: _grpc.StreamStreamMultiCallable[_determinants_pb2.StreamingCalculateDeterminantsRequest, _determinants_pb2.StreamingCalculateDeterminantsResponse]
     """The same for many requests on one stream: each carries a request number and each answer repeats it, in order. What
     is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
-    reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
+    reading while 64 requests of the stream are unanswered. After a break resend all unanswered requests.
+
+    Requests that are unanswered at once and ask the same of many datasources, but for the datasource, are the fastest:
+    the book's readings of them are read and computed together, at most 2,097,152 deliveries of readings at once.
+    Answers are the same as of each alone.
     """
     ListReadings: _grpc.UnaryUnaryMultiCallable[_determinants_pb2.ListReadingsRequest, _determinants_pb2.ListReadingsResponse]
     """Stored readings of one channel in the order of their timestamps: the last delivery of each timestamp, or with
@@ -111,7 +115,11 @@ class DeterminantsServiceAsyncStub(DeterminantsServiceStub):
     StreamingCalculateDeterminants: _aio.StreamStreamMultiCallable[_determinants_pb2.StreamingCalculateDeterminantsRequest, _determinants_pb2.StreamingCalculateDeterminantsResponse]  # type: ignore[assignment]
     """The same for many requests on one stream: each carries a request number and each answer repeats it, in order. What
     is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
-    reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
+    reading while 64 requests of the stream are unanswered. After a break resend all unanswered requests.
+
+    Requests that are unanswered at once and ask the same of many datasources, but for the datasource, are the fastest:
+    the book's readings of them are read and computed together, at most 2,097,152 deliveries of readings at once.
+    Answers are the same as of each alone.
     """
     ListReadings: _aio.UnaryUnaryMultiCallable[_determinants_pb2.ListReadingsRequest, _determinants_pb2.ListReadingsResponse]  # type: ignore[assignment]
     """Stored readings of one channel in the order of their timestamps: the last delivery of each timestamp, or with
@@ -170,7 +178,11 @@ class DeterminantsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_determinants_pb2.StreamingCalculateDeterminantsResponse], _abc.AsyncIterator[_determinants_pb2.StreamingCalculateDeterminantsResponse]]:
         """The same for many requests on one stream: each carries a request number and each answer repeats it, in order. What
         is wrong with one request is its answer, a cancellation or a status, and the stream goes on. The server stops
-        reading while 16 requests of the stream are unanswered. After a break resend all unanswered requests.
+        reading while 64 requests of the stream are unanswered. After a break resend all unanswered requests.
+
+        Requests that are unanswered at once and ask the same of many datasources, but for the datasource, are the fastest:
+        the book's readings of them are read and computed together, at most 2,097,152 deliveries of readings at once.
+        Answers are the same as of each alone.
         """
 
     @_abc_1.abstractmethod

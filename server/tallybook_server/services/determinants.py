@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import grpc
 from grpc.aio import ServicerContext
@@ -17,17 +18,19 @@ from tallybook.v1 import determinants_pb2 as wire
 from tallybook_engine.catalog.model import Catalog
 from tallybook_engine.determinants.result import Cancellation, Result
 from tallybook_server import limits
-from tallybook_server.billing import BookOfReadings, Calculated, outcome_of, parcel_of, values_gone
+from tallybook_server.billing import BookOfReadings, Calculated, Prepared, outcome_of, parcel_of, prepared, values_gone
 from tallybook_server.codec import determinants as codec
 from tallybook_server.codec.columns import CalculateDeterminantsEnvelope, StreamingCalculateDeterminantsEnvelope
 from tallybook_server.codec.envelope import parsed
 from tallybook_server.errors import ErrorCode, Fault, status_message
 from tallybook_server.interceptors import check_size, internal_fault
 from tallybook_server.journal.interface import DamagedJournal, UnreadableJournal
+from tallybook_server.many_meters import outcomes_together
 from tallybook_server.services import stored_lists as lists
 from tallybook_server.services.readings import metering_of
 from tallybook_server.services.stored_lists import message_id_text
 from tallybook_server.services.streaming import AnswersInOrder, Turn
+from tallybook_server.services.together import Asked, Together
 from tallybook_server.services.unanswered import UnansweredBytes
 from tallybook_server.writer import Basis, Overtaken, Parcel, Stored
 
@@ -48,6 +51,29 @@ class DeterminantsBook(BookOfReadings, Protocol):
     async def store_determinants(self, result: Result, parcel: Parcel) -> Stored: ...
 
 
+class Computed(NamedTuple):
+    """What became of a request, before any of it is stored."""
+
+    outcome: Result | Cancellation
+    result: wire.DeterminantsResult | None
+    parcel: Parcel | None
+    """What is to be stored of it."""
+
+
+_NOT_WAITED_FOR = RuntimeError("a request was given up before it was looked at")
+"""In the place of an answer that nobody gets."""
+
+
+class _Read(NamedTuple):
+    """A request as it was read."""
+
+    prepared: Prepared
+    is_stored: bool
+    catalog: Catalog
+    sequence: int
+    """The committed sequence that what is stored is computed at, or later."""
+
+
 class DeterminantsService:
     """Everything but the transport and the writer's turn happens on the executor's threads."""
 
@@ -65,8 +91,10 @@ class DeterminantsService:
         if not self._unanswered.take(len(request)):
             raise Fault(ErrorCode.OVERLOADED, f"{limits.UNANSWERED_BYTES_MAX} bytes of requests are unanswered.")
         try:
+            book = self._book_of(context)
             envelope = await self._beside(parsed, CalculateDeterminantsEnvelope, request)
-            outcome = await self._answered(self._book_of(context), envelope)
+            computed = await self._beside(self._calculate, book, envelope)
+            outcome = await self._answered(book, envelope, computed, asyncio.Lock())
             if isinstance(outcome, Cancellation):
                 raise codec.cancelled(outcome)
             return wire.CalculateDeterminantsResponse(result=outcome)
@@ -76,85 +104,144 @@ class DeterminantsService:
     async def StreamingCalculateDeterminants(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[wire.StreamingCalculateDeterminantsResponse]:
-        """Many requests: what is wrong with one is its answer, and the stream goes on."""
+        """Many requests: what is wrong with one is its answer, and the stream goes on.
+
+        Those that come while others are at work are computed together; where they ask the same of many datasources,
+        their readings are read at once.
+        """
         progress = wire.DeterminantsProgress()
-        book = self._book_of(context)
-
-        async def answer(message: bytes, turn: Turn) -> wire.StreamingCalculateDeterminantsResponse:
-            return await self._answer(book, message, turn)
-
-        async for response in AnswersInOrder(requests, answer, self._unanswered).answers():
+        answer = self._stream(self._book_of(context))
+        unanswered = AnswersInOrder(requests, answer, self._unanswered, limits.UNANSWERED_REQUESTS_MAX)
+        async for response in unanswered.answers():
             progress.answered_count += 1
             progress.cancelled_count += response.HasField("cancellation")
             progress.refused_count += response.HasField("status")
             response.progress.CopyFrom(progress)
             yield response
 
-    async def _answer(
-        self, book: DeterminantsBook, message: bytes, turn: Turn
-    ) -> wire.StreamingCalculateDeterminantsResponse:
-        """The answer to one message of a stream; never raises."""
-        response = wire.StreamingCalculateDeterminantsResponse()
-        try:
-            check_size(message)
-            envelope = await self._beside(parsed, StreamingCalculateDeterminantsEnvelope, message)
-            response.request_number = envelope.request_number
-            outcome = await self._answered(book, envelope.request, turn)
-            if isinstance(outcome, Cancellation):
-                response.cancellation.CopyFrom(codec.cancellation_message(outcome))
-            else:
-                response.result.CopyFrom(outcome)
-        except Fault as fault:
-            response.status.CopyFrom(status_message(fault))
-        except (DamagedJournal, UnreadableJournal) as error:
-            response.status.CopyFrom(status_message(Fault(ErrorCode.JOURNAL_DAMAGED, str(error))))
-        except Exception:
-            response.status.CopyFrom(status_message(internal_fault()))
-        return response
+    def _stream(
+        self, book: DeterminantsBook
+    ) -> Callable[[bytes, Turn], Awaitable[wire.StreamingCalculateDeterminantsResponse]]:
+        """The answer to one message of a stream, of which it may have many at once; never raises."""
+        anew = asyncio.Lock()
+        together = Together(lambda batch: self._beside(self._calculate_many, book, batch))
+
+        async def answer(message: bytes, turn: Turn) -> wire.StreamingCalculateDeterminantsResponse:
+            response = wire.StreamingCalculateDeterminantsResponse()
+            try:
+                check_size(message)
+                envelope, computed = await together.answer(message)
+                if envelope is not None:
+                    response.request_number = envelope.request_number
+                if isinstance(computed, Exception):
+                    raise computed
+                outcome = await self._answered(book, envelope.request, computed, anew, turn)
+                if isinstance(outcome, Cancellation):
+                    response.cancellation.CopyFrom(codec.cancellation_message(outcome))
+                else:
+                    response.result.CopyFrom(outcome)
+            except Fault as fault:
+                response.status.CopyFrom(status_message(fault))
+            except (DamagedJournal, UnreadableJournal) as error:
+                response.status.CopyFrom(status_message(Fault(ErrorCode.JOURNAL_DAMAGED, str(error))))
+            except Exception:
+                response.status.CopyFrom(status_message(internal_fault()))
+            return response
+
+        return answer
 
     async def _answered(
-        self, book: DeterminantsBook, envelope: Any, turn: Turn | None = None
+        self, book: DeterminantsBook, envelope: Any, computed: Computed, anew: asyncio.Lock, turn: Turn | None = None
     ) -> wire.DeterminantsResult | Cancellation:
-        """Computes everything, then stores it where that is asked for, and only then answers."""
-        while True:
-            calculated, result, parcel = await self._beside(self._calculate, book, envelope)
-            if result is None:
-                return cast(Cancellation, calculated.outcome)
-            if parcel is None:
-                return cast(wire.DeterminantsResult, result)
-            store = partial(book.store_determinants, cast(Result, calculated.outcome), parcel)
-            try:
-                stored = await (store() if turn is None else turn.store(store))
-            except Overtaken:
-                # Another calculation of the period was stored meanwhile, which may have seen more.
-                continue
+        """Stores what was computed where that is asked for, and only then answers."""
+        try:
+            return await self._stored(book, computed, turn)
+        except Overtaken:
+            pass
+        # Another calculation of the period was stored meanwhile, which may have seen more. Those of one stream are
+        # computed anew one after the other, for they would only overtake each other again.
+        async with anew:
+            while True:
+                with suppress(Overtaken):
+                    return await self._stored(book, await self._beside(self._calculate, book, envelope), turn)
+
+    async def _stored(
+        self, book: DeterminantsBook, computed: Computed, turn: Turn | None
+    ) -> wire.DeterminantsResult | Cancellation:
+        """Raises Overtaken, and nothing is stored then."""
+        outcome, result, parcel = computed
+        if isinstance(outcome, Cancellation) or result is None:
+            return cast(Cancellation, outcome)
+        if parcel is not None:
+            store = partial(book.store_determinants, outcome, parcel)
+            stored = await (store() if turn is None else turn.store(store))
             result.stored_sequence = stored.sequence
             result.message_id = message_id_text(stored.message_ids[0])
-            return cast(wire.DeterminantsResult, result)
+        return result
 
-    def _calculate(
-        self, book: DeterminantsBook, envelope: Any
-    ) -> tuple[Calculated, wire.DeterminantsResult | None, Parcel | None]:
+    def _calculate(self, book: DeterminantsBook, envelope: Any) -> Computed:
+        asked = self._read(book, envelope)
+        return self._computed(book, asked, outcome_of(asked.prepared, book))
+
+    def _calculate_many(
+        self, book: DeterminantsBook, batch: Sequence[Asked[tuple[Any, Computed | Exception]]]
+    ) -> list[tuple[Any, Computed | Exception]]:
+        """Each message as it is read, where it can be, and what became of it."""
+        envelopes: list[Any] = []
+        read: list[_Read | Exception] = []
+        for each in batch:
+            envelope = None
+            try:
+                envelope = parsed(StreamingCalculateDeterminantsEnvelope, each.message)
+                read.append(self._read(book, envelope.request))
+            except Exception as error:
+                read.append(error)
+            envelopes.append(envelope)
+        sound = [place for place, each in enumerate(read) if isinstance(each, _Read)]
+        together = outcomes_together([cast(_Read, read[place]).prepared for place in sound], book)
+        known = {sound[index]: calculated for index, calculated in together.items()}
+        answers: list[tuple[Any, Computed | Exception]] = []
+        for place, (asked, envelope, each) in enumerate(zip(read, envelopes, batch, strict=True)):
+            computed: Computed | Exception
+            try:
+                if isinstance(asked, Exception):
+                    computed = asked
+                elif place in known:
+                    computed = self._computed(book, asked, known[place])
+                elif each.is_waited_for:
+                    computed = self._computed(book, asked, outcome_of(asked.prepared, book))
+                else:
+                    computed = _NOT_WAITED_FOR
+            except Exception as error:
+                computed = error
+            answers.append((envelope, computed))
+        return answers
+
+    def _read(self, book: DeterminantsBook, envelope: Any) -> _Read:
         # Before the catalogue and the readings are looked at: they are of this sequence or later.
         sequence = book.committed_sequence() if envelope.store else 0
         catalog = book.catalog()
-        metering = metering_of(envelope.configuration, catalog)
-        calculated = outcome_of(envelope, metering, book)
-        if isinstance(calculated.outcome, Cancellation):
-            return calculated, None, None
+        return _Read(
+            prepared(envelope, metering_of(envelope.configuration, catalog)), envelope.store, catalog, sequence
+        )
+
+    def _computed(self, book: DeterminantsBook, asked: _Read, calculated: Calculated) -> Computed:
+        outcome = calculated.outcome
+        if isinstance(outcome, Cancellation):
+            return Computed(outcome, None, None)
         now_us = self._now_us()
-        result = codec.result_message(calculated.outcome, now_us)
+        result = codec.result_message(outcome, now_us)
         result.readings_sequence = calculated.readings_sequence
         parcel = None
-        if envelope.store:
-            (partition,) = book.partitions([calculated.outcome.datasource])
-            outcome = calculated.outcome
-            gone = values_gone(book.readings, outcome, catalog.datasources.get(outcome.datasource))
+        if asked.is_stored:
+            (partition,) = book.partitions([outcome.datasource])
+            gone = values_gone(book.readings, outcome, asked.catalog.datasources.get(outcome.datasource))
             parcel = parcel_of(outcome, partition, now_us, gone)
             # Readings that the request names are those to bill, whatever the book holds by now.
-            if calculated.readings_sequence and not envelope.as_of_sequence:
-                parcel = replace(parcel, basis=Basis(outcome.datasource, outcome.start_us, outcome.end_us, sequence))
-        return calculated, result, parcel
+            if calculated.readings_sequence and not asked.prepared.as_of_sequence:
+                basis = Basis(outcome.datasource, outcome.start_us, outcome.end_us, asked.sequence)
+                parcel = replace(parcel, basis=basis)
+        return Computed(outcome, result, parcel)
 
     # What is stored
 

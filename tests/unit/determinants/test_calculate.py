@@ -139,6 +139,28 @@ def test_a_slice_that_has_more_than_is_expected_misses_none():
     assert (counts.expected, counts.present, counts.missing, counts.coverage) == (0, 1, 0, None)
 
 
+def test_a_slice_may_have_more_than_one_times_what_is_expected():
+    # Given an hour on the grid, and two late ones that both begin where the grid has one beginning, at 20:00
+    labels = START + np.array([HOUR_US, 20 * HOUR_US + 6 * MINUTE_US, 21 * HOUR_US + 6 * MINUTE_US])
+    readings = Readings(ListedTimes(labels, HOUR_US), np.ones(3, np.int64), np.zeros(3, dtype=np.uint8))
+    group = TimesliceGroup("group", (TimesliceInterval("EVENING", Days.DAILY, 1_145, 1_255),))
+    configuration = replace(CONFIGURATION, timeslice_groups={"group": group})
+    counts = one(calculate(request(SLICES), {"energy": readings}, configuration), Kind.TIMESLICE, "EVENING").counts
+    assert counts is not None
+    assert (counts.expected, counts.present, counts.missing, counts.coverage) == (1, 2, 0, 2 * UNIT)
+
+
+def test_intervals_that_reach_over_the_periods_beginning_may_cover_more_than_it():
+    # Given an hour of which the first interval began before it
+    lengths = np.array([90, 30]) * MINUTE_US
+    times = ListedTimes(START + np.array([30, 60]) * MINUTE_US, lengths)
+    readings = Readings(times, np.ones(2, np.int64), np.zeros(2, dtype=np.uint8))
+    asked = replace(request(INTERVAL), end_us=START + HOUR_US)
+    counts = one(calculate(asked, {"energy": readings}, CONFIGURATION), Kind.INTERVAL).counts
+    assert counts is not None
+    assert (counts.expected, counts.present, counts.missing, counts.coverage) == (None, 2, None, 2 * UNIT)
+
+
 def test_a_demand_counts_the_intervals_of_its_own_slice_and_month():
     # Given 90 days of hours, the third of each hundred left out
     kept = np.array([hour for hour in range(90 * 24) if hour % 100 != 2])

@@ -334,8 +334,9 @@ def _tell_file(file: ReadFile, channels: Sequence[NamedChannel], as_json: bool) 
         f"{report.file}: {report.format.value}, {report.read_count:,} readings read, {report.skipped_count:,} skipped"
     )
     for each in map(_described, channels):
+        in_unit = f" in {each['unit']}" if each["unit"] else ""
         print_(
-            f"  {each['datasource']}/{each['channel']}: {each['reading_count']:,} of {each['kind']} in {each['unit']}, "
+            f"  {each['datasource']}/{each['channel']}: {each['reading_count']:,} of {each['kind']}{in_unit}, "
             f"{each['first_time']} to {each['last_time']}"
         )
     if report.skipped_counts:
