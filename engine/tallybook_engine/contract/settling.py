@@ -380,8 +380,7 @@ def settle_trees(
     """
     are_wanted = made.are_wanted[0]
     for tree in range(len(first_place)):
-        # As wide as the places of `settle_all`: the rule is compiled once for both.
-        first, end = np.int64(first_place[tree]), np.int64(end_place[tree])
+        first, end = first_place[tree], end_place[tree]
         made.tree[0] = tree
         _clear(trees, state, first, end)  # type: ignore[arg-type]  # to a kernel, integers are of 64 bits
         for row in range(line_start[tree], line_start[tree + 1]):
