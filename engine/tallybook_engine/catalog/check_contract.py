@@ -83,42 +83,46 @@ class _Alike:
     """Tells trees of which all that is judged is as it was in `base`, so that there is nothing to find."""
 
     def __init__(self, base: Catalog, catalog: Catalog) -> None:
-        self._base = base
-        self._catalog = catalog
-        self._plans: dict[tuple[str, str], bool] = {}
+        self._before = base.contracts
+        self._customers = catalog.customers
+        self._plans = base.plans, catalog.plans
+        self._are_alike: dict[tuple[str, str], bool] = {}
         """Whether the plans of two ids, before and after, are for the same."""
 
     def is_alike(self, root: Contract) -> bool:
         """Whether a tree differs from the one of its id in nothing that is judged."""
-        before = self._base.contracts.get(root.id)
-        if before is None or root.customer not in self._catalog.customers:
+        before = self._before.get(root.id)
+        if before is None or root.customer not in self._customers:
             return False
+        if not before.sub_contracts and not root.sub_contracts:
+            return self._is_level_alike(before, root)
         due = [(before, root)]
         for old, new in due:
-            if _judged_of_level(old) != _judged_of_level(new):
+            if len(old.sub_contracts) != len(new.sub_contracts) or not self._is_level_alike(old, new):
                 return False
-            if len(old.product_contracts) != len(new.product_contracts):
-                return False
-            if len(old.sub_contracts) != len(new.sub_contracts):
-                return False
-            for one, other in zip(old.product_contracts, new.product_contracts, strict=True):
-                if not self._charge_alike(one, other):
-                    return False
-            if new.sub_contracts:
-                due += zip(old.sub_contracts, new.sub_contracts, strict=True)
+            due += zip(old.sub_contracts, new.sub_contracts, strict=True)
         return True
 
-    def _charge_alike(self, old: ProductContract, new: ProductContract) -> bool:
-        if _judged_of_product_contract(old) != _judged_of_product_contract(new):
+    def _is_level_alike(self, old: Contract, new: Contract) -> bool:
+        if _judged_of_level(old) != _judged_of_level(new):
             return False
-        if new.accumulation_period is not None and not _is_possible(new.accumulation_period):
+        charges, others = old.product_contracts, new.product_contracts
+        if len(charges) != len(others):
             return False
-        names = old.plan, new.plan
-        alike = self._plans.get(names)
-        if alike is None:
-            alike = is_for_the_same(self._base.plans.get(old.plan), self._catalog.plans.get(new.plan))
-            self._plans[names] = alike
-        return alike
+        for charge, other in zip(charges, others, strict=True):
+            if _judged_of_product_contract(charge) != _judged_of_product_contract(other):
+                return False
+            accumulation = other.accumulation_period
+            if accumulation is not None and not _is_possible(accumulation):
+                return False
+            plans = charge.plan, other.plan
+            are_alike = self._are_alike.get(plans)
+            if are_alike is None:
+                before, after = self._plans
+                are_alike = self._are_alike[plans] = is_for_the_same(before.get(plans[0]), after.get(plans[1]))
+            if not are_alike:
+                return False
+        return True
 
 
 def is_for_the_same(before: Plan | None, after: Plan | None) -> bool:
