@@ -84,47 +84,54 @@ class _Alike:
     """Tells trees of which all that is judged is as it was in `base`, so that there is nothing to find."""
 
     def __init__(self, base: Catalog, catalog: Catalog) -> None:
-        self._base = base
-        self._catalog = catalog
-        self._plans: dict[tuple[str, str], bool] = {}
+        self._before = base.contracts
+        self._customers = catalog.customers
+        self._plans = base.plans, catalog.plans
+        self._are_alike: dict[tuple[str, str], bool] = {}
         """Whether the plans of two ids, before and after, are for the same."""
 
     def is_alike(self, root: Contract) -> bool:
         """Whether a tree differs from the one of its id in nothing that is judged."""
-        before = self._base.contracts.get(root.id)
-        if before is None or root.customer not in self._catalog.customers:
+        before = self._before.get(root.id)
+        if before is None or root.customer not in self._customers:
             return False
+        if not before.sub_contracts and not root.sub_contracts:
+            return self._is_level_alike(before, root, root.billing_frequency)
         due = [(before, root, root)]
         for old, new, billed in due:
-            if _judged_of_level(old) != _judged_of_level(new):
-                return False
-            if len(old.product_contracts) != len(new.product_contracts):
-                return False
             if len(old.sub_contracts) != len(new.sub_contracts):
                 return False
-            billing = billed.billing_frequency
-            for one, other in zip(old.product_contracts, new.product_contracts, strict=True):
-                if not (self._charge_alike(one, other) and _accumulates(billing, other)):
-                    return False
+            if not self._is_level_alike(old, new, billed.billing_frequency):
+                return False
             for below in zip(old.sub_contracts, new.sub_contracts, strict=True):
                 due.append((*below, billed if billed.override_underlying else below[1]))
         return True
 
-    def _charge_alike(self, old: ProductContract, new: ProductContract) -> bool:
-        if _judged_of_product_contract(old) != _judged_of_product_contract(new):
+    def _is_level_alike(self, old: Contract, new: Contract, billing: Frequency) -> bool:
+        if _judged_of_level(old) != _judged_of_level(new):
             return False
-        names = old.plan, new.plan
-        alike = self._plans.get(names)
-        if alike is None:
-            alike = is_for_the_same(self._base.plans.get(old.plan), self._catalog.plans.get(new.plan))
-            self._plans[names] = alike
-        return alike
+        charges, others = old.product_contracts, new.product_contracts
+        if len(charges) != len(others):
+            return False
+        for charge, other in zip(charges, others, strict=True):
+            if _judged_of_product_contract(charge) != _judged_of_product_contract(other):
+                return False
+            accumulation = other.accumulation_period
+            if accumulation is not None and not _accumulates(billing, accumulation):
+                return False
+            plans = charge.plan, other.plan
+            are_alike = self._are_alike.get(plans)
+            if are_alike is None:
+                before, after = self._plans
+                are_alike = self._are_alike[plans] = is_for_the_same(before.get(plans[0]), after.get(plans[1]))
+            if not are_alike:
+                return False
+        return True
 
 
-def _accumulates(billing: Frequency, each: ProductContract) -> bool:
-    """Whether the accumulation period of a product contract that is billed so often is a possible one."""
-    period = each.accumulation_period
-    return period is None or (_is_possible(period) and not accumulation_fault(billing, period))
+def _accumulates(billing: Frequency, accumulation: Frequency) -> bool:
+    """Whether an accumulation period is a possible one where it is billed so often."""
+    return _is_possible(accumulation) and not accumulation_fault(billing, accumulation)
 
 
 def is_for_the_same(before: Plan | None, after: Plan | None) -> bool:

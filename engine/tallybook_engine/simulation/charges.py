@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Context, Decimal
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,9 +17,10 @@ from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
+from tallybook_engine.simulation.columns import CellColumns, SubjectColumns, charge_buffers
 from tallybook_engine.simulation.contracts import Codes
 from tallybook_engine.simulation.evaluation import rescaled
-from tallybook_engine.simulation.plan import SimulationPlan, Terms
+from tallybook_engine.simulation.plan import Registry, SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
 from tallybook_engine.simulation.settlement import SettledTrees
 
@@ -81,46 +80,71 @@ class Laid:
         return self._columns[key][1]
 
 
+class _RegistryColumns:
+    """What writers of all catalogues of a simulation have in common."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.customers = pa.array(list(registry.customers), pa.string())
+        self.products = _Named([each.product.id for each in registry.plans])
+        self.plans = _Named([each.plan.id for each in registry.plans])
+        self.cells = _Named(registry.cell_ids)
+        self.currencies = _Named(list(registry.currencies))
+        self.currency_of_plan = np.array([each.currency for each in registry.plans], dtype=np.int64)
+        models = [registry.prices[index].model for index in range(len(registry.prices))]
+        self.unit_prices = limb_array([each.unit_price if isinstance(each, PerUnit) else 0 for each in models], 2)
+        self.has_unit_price = np.array([isinstance(each, PerUnit) for each in models], dtype=np.bool_)
+
+
 class ChargesWriter:
     """Writes the lines of one catalogue's pieces."""
 
     def __init__(self, plan: SimulationPlan, terms: Terms, base: ChargesWriter | None = None) -> None:
         """`base` is the writer of another catalogue: what is the same in both is made once."""
-        self._plan = plan
+        self._calendars = plan.calendars
         self._terms = terms
-        self._base = base
-        registry = plan.registry
-        self._customers = pa.array(list(registry.customers), pa.string())
-        self._products = _Named([each.product.id for each in registry.plans])
-        self._plans = _Named([each.plan.id for each in registry.plans])
-        self._currencies = _Named(list(registry.currencies))
-        self._currency_of_plan = np.array([each.currency for each in registry.plans], dtype=np.int64)
-        self._cells = _Named(registry.cell_ids)
+        self._shared: _RegistryColumns = _RegistryColumns(plan.registry) if base is None else base._shared
+        shared = self._shared
+        if base is not None and terms.row is base._terms.row and terms.table.paths is base._terms.table.paths:
+            self._paths: pa.Array = base._paths
+        else:
+            self._paths = pa.array(terms.contract_paths(), pa.list_(pa.string()))
+        pricing = terms.pricing
+        self._of_subject = SubjectColumns(
+            shared.products.codes[terms.plan],
+            shared.plans.codes[terms.plan],
+            shared.currencies.codes[shared.currency_of_plan[terms.plan]],
+            _FACTORS[pricing.minor_digits],
+            terms.inclusive,
+            pricing.cell_start,
+        )
+        self._of_cell = CellColumns(
+            shared.cells.codes[terms.cell],
+            np.take(shared.unit_prices, pricing.price, axis=0),
+            shared.has_unit_price[pricing.price],
+        )
 
     def table(self, found: PieceLines, laid: Laid) -> pa.Table:
         """The lines of a piece, in their order, as CHARGES_SCHEMA. `laid` is one for all catalogues of the piece."""
         subject, billing, customer = found.subject, found.billing, self._terms.customer
-        plan = self._terms.plan[subject]
-        cells = self._terms.pricing.cell_start[subject] + found.cell
-        calendars = self._plan.calendars
-        excluding, tax, including = self._money(found)
+        shared, calendars = self._shared, self._calendars
+        made = charge_buffers(subject, found.cell, found.lines, self._of_subject, self._of_cell)
         columns = [
             laid.column(lambda: self._customer(customer[subject]), customer, subject),
             laid.column(lambda: self._paths.take(pa.array(subject)), self._paths, subject),
-            self._products.column(plan),
-            self._plans.column(plan),
-            self._cells.column(self._terms.cell[cells]),
+            shared.products.named(made.product),
+            shared.plans.named(made.plan),
+            shared.cells.named(made.cell),
             laid.column(lambda: pa.array(calendars.billing_start_us[billing], INSTANT), "start", billing),
             laid.column(lambda: pa.array(calendars.billing_end_us[billing], INSTANT), "end", billing),
             _decimals(found.lines.quantity, QUANTITY),
-            self._unit_amounts(cells),
-            _decimals(_widened(found.lines.exact), EXACT),
-            self._currencies.column(self._currency_of_plan[plan]),
-            _decimals(excluding, MONEY),
-            _decimals(tax, MONEY),
-            _decimals(including, MONEY),
-            _same(LineKind.CHARGE.value, len(subject)),
-            pa.nulls(len(subject), NAME),
+            _decimals(made.unit_amount, QUANTITY, made.has_unit_amount),
+            _decimals(made.exact, EXACT),
+            shared.currencies.named(made.currency),
+            _decimals(made.excluding_tax, MONEY),
+            _decimals(made.tax, MONEY),
+            _decimals(made.including_tax, MONEY),
+            laid.column(lambda: _same(LineKind.CHARGE.value, len(subject)), "kind", subject),
+            laid.column(lambda: pa.nulls(len(subject), NAME), "id", subject),
         ]
         return pa.Table.from_arrays(columns, schema=CHARGES_SCHEMA)
 
@@ -128,40 +152,8 @@ class ChargesWriter:
         """Customers of a piece are neighbours, so a stretch of all names does."""
         first, end = (int(codes.min()), int(codes.max()) + 1) if len(codes) else (0, 0)
         return pa.DictionaryArray.from_arrays(
-            pa.array((codes - first).astype(np.int32)), self._customers.slice(first, end - first)
+            pa.array((codes - first).astype(np.int32)), self._shared.customers.slice(first, end - first)
         )
-
-    @cached_property
-    def _path_list(self) -> list[tuple[str, ...]]:
-        return self._terms.contract_paths()
-
-    @cached_property
-    def _paths(self) -> pa.Array:
-        base = self._base
-        if base is not None and all(map(operator.is_, base._path_list, self._path_list)):
-            return base._paths
-        return pa.array(self._path_list, pa.list_(pa.string()))
-
-    def _money(self, found: PieceLines) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-        """Without tax, the tax, and with it; two limbs, as many decimals as any currency has."""
-        factors = _FACTORS[self._terms.pricing.minor_digits[found.subject]]
-        priced, tax = (_limbs(amounts, factors) for amounts in (found.lines.amount, found.lines.tax))
-        inclusive = self._terms.inclusive[found.subject][:, None]
-        if not inclusive.any():
-            return priced, tax, _plus(priced, tax)
-        return np.where(inclusive, _less(priced, tax), priced), tax, np.where(inclusive, priced, _plus(priced, tax))
-
-    def _unit_amounts(self, cells: NDArray[np.int64]) -> pa.Array:
-        """The price of one unit, where the price is one; null elsewhere."""
-        prices = self._terms.pricing.price[cells]
-        return _decimals(np.take(self._unit_prices[0], prices, axis=0), QUANTITY, self._unit_prices[1][prices])
-
-    @cached_property
-    def _unit_prices(self) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        pool = self._plan.registry.prices
-        models = [pool[index].model for index in range(len(pool))]
-        numbers = [model.unit_price if isinstance(model, PerUnit) else 0 for model in models]
-        return limb_array(numbers, 2), np.array([isinstance(model, PerUnit) for model in models], dtype=np.bool_)
 
 
 def settled_tables(found: SettledTrees) -> tuple[pa.Table, pa.Table]:
@@ -282,16 +274,22 @@ class _Named:
 
     def __init__(self, names: Sequence[str]) -> None:
         codes: Codes[str] = Codes()
-        self._codes = np.array([codes.add(name) for name in names], dtype=np.int32)
+        self.codes = np.array([codes.add(name) for name in names], dtype=np.int32)
+        """Place of each in the dictionary."""
         self._names = pa.array(list(codes), pa.string())
 
     def column(self, numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
         """The names of n numbers, as a dictionary column; null where they are not valid."""
         if valid is None:
-            return pa.DictionaryArray.from_arrays(pa.array(self._codes[numbers]), self._names)
+            return self.named(self.codes[numbers])
         codes = np.zeros(len(numbers), dtype=np.int32)
-        codes[valid] = self._codes[numbers[valid]]
+        codes[valid] = self.codes[numbers[valid]]
         return pa.DictionaryArray.from_arrays(pa.array(codes, mask=~valid), self._names)
+
+    def named(self, codes: NDArray[np.int32]) -> pa.Array:
+        """A dictionary column of n codes."""
+        # They are places in the dictionary, and need not be looked at for that.
+        return pa.DictionaryArray.from_arrays(pa.array(codes), self._names, safe=False)
 
 
 _KIND_NAMES = _Named([kind.value for kind in LINE_KINDS])
@@ -304,19 +302,6 @@ def _decimals(limbs: NDArray[np.uint64], kind: pa.DataType, valid: NDArray[np.bo
     return pa.Array.from_buffers(kind, len(limbs), [bitmap, data])
 
 
-def _widened(limbs: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Three limbs as four, two's complement."""
-    wide = np.empty((len(limbs), 4), dtype=np.uint64)
-    wide[:, :3] = limbs
-    wide[:, 3] = (limbs[:, 2].astype(np.int64) >> 63).astype(np.uint64)
-    return wide
-
-
 def _plus(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
     low = one[:, 0] + other[:, 0]
     return np.column_stack([low, one[:, 1] + other[:, 1] + (low < one[:, 0]).astype(np.uint64)])
-
-
-def _less(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    borrowed = (one[:, 0] < other[:, 0]).astype(np.uint64)
-    return np.column_stack([one[:, 0] - other[:, 0], one[:, 1] - other[:, 1] - borrowed])

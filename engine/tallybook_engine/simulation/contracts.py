@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property
-from itertools import compress, islice, repeat
+from itertools import chain, compress, islice, repeat
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -32,6 +32,11 @@ class Codes(Generic[Value]):
     def add(self, value: Value) -> int:
         """The value's number."""
         return self._codes.setdefault(value, len(self._codes))
+
+    def add_all(self, values: Iterable[Value]) -> list[int]:
+        """The number of each."""
+        codes = self._codes
+        return [codes.setdefault(value, len(codes)) for value in values]
 
     def copy(self) -> Codes[Value]:
         """The same numbers, to which others can be added."""
@@ -80,52 +85,59 @@ class ContractTable:
         self.with_terms: Set[str] = same | {each.id for each in asking(changed, go_on) if tree_has_terms(each)}
         """Ids of the root contracts whose trees have terms."""
         ids, placed = self._placed(asking(changed, go_on))
-        ids_gone = {each.id for path in _levels(asking(gone, go_on)) for each in path[-1].product_contracts}
-        for each in ids_gone.difference(ids):
-            del self.rows[each]
-        columns = np.zeros((3, len(self.paths)), dtype=np.int64)
+        levels = chain.from_iterable(map(_contracts, asking(gone, go_on)))
+        ids_gone = {charge.id for level in levels for charge in level.product_contracts}
+        for name in ids_gone.difference(ids):
+            del self.rows[name]
+        if base is not None and self.paths == base.paths:
+            # What is made of paths is made once.
+            self.paths = base.paths
+        self._codes: NDArray[np.int64] = np.zeros((3, len(self.paths)), dtype=np.int64)
         if base is not None:
-            columns[:, : len(base.paths)] = base.customer, base.plan, base._when
-        columns[:, placed[0]] = placed[1:]
-        self.customer, self.plan, self._when = columns
+            self._codes[:, : len(base.paths)] = base._codes
+        self._codes[:, placed[0]] = placed[1:]
+        self.customer, self.plan, when = self._codes
         """[rows] codes."""
-        known = 0 if base is None else len(base._when_columns)
-        self._when_columns = np.empty((len(self._whens), 4), dtype=np.int64)
+        known = 0 if base is None else len(base._whens)
+        added = [self._columns_of(each) for each in islice(self._whens, known, None)]
+        self._when_columns: NDArray[np.int64] = np.array(added, dtype=np.int64).reshape(-1, 4)
+        """[whens, 4] zone, calendar, start and end."""
         if base is not None:
-            self._when_columns[:known] = base._when_columns
-        for number, when in enumerate(islice(self._whens, known, None), known):
-            self._when_columns[number] = self._columns_of(when)
-        self.zone, self.calendar, self.start_us, self.end_us = np.take(self._when_columns.T, self._when, axis=1)
+            self._when_columns = np.concatenate([base._when_columns, self._when_columns])
+        self.zone, self.calendar, self.start_us, self.end_us = np.take(self._when_columns.T, when, axis=1)
         """[rows] the first two are codes."""
 
     def _placed(self, roots: Iterable[Contract]) -> tuple[list[str], NDArray[np.int64]]:
         """([n] id of each product contract of these trees, [4, n] its row, customer, plan and when): the row that it
         had, or a new one.
         """
-        rows, paths, customers, plans, whens = self.rows, self.paths, self.customers, self.plans, self._whens
+        rows, paths, whens = self.rows, self.paths, self._whens
+        customer_of, plan_of, row_of = self.customers.add, self.plans.add, rows.get
         ids, placed = [], array("q")
         # Frequencies take longer to compare than to be met again; the trees keep them alive.
         met: dict[tuple[str, date, int, int, date, date | None], int] = {}
         for path in _levels(roots):
             level, billed = path[-1], billed_as(path)
-            billing, anchor, zone = billed.billing_frequency, billed.start_date, level.time_zone
-            above, customer = tuple([each.id for each in path]), customers.add(level.customer)
+            zone, starts, ends = level.time_zone, level.start_date, level.ends_on
+            anchor, billing = billed.start_date, billed.billing_frequency
+            customer, above = customer_of(level.customer), tuple([each.id for each in path])
             for each in level.product_contracts:
                 accumulation = each.accumulation_period or billing
-                start, end = each.start_date or level.start_date, each.end_date or level.ends_on
+                start, end = each.start_date or starts, each.end_date or ends
                 key = zone, anchor, id(billing), id(accumulation), start, end
                 when = met.get(key)
                 if when is None:
                     when = met[key] = whens.add(_When(zone, anchor, billing, accumulation, start, end))
-                ids_of_path = (*above, each.id)
-                row = rows.get(each.id)
+                name = each.id
+                ids_of_path = (*above, name)
+                row = row_of(name)
                 if row is None:
-                    row = rows[each.id] = len(paths)
+                    row = rows[name] = len(paths)
                     paths.append(ids_of_path)
                 elif paths[row] != ids_of_path:
                     paths[row] = ids_of_path
-                ids.append(each.id)
-                placed.extend((row, customer, plans.add(each.plan), when))
+                ids.append(name)
+                placed.extend((row, customer, plan_of(each.plan), when))
         return ids, np.array(placed, dtype=np.int64).reshape(-1, 4).T
 
     def _columns_of(self, when: _When) -> tuple[int, int, int, int]:
@@ -170,6 +182,11 @@ def contract_table(
 def _not_among(some: Mapping[str, Contract], others: Mapping[str, Contract]) -> list[Contract]:
     """Those of some roots that are not the same object among others."""
     return list(compress(some.values(), map(operator.is_not, some.values(), map(others.get, some))))
+
+
+def _contracts(root: Contract) -> Iterable[Contract]:
+    """Every contract of a tree."""
+    return (path[-1] for path in root.levels()) if root.sub_contracts else (root,)
 
 
 def _levels(roots: Iterable[Contract]) -> Iterator[tuple[Contract, ...]]:

@@ -61,13 +61,13 @@ class Lines(NamedTuple):
     tax: NDArray[np.int64]
 
 
-def empty_lines(count: int) -> Lines:
-    """Lines that come to nothing."""
+def room_for_lines(count: int) -> Lines:
+    """Lines that are yet to be written."""
     return Lines(
-        np.zeros((count, 2), dtype=np.uint64),
-        np.zeros((count, 3), dtype=np.uint64),
-        np.zeros(count, dtype=np.int64),
-        np.zeros(count, dtype=np.int64),
+        np.empty((count, 2), dtype=np.uint64),
+        np.empty((count, 3), dtype=np.uint64),
+        np.empty(count, dtype=np.int64),
+        np.empty(count, dtype=np.int64),
     )
 
 
@@ -128,7 +128,7 @@ def price_slots(
     do.
 
     `line_start` [n + 1] is where those of each begin, cell by cell, billing period by billing period; `opened` [lines]
-    becomes whether each is open. All come to nothing before.
+    becomes whether each is open.
     """
     quantity, seen = slots.quantity, slots.seen
     for number in range(len(subjects)):
@@ -139,6 +139,11 @@ def price_slots(
         billing_count = parts.billing[part_end - 1] + 1 - billing_start
         maximum = layout.aggregation[subject] == MAX
         first_line = line_start[number]
+        for line in range(first_line, line_start[number + 1]):
+            opened[line] = False
+            lines.quantity[line, 0], lines.quantity[line, 1] = _ZERO, _ZERO
+            lines.exact[line, 0], lines.exact[line, 1], lines.exact[line, 2] = _ZERO, _ZERO, _ZERO
+            lines.amount[line], lines.tax[line] = 0, 0
         opens_whole = pricing.due_without_events[subject]
         for cell in range(pricing.cell_start[subject + 1] - pricing.cell_start[subject]):
             if not pricing.billed[pricing.cell_start[subject] + cell]:
@@ -243,13 +248,18 @@ def _larger(a_low: np.uint64, a_high: np.uint64, b_low: np.uint64, b_high: np.ui
 
 
 @kernel
+def minor_times(minor: np.int64, factor: np.int64) -> tuple[np.uint64, np.uint64]:
+    """minor x factor as two limbs, two's complement; factors are above 0."""
+    negative = minor < 0
+    low = np.uint64(-minor) if negative else np.uint64(minor)
+    low, high, _ = mul128(low, _ZERO, np.uint64(factor), _ZERO)
+    if negative:
+        return neg128(low, high)
+    return low, high
+
+
+@kernel
 def rescaled(minor: NDArray[np.int64], factor: NDArray[np.int64], scaled: NDArray[np.uint64]) -> None:
-    """minor x factor as scaled [n, 2], two's complement; factors are above 0."""
+    """minor x factor as scaled [n, 2], as `minor_times`."""
     for row in range(len(minor)):
-        negative = minor[row] < 0
-        low = np.uint64(-minor[row]) if negative else np.uint64(minor[row])
-        low, high, _ = mul128(low, _ZERO, np.uint64(factor[row]), _ZERO)
-        if negative:
-            low, high = neg128(low, high)
-        scaled[row, 0] = low
-        scaled[row, 1] = high
+        scaled[row, 0], scaled[row, 1] = minor_times(minor[row], factor[row])

@@ -80,8 +80,8 @@ class Slots(NamedTuple):
     """[n] rows that fit no cell, and so leave their charge alone."""
 
 
-def empty_slots(start: NDArray[np.int64]) -> Slots:
-    """Room for slots that begin there."""
+def room_for_slots(start: NDArray[np.int64]) -> Slots:
+    """Slots that are yet to be written, and begin there."""
     count = int(start[-1])
     return Slots(
         start,
@@ -375,8 +375,8 @@ def accumulate(
         slot_start, same = slots.start[number], same_as[number]
         if same >= 0:
             slots.unfit[number] = base.unfit[same]
-            for slot in range(slots.start[number + 1] - slot_start):
-                from_slot, to_slot = base.start[same] + slot, slot_start + slot
+            for each in range(slots.start[number + 1] - slot_start):
+                from_slot, to_slot = base.start[same] + each, slot_start + each
                 slots.seen[to_slot] = base.seen[from_slot]
                 slots.quantity[to_slot, 0] = base.quantity[from_slot, 0]
                 slots.quantity[to_slot, 1] = base.quantity[from_slot, 1]
@@ -386,10 +386,10 @@ def accumulate(
         maximum = layout.aggregation[subject] == MAX
         nothing_low = EMPTY_MAXIMUM[0] if maximum else np.uint64(0)
         nothing_high = EMPTY_MAXIMUM[1] if maximum else np.uint64(0)
-        for slot in range(slot_start, slots.start[number + 1]):
-            slots.seen[slot] = False
-            slots.quantity[slot, 0] = nothing_low
-            slots.quantity[slot, 1] = nothing_high
+        for each in range(slot_start, slots.start[number + 1]):
+            slots.seen[each] = False
+            slots.quantity[each, 0] = nothing_low
+            slots.quantity[each, 1] = nothing_high
         cell_start = cells.set_start[layout.cell_set[subject]]
         cell_end = cells.set_start[layout.cell_set[subject] + 1]
         part, unfit = part_start, 0

@@ -7,7 +7,7 @@ the baseline. What a scenario leaves as it is, it shares with the baseline.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
@@ -300,7 +300,7 @@ class Planner:
         """Adds a scenario. Raises UsageFaultsError where the usage does not fit it, and then it is not added."""
         base = self._terms[0]
         table = contract_table(catalog.contracts, base.table, self._go_on)
-        rows = base.row if table is base.table else table.of(self._subjects)
+        rows = base.row if table is base.table else _same_as(base.row, table.of(self._subjects))
         faults = _unknown(self._subjects, rows, "in this scenario: keep its id")
         if faults:
             there = gathered(rows >= 0, self._grouped.subject, self._go_on)
@@ -426,7 +426,7 @@ class Planner:
             same: NDArray[np.int64] = getattr(base, name)
             return same
         others = getattr(self._registry, f"{name}s")
-        return _looked_up(codes, getattr(table, f"{name}s"), lambda names: map(others.add, names))
+        return _looked_up(codes, getattr(table, f"{name}s"), others.add_all)
 
     def _taxes(
         self, catalog: Catalog, customer: NDArray[np.int64], base: Terms | None
@@ -443,7 +443,7 @@ class Planner:
         countries: Codes[str] = Codes()
 
         def countries_of(names: list[str]) -> list[int]:
-            return [countries.add(catalog.customers[each].country_code) for each in names]
+            return countries.add_all([catalog.customers[each].country_code for each in names])
 
         country = _looked_up(customer, self._registry.customers, countries_of)
         of_country = [taxes.get(code) for code in countries]
@@ -658,21 +658,17 @@ class Planner:
 def _compared(terms: Terms, base: Terms) -> Terms:
     """Terms that know which of their subjects are as under the baseline."""
     layout, other = terms.layout, base.layout
+    # A part is of one calendar, and that of one zone: where parts are the same, so are the instants of the rows.
     same_slots = (
         (layout.aggregation == other.aggregation)
         & (layout.cell_set == other.cell_set)
         & (layout.part_start == other.part_start)
         & (layout.part_end == other.part_end)
     )
-    if terms.times_us is not base.times_us:
-        # Of those in one zone they are the same.
-        same_slots &= terms.zone == base.zone
     # What an accumulation period costs follows from the plan and from what of the period the product contract has.
     same_lines = (
         same_slots
         & (terms.plan == base.plan)
-        & (terms.calendar == base.calendar)
-        & (terms.zone == base.zone)
         & (layout.start_us == other.start_us)
         & (terms.end_us == base.end_us)
         & (terms.pricing.tax_rule == base.pricing.tax_rule)
@@ -733,13 +729,18 @@ def _judgeable(
 
 
 def _looked_up(
-    codes: NDArray[np.int64], values: Codes[Value], numbers_of: Callable[[list[Value]], Iterable[int]]
+    codes: NDArray[np.int64], values: Codes[Value], numbers_of: Callable[[list[Value]], list[int]]
 ) -> NDArray[np.int64]:
     """The number of the value of each code; `numbers_of` is asked for those of all values that occur."""
     numbers = np.zeros(len(values), dtype=np.int64)
     occurs = np.bincount(codes, minlength=len(values)) > 0
-    numbers[occurs] = list(numbers_of(list(compress(values, occurs.tolist()))))
+    numbers[occurs] = numbers_of(list(compress(values, occurs.tolist())))
     return numbers[codes]
+
+
+def _same_as(column: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A column, or else the other one where it is another: what is made of one column is made once."""
+    return column if np.array_equal(column, other) else other
 
 
 def _unknown(names: Sequence[str], rows: NDArray[np.int64], where: str) -> list[UsageFault]:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, unasked
-from tallybook_engine.simulation.evaluation import Lines, empty_lines, price_slots
-from tallybook_engine.simulation.grouping import Slots, accumulate, empty_slots
+from tallybook_engine.simulation.evaluation import Lines, price_slots, room_for_lines
+from tallybook_engine.simulation.grouping import Slots, accumulate, room_for_slots
 from tallybook_engine.simulation.plan import Piece, SimulationPlan, Terms
-from tallybook_engine.simulation.sums import PlacedLines, empty_placed, place_lines
+from tallybook_engine.simulation.sums import PlacedLines, place_lines, room_for_placed
 
 
 class DoesNotFitError(ArithmeticError):
@@ -91,12 +91,12 @@ def run_piece(plan: SimulationPlan, piece: Piece, go_on: GoOn = unasked) -> list
 def slots_of(plan: SimulationPlan, terms: Terms, piece: Piece) -> Slots:
     """What the slots of all subjects of a piece come to."""
     subjects = np.arange(piece.first, piece.end, dtype=np.int32)
-    return _summed(plan, terms, piece, subjects, empty_slots(np.zeros(1, dtype=np.int64)))
+    return _summed(plan, terms, piece, subjects, room_for_slots(np.zeros(1, dtype=np.int64)))
 
 
 def _summed(plan: SimulationPlan, terms: Terms, piece: Piece, subjects: NDArray[np.int32], base: Slots) -> Slots:
     """What the slots of some subjects of a piece come to; `base` are those of all under the baseline, or none."""
-    slots = empty_slots(_starts(terms.layout.slot_start, subjects))
+    slots = room_for_slots(_starts(terms.layout.slot_start, subjects))
     is_same = terms.has_same_slots[subjects] if len(base.unfit) else np.zeros(len(subjects), dtype=np.bool_)
     accumulate(
         subjects,
@@ -125,7 +125,7 @@ def _priced(
     """The open lines of a piece; the subjects that are not in `own` have those of the baseline."""
     terms, parts = plan.terms[number], plan.calendars.parts
     line_start = _starts(terms.pricing.line_start, own)
-    opened, lines = np.zeros(int(line_start[-1]), dtype=np.bool_), empty_lines(int(line_start[-1]))
+    opened, lines = np.empty(int(line_start[-1]), dtype=np.bool_), room_for_lines(int(line_start[-1]))
     prices, taxes = plan.registry.prices.tables, plan.registry.taxes.tables
     unpriced = price_slots(own, terms.layout, parts, terms.pricing, prices, taxes, slots, line_start, opened, lines)
     if unpriced >= 0:
@@ -137,11 +137,11 @@ def _priced(
     number_of[own - piece.first] = np.arange(len(own))
     count = int(np.count_nonzero(opened))
     if base is None:
-        base_start, base_lines = np.zeros(len(number_of) + 1, dtype=np.int64), empty_placed(0)
+        base_start, base_lines = np.zeros(len(number_of) + 1, dtype=np.int64), room_for_placed(0)
     else:
         base_start, base_lines = base.line_start, base.lines
         count += int(np.diff(base_start)[number_of < 0].sum())
-    placed = empty_placed(count)
+    placed = room_for_placed(count)
     place_lines(
         piece.first,
         number_of,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.kernels import kernel
-from tallybook_engine.simulation.evaluation import Lines, empty_lines
+from tallybook_engine.simulation.evaluation import Lines, room_for_lines
 
 _LOW = np.int64(2**32 - 1)
 
@@ -57,10 +57,10 @@ class PlacedLines(NamedTuple):
     lines: Lines
 
 
-def empty_placed(count: int) -> PlacedLines:
-    """Room for so many."""
+def room_for_placed(count: int) -> PlacedLines:
+    """So many that are yet to be written."""
     subject, cell, billing = (np.empty(count, dtype=np.int32) for _ in range(3))
-    return PlacedLines(subject, cell, billing, empty_lines(count))
+    return PlacedLines(subject, cell, billing, room_for_lines(count))
 
 
 @kernel
