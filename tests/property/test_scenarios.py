@@ -32,6 +32,7 @@ from tallybook_engine.pricing.included_quantity import IncludedQuantity
 from tallybook_engine.pricing.model import PerUnit, Price
 from tallybook_engine.simulation import run
 from tallybook_engine.simulation.contracts import ContractTable
+from tallybook_engine.simulation.evaluation import price_slots
 from tallybook_engine.simulation.plan import Planner
 from tallybook_engine.simulation.usage import UsageFrame
 from tallybook_server.codec.catalog import read_catalog
@@ -111,7 +112,7 @@ def unfit_row_count(plan, number):
 
 
 def test_a_scenario_comes_to_what_it_comes_to_by_itself():
-    found = set()
+    found: set[tuple[bool, bool]] = set()
     for seed in SEEDS:
         # Given a catalogue, usage, and a change of some of it
         chance = random.Random(seed)
@@ -206,7 +207,6 @@ def test_what_is_as_under_the_baseline_is_not_priced_again(seed, monkeypatch):
         priced.extend(subjects.tolist())
         return price_slots(subjects, *arguments)
 
-    price_slots = run.price_slots
     monkeypatch.setattr(run, "price_slots", noted)
     # When it is run, and the baseline as a scenario
     for piece in plan.pieces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.support.small_catalogue import DAILY, YEARLY, catalogue, per_unit, tiers, used
 
@@ -49,7 +51,7 @@ def test_what_is_merged_meanwhile_with_what_comes_later_is_read_as_it_was(open_b
         book.store([used(reference, "1", day=day)])
     state, records = book.state, book.book._records
 
-    def seen() -> list[object]:
+    def seen() -> list[Any]:
         later = list(records.behind(1, standing.sequence))[::-1]
         view = reads.as_of(state, standing, later, 1)
         nets = net_lines_as_of(standing, later, 1, lambda: records.segments(0, 1))
