@@ -382,7 +382,7 @@ def settle_trees(
     for tree in range(len(first_place)):
         first, end = first_place[tree], end_place[tree]
         made.tree[0] = tree
-        _clear(trees, state, first, end)  # type: ignore[arg-type]  # to a kernel, integers are of 64 bits
+        _clear(trees, state, first, end)
         for row in range(line_start[tree], line_start[tree + 1]):
             if lines.place[row] != NONE:
                 _move(trees, state, lines, row, 1)
