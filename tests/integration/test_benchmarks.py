@@ -56,6 +56,17 @@ def test_a_part_of_a_benchmark_is_run_by_itself():
     assert [json.loads(line)["case"] for line in ran.stdout.splitlines()] == ["whole rule from the journal"]
 
 
+def test_a_start_is_measured():
+    command = [sys.executable, "-m", "benchmarks.first_start", "--smoke", "--json"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads(ran.stdout)
+    assert figures["case"] == "start"
+    # The server's processor time is counted, and so is the cache that it has filled.
+    assert figures["cpu_seconds"] > 0
+    assert figures["cache_mib"] > 0
+
+
 def test_help_names_the_parts():
     command = [sys.executable, "-m", "benchmarks.readings", "--help"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
