@@ -2,6 +2,8 @@
 
     NUMBA_DISABLE_JIT=1 python -m tests.planted_faults             # pricing and rating
     NUMBA_DISABLE_JIT=1 python -m tests.planted_faults contract    # what contract levels come to
+    NUMBA_DISABLE_JIT=1 python -m tests.planted_faults net_lines   # what events move of invoices
+    NUMBA_DISABLE_JIT=1 python -m tests.planted_faults net_trees   # the trees behind that
 
 Every comparison is moved by its bound and turned round (also those that are calls: `lt128`, `is_negative`, ...), every
 condition negated, every rounding changed: its mode, its halves and addends, its division that cuts, its minimum and
@@ -11,6 +13,8 @@ the function runs the faulty one; then the group's tests run in this process unt
 A fault that changes no result is no fault. `EQUIVALENT` lists those with the reason, and they must go unseen, so that
 the list stays true.
 """
+
+import __future__
 
 import ast
 import copy
@@ -72,7 +76,15 @@ CONTRACT_TESTS = (
     "tests.unit.contract.test_settle",
     "tests.property.test_settled_moves",
 )
-GROUPS = {"pricing": (PRICING, PRICING_TESTS), "contract": (CONTRACT, CONTRACT_TESTS)}
+NET_LINES = ("tallybook_engine.ledger.net",)
+NET_TREES = ("tallybook_engine.ledger.net_trees",)
+NET_TESTS = ("tests.unit.ledger.test_net_lines",)
+GROUPS = {
+    "pricing": (PRICING, PRICING_TESTS),
+    "contract": (CONTRACT, CONTRACT_TESTS),
+    "net_lines": (NET_LINES, NET_TESTS),
+    "net_trees": (NET_TREES, NET_TESTS),
+}
 """Modules, and the tests that must see every fault in them."""
 _SAME = "equal numbers: either is the answer"
 _BOTH = "both ways of looking find the tier"
@@ -288,7 +300,10 @@ def planted(fault: Fault) -> Iterator[None]:
     statements = [fault.statement]
     if isinstance(fault.statement, ast.Assign):
         statements += fault.constants_behind
-    exec(compile(ast.Module(statements, []), module.__file__ or "", "exec"), names)
+    # Annotations are left as they are written: some name what is there for type checkers only.
+    exec(
+        compile(ast.Module(statements, []), module.__file__ or "", "exec", __future__.annotations.compiler_flag), names
+    )
     undo: list[Callable[[], None]] = []
     match fault.statement:
         case ast.FunctionDef(name=name):
@@ -310,6 +325,7 @@ def planted(fault: Fault) -> Iterator[None]:
 def _plain(value: Any) -> FunctionType | None:
     """The function behind a kernel, a method or a property."""
     value = value.fget if isinstance(value, property) else value
+    value = value.__func__ if isinstance(value, classmethod | staticmethod) else value
     value = inspect.unwrap(value) if callable(value) else value
     return value if isinstance(value, FunctionType) else None
 

@@ -71,6 +71,20 @@ class NetValues(NamedTuple):
     tax: NDArray[np.int64]
 
 
+class _Roots(NamedTuple):
+    """Root contracts, by their number here."""
+
+    has_lines: NDArray[np.bool_]
+    """Whether it has net lines."""
+
+
+class _Lines(NamedTuple):
+    """Charge lines."""
+
+    root: NDArray[np.int32]
+    """Number of its root contract."""
+
+
 class NetLines:
     """The net lines of a book."""
 
@@ -87,12 +101,9 @@ class NetLines:
         """Root contract -> its number here."""
         self._roots: list[str] = []
         """The reverse."""
-        self._has_lines = np.zeros(16, dtype=np.bool_)
-        """By root, whether it has net lines."""
-        self._root_of_line = np.zeros(16, dtype=np.int32)
-        """By charge line, the number of its root, as far as it was worked out."""
-        self._line_count = 0
-        """How far that is."""
+        self._root_table = GrowingTable(_Roots)
+        self._line_table = GrowingTable(_Lines)
+        """Charge lines as far as their roots were worked out."""
 
     def value(self, number: int) -> tuple[int, int]:
         """(amount without tax, tax) of a net line by its postings."""
@@ -132,33 +143,27 @@ class NetLines:
     def forget_line(self, line: int) -> None:
         """Forgets what was worked out of a charge line that is closed again, as all behind it are."""
         self.settled.forget_line(line)
-        self._line_count = min(self._line_count, line)
+        self._line_table.truncate(min(len(self._line_table), line))
 
     def concerns(self, state: State, lines: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[n] whether each of n charge lines is of a root contract with net lines."""
         self._number_lines(state)
-        found: NDArray[np.bool_] = self._has_lines[self._root_of_line[lines]]
+        found: NDArray[np.bool_] = self._root_table.arrays.has_lines[self._line_table.arrays.root[lines]]
         return found
 
     def roots_of(self, lines: NDArray[np.int32]) -> list[str]:
         """The root contracts of charge lines that `concerns` was asked of, each once."""
-        return [self._roots[number] for number in np.unique(self._root_of_line[lines]).tolist()]
+        return [self._roots[number] for number in np.unique(self._line_table.arrays.root[lines]).tolist()]
 
     def _number_lines(self, state: State) -> None:
-        count = len(state.line_origins)
-        if count > len(self._root_of_line):
-            self._root_of_line = np.resize(self._root_of_line, 2 * count)
-        for line in range(self._line_count, count):
-            self._root_of_line[line] = self._root_number(root_of(state, line))
-        self._line_count = count
+        for line in range(len(self._line_table), len(state.line_origins)):
+            self._line_table.append(self._root_number(root_of(state, line)))
 
     def _root_number(self, root: str) -> int:
         number = self._root_numbers.setdefault(root, len(self._roots))
         if number == len(self._roots):
             self._roots.append(root)
-            if number == len(self._has_lines):
-                self._has_lines = np.concatenate([self._has_lines, np.zeros(number, dtype=np.bool_)])
-            self._has_lines[number] = root in self.of_contract
+            self._root_table.append(root in self.of_contract)
         return number
 
     def pin(self, pin: NetPin) -> int:
@@ -172,7 +177,7 @@ class NetLines:
         self.values.append(0, 0)
         self.of_contract.setdefault(pin.contract_id, []).append(pin.net_line)
         root = self._root_number(pin.contract_id)
-        self._has_lines[root] = True
+        self._root_table.arrays.has_lines[root] = True
         return OPENED
 
     def apply(self, pins: Iterable[NetPin], postings: NetPostings) -> None:
@@ -202,13 +207,14 @@ class NetLines:
             of_contract.pop()
             if not of_contract:
                 del self.of_contract[pin.contract_id]
-                self._has_lines[self._root_number(pin.contract_id)] = False
+                root = self._root_number(pin.contract_id)
+                self._root_table.arrays.has_lines[root] = False
                 # Moves before the first net line were not told of.
                 self.settled.drop(pin.contract_id)
 
     def _move_back(self, state: State, moves: LineMoves) -> None:
         self._number_lines(state)
-        roots = self._root_of_line[moves.line]
+        roots = self._line_table.arrays.root[moves.line]
         planted = [number for number in np.unique(roots).tolist() if self._roots[number] in self.settled]
         if planted:
             kept = np.isin(roots, planted)

@@ -76,6 +76,13 @@ class _Slots(NamedTuple):
     item: NDArray[np.int32]
 
 
+class _Periods(NamedTuple):
+    """Billing periods of roots in the forest."""
+
+    net_line: NDArray[np.int32]
+    """NONE: it is no net line."""
+
+
 @dataclass(slots=True)
 class _Grown:
     """A planted tree."""
@@ -101,8 +108,7 @@ class NetTrees:
         self._slots = GrowingTable(_Slots)
         self._layers: list[NDArray[np.int32]] = []
         """[k][line] slot of a charge line in the k-th tree of its root; NONE: it counts nowhere in that."""
-        self._net_line = np.zeros(0, dtype=np.int32)
-        """By billing period of a root in the forest; NONE: it is no net line."""
+        self._periods = GrowingTable(_Periods)
         self._period_of: dict[int, int] = {}
         """Net line -> its billing period in the forest."""
 
@@ -118,8 +124,8 @@ class NetTrees:
         """Forgets a root contract's trees."""
         for grown in self._of_root.pop(root, ()):
             for period in grown.roots.values():
-                self._period_of.pop(int(self._net_line[period]), None)
-                self._net_line[period] = NONE
+                self._period_of.pop(int(self._periods.arrays.net_line[period]), None)
+                self._periods.arrays.net_line[period] = NONE
 
     def plant(
         self, state: State, root: str, stretches: Sequence[Stretch], lines: Sequence[int], amount_of: AmountOf
@@ -161,9 +167,7 @@ class NetTrees:
         self._roots.append(root)
         self._place_count = planted.place_end
         roots = {period.start_us: planted.root_first + at for at, period in enumerate(planted.root_periods)}
-        if planted.root_end > len(self._net_line):
-            more = np.full(max(planted.root_end, len(self._net_line)), NONE, dtype=np.int32)
-            self._net_line = np.concatenate([self._net_line, more])
+        self._periods.extend(_Periods(np.full(len(roots), NONE, dtype=np.int32)))
         shares = (share for level in tree.levels for share in level.contract.revenue_shares)
         shared = frozenset(name for share in shares for name in share.charges)
         return _Grown(len(self._roots) - 1, tree, planted, roots, shared)
@@ -172,7 +176,7 @@ class NetTrees:
         period = grown.roots.get(start_us)
         if period is None:
             return False
-        self._net_line[period] = net_line
+        self._periods.arrays.net_line[period] = net_line
         self._period_of[net_line] = period
         return True
 
@@ -186,7 +190,7 @@ class NetTrees:
         """Forgets a net line that is closed again."""
         period = self._period_of.pop(net_line, None)
         if period is not None:
-            self._net_line[period] = NONE
+            self._periods.arrays.net_line[period] = NONE
 
     def find_place(self, state: State, root: str, line: int) -> None:
         """Finds where a charge line that opened counts; where that is not known, the root's trees are forgotten."""
@@ -214,18 +218,19 @@ class NetTrees:
 
     def _reserve(self, line: int, layer_count: int) -> None:
         """Makes room for a line in so many layers."""
-        room = max((len(layer) for layer in self._layers), default=0)
+        room = len(self._layers[0]) if self._layers else 0
         if line >= room:
             room = max(2 * line, 16)
             self._layers = [_longer(layer, room) for layer in self._layers]
-        while len(self._layers) < layer_count:
-            self._layers.append(np.full(room, NONE, dtype=np.int32))
+        for number in range(layer_count):
+            if number == len(self._layers):
+                self._layers.append(np.full(room, NONE, dtype=np.int32))
 
     def forget_line(self, line: int) -> None:
         """Forgets where a charge line counts."""
         for layer in self._layers:
-            if line < len(layer):
-                layer[line] = NONE
+            # A slice, for there may be no room for the line yet.
+            layer[line : line + 1] = NONE
 
     def value(self, net_line: int) -> tuple[int, int]:
         """(amount without tax, tax) that a net line comes to; nothing where its tree is not planted."""
@@ -248,7 +253,7 @@ class NetTrees:
         first = np.flatnonzero(begins)
         columns = MoveColumns(slots.place[slot], slots.tax[slot], slots.item[slot], amount)
         fits, changed = self._settle(columns, np.append(first, len(key)))
-        net_line = self._net_line[changed.root]
+        net_line = self._periods.arrays.net_line[changed.root]
         kept = net_line != NONE
         unfit = {self._roots[number] for number in np.unique(tree[first[~fits]]).tolist()}
         if unfit:
@@ -301,4 +306,6 @@ def _differences(room: int) -> NetDifferences:
 
 
 def _longer(layer: NDArray[np.int32], room: int) -> NDArray[np.int32]:
-    return np.concatenate([layer, np.full(room - len(layer), NONE, dtype=np.int32)])
+    longer = np.full(room, NONE, dtype=np.int32)
+    longer[: len(layer)] = layer
+    return longer

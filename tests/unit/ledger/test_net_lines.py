@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.support.live_book import LiveBook
-from tests.support.small_catalogue import NOW_US, Objects, catalogue, per_unit, used
+from tests.support.small_catalogue import MONTHLY, NOW_US, YEARLY, Objects, catalogue, per_unit, used
 
 from tallybook_engine.ledger import net_trees
 from tallybook_engine.ledger.net import values_afresh
@@ -165,6 +165,7 @@ def test_a_period_opens_with_what_it_comes_to_before_its_charge_lines():
             [("OPEN", "contract 0", 7000, 0), ("OPEN", "contract 0", -4000, 0), ("EVENT", "contract 0", -500, 0)],
             [("OPEN", "contract 31", 7000, 0), ("OPEN", "contract 31", -4000, 0), ("EVENT", "contract 31", -500, 0)],
         ]
+        assert book.live.state.net.currency(book.live.state, 0) == "EUR"
 
 
 def test_a_line_in_the_place_of_one_of_another_customer_that_was_only_foreseen():
@@ -210,6 +211,23 @@ def test_a_reprocess_opens_the_periods_that_its_span_touches():
         book.apply(deal(tax={"rate": "0.2"}, discount={"rate": "0.5"}))
         book.reprocess(31, 60)
         assert book.values() == {"contract 31": (-1500, -300)}
+
+
+def test_a_reprocess_moves_the_pins_of_the_periods_that_its_span_touches():
+    with books(deal(discount={"rate": "0.1"})) as book:
+        book.send_together(used("a", "30", 5), used("b", "30", 40), used("c", "30", 70))
+        book.apply(deal(discount={"rate": "0.5"}))
+        # Given a span that begins as January ends, and ends as March begins
+        book.reprocess(31, 60)
+        assert book.values() == {"contract 0": (-300, 0), "contract 31": (-1500, 0), "contract 60": (-300, 0)}
+
+
+def test_a_reprocess_leaves_nothing_of_terms_that_went():
+    with books(deal(minimum="100")) as book:
+        book.send_together(used("a", "30", 5))
+        book.apply(deal())
+        book.reprocess()
+        assert book.values() == {"contract 0": (0, 0)}
 
 
 def test_a_charge_of_another_tax_that_opens_in_an_open_month():
@@ -459,6 +477,37 @@ def test_what_cannot_be_settled_comes_to_nothing_until_it_can():
     with books(one) as book:
         book.send_together(used("much", much, 7), used("less", f"-{much}", 7), used("c", "5", 40))
         book.send(used("d", "5", 41))
+
+
+def test_a_contract_that_cannot_be_settled_takes_nothing_from_another():
+    share = [{"id": "share", "charges": ["charge0"], "rate": "1000"}]
+    one, other = deal(revenue_shares=share), deal(contract="other", discount={"rate": "0.5"})
+    with books({**one, "contracts": one["contracts"] + other["contracts"]}) as book:
+        much = "100000000000000"
+        book.send_together(used("much", much, 7))
+        # Given that the first one could not be settled, when both are charged again, less and as much
+        assert book.send_together(used("a", "1", 8), used("more", much, 9)) == [
+            [("EVENT", "other 0", -50, 0)],
+            [("EVENT", "other 0", -50 * int(much), 0)],
+        ]
+
+
+def test_a_charge_that_comes_to_an_open_month_is_of_that_whatever_bills_it_now():
+    # Given a division of a division, all billed by the month
+    def divided(billed: Objects, *pricings: Objects) -> Objects:
+        made = deal(*pricings, minimum="100")
+        (root,) = made["contracts"]
+        leaf = {"id": "leaf", "billing_frequency": MONTHLY, "product_contracts": root.pop("product_contracts")}
+        root["sub_contracts"] = [{"id": "between", "billing_frequency": billed, "sub_contracts": [leaf]}]
+        return made
+
+    with books(divided(MONTHLY, per_unit("1"))) as book:
+        book.send_together(used("a", "30", 5))
+        # When the one between is billed by the year, and there is another charge
+        book.apply(divided({**YEARLY, "basis": "CALENDAR"}, per_unit("1"), per_unit("2")))
+        # Then that counts in the month that is open, by the terms in force when it opened, and opens no other
+        assert book.send_together(used("b", "10", 6)) == [[("EVENT", "contract 0", -3000, 0)]]
+        assert list(book.values()) == ["contract 0"]
 
 
 def test_trees_are_planted_anew_when_there_are_too_many():
