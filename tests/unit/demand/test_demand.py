@@ -201,11 +201,24 @@ def test_monthly_peaks_go_on_from_the_history():
         # December's share is December's peak's
         (Ratchet(1, (UNIT, *[0] * 10, UNIT // 2), (False,)), [60, 10], 1, 30),
         (Ratchet(1, (0,) * 12, (True, *[False] * 11)), [60, 10], 1, 10),
+        # June's at six tenths, and July's own at seven
+        (Ratchet(1, tuple(UNIT * month // 10 for month in range(1, 13)), (False,)), [100, 50], 7, 60),
+        (Ratchet(0, tuple(UNIT * month // 10 for month in range(1, 13)), (False,)), [100, 50], 7, 35),
+        # Eleven months, if nothing is said, and no minimum
+        (Ratchet(), [50, *[1] * 11], 12, 50),
+        (Ratchet(), [50, *[1] * 12], 1, 1),
+        (Ratchet(), [0], 1, 0),
     ],
 )
 def test_a_ratchet_looks_back(scheme, peaks, month, value):
     found = billing_demand(scheme, [None if peak is None else peak * UNIT for peak in peaks], month)
     assert found == (None if value is None else value * UNIT)
+
+
+def test_a_ratchet_takes_the_share_of_the_month_that_is_asked_for():
+    of_february = (0, UNIT // 2, *[0] * 10)
+    (demand,) = demands(Ratchet(0, of_february, (False,)), energy=hourly({7: 8}, 1))
+    assert demand.value == 4 * UNIT
 
 
 def test_a_ratchet_goes_on_from_the_history():
