@@ -115,7 +115,7 @@ class App:
         )
         ingest.add_to_server(IngestService(book_of_call, self._executor), server)
         determinants.add_to_server(DeterminantsService(book_of_call, self._executor, self._now_us), server)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(book_of_call), server)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(book_of_call, self._now_us), server)
         simulate = SimulateService(book_of_call, self._executor, self._sandboxes, self._now_us)
         simulate_pb2_grpc.add_SimulateServiceServicer_to_server(simulate, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -15,7 +15,7 @@ from tallybook_engine.decimals import QUANTITY_SCALE, format_decimal
 from tallybook_engine.ledger.invoices import PreviewedInvoices
 from tallybook_engine.ledger.outcomes import ChargeLine
 from tallybook_server import limits
-from tallybook_server.codec.instants import parse_date
+from tallybook_server.codec.instants import parse_period_date
 from tallybook_server.codec.results import charge_line, money, period
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.services.catalog_pages import ANSWER_BYTES_MAX
@@ -29,7 +29,7 @@ def read_request(request: wire.PreviewInvoiceRequest) -> tuple[str, date, int, i
     if not request.contract_id:
         raise field_invalid("contract_id", "is required")
     try:
-        first_day = parse_date(request.date)
+        first_day = parse_period_date(request.date)
     except ValueError as error:
         raise field_invalid("date", str(error) if request.date else "is required") from None
     if request.period_count < 0:

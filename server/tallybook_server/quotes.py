@@ -30,7 +30,7 @@ from tallybook_engine.pricing.model import Price
 from tallybook_engine.rating.rounding import rounded_to_minor
 from tallybook_server import limits
 from tallybook_server.codec.catalog import read_objects, read_plan
-from tallybook_server.codec.instants import parse_date
+from tallybook_server.codec.instants import parse_period_date
 from tallybook_server.codec.metering import fields_within_answer
 from tallybook_server.codec.results import amount_line, optional_quantity, timestamp
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
@@ -158,7 +158,7 @@ def billing_dates(request: wire.PreviewBillingDatesRequest) -> wire.PreviewBilli
     from_date = None
     if request.HasField("from_date"):
         try:
-            from_date = parse_date(request.from_date)
+            from_date = parse_period_date(request.from_date)
         except ValueError as error:
             faults.add(f"{_CONTRACT}from_date", str(error))
     if request.period_count < 0:

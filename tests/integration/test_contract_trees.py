@@ -215,6 +215,61 @@ def test_a_renewed_contract_goes_on(client):
     assert [str(each.amount_excluding_tax) for each in amounts] == ["12.00 EUR", "6.00 EUR"]
 
 
+def test_a_contract_says_which_term_it_is_in(client):
+    # Given a contract of half a year from 30 August in Paris, that is renewed with one level below it; another level
+    # ends, and one has no end
+    customer(
+        client,
+        "in_terms",
+        currency="EUR",
+        time_zone="Europe/Paris",
+        start_date="2023-08-30",
+        end_date="2024-02-29",
+        auto_renewal=True,
+        sub_contracts=[
+            {"id": "in_terms_too"},
+            {"id": "in_terms_until", "start_date": "2023-09-01", "end_date": "2023-10-11"},
+        ],
+    )
+    customer(client, "in_no_term")
+
+    def terms(name: str, time: datetime | None) -> list[tuple[str, int, str, str]]:
+        answer = client.get_contract(name, time=time)
+        assert answer.contract.id == name
+        return [(each.contract_id, each.number, each.start_date, each.end_date) for each in answer.terms]
+
+    def both(*term: Any) -> list[tuple[Any, ...]]:
+        return [("in_terms", *term), ("in_terms_too", *term)]
+
+    # Then it is in its first term from the first local midnight on, and in none before
+    start = datetime(2023, 8, 29, 22, tzinfo=UTC)
+    first = both(1, "2023-08-30", "2024-02-29")
+    assert terms("in_terms", start - timedelta(microseconds=1)) == []
+    assert terms("in_terms", start) == first
+    # And the level that ends is in its own, as long as it runs
+    ending = datetime(2023, 10, 10, 22, tzinfo=UTC)
+    assert terms("in_terms", ending - timedelta(microseconds=1)) == [
+        *first,
+        ("in_terms_until", 1, "2023-09-01", "2023-10-11"),
+    ]
+    assert terms("in_terms", ending) == first
+    # And the others are renewed, for as long again each time
+    second = datetime(2024, 2, 28, 23, tzinfo=UTC)
+    assert terms("in_terms", second - timedelta(microseconds=1)) == first
+    assert terms("in_terms", second) == both(2, "2024-02-29", "2024-08-30")
+    assert terms("in_terms", datetime(2031, 6, 1, tzinfo=UTC)) == both(16, "2031-02-28", "2031-08-30")
+    assert terms("in_terms", datetime(2999, 12, 31, tzinfo=UTC)) == both(1953, "2999-08-30", "3000-02-28")
+    # And without a time it is that of now, and without an end none
+    assert terms("in_terms", None) == terms("in_terms", datetime.now(UTC))
+    assert terms("in_no_term", None) == []
+
+
+def test_a_time_of_no_term_is_named(client):
+    customer(client, "no_time")
+    with pytest.raises(tb.InvalidArgumentError, match="time: is no instant from 1900-01-01 to 2999-12-31"):
+        client.get_contract("no_time", time=datetime(1899, 12, 31, tzinfo=UTC))
+
+
 @pytest.mark.parametrize(("renewed", "months"), [(True, 16), (False, 6)])
 def test_a_fee_is_due_once_in_each_term(client, renewed, months):
     # Given a contract of six months, renewed or not, with a fee a term in advance and one in arrears
@@ -390,6 +445,8 @@ def test_a_limit_of_billing_periods(client, monkeypatch, over):
             "date: 2024-02-29 is no day of the contract, from 2024-03-01 up",
         ),
         ("ended", date(2024, 6, 1), {}, "FIELD_INVALID", "date: 2024-06-01 is no day of the contract"),
+        ("ended", date(9999, 12, 30), {}, "FIELD_INVALID", "date: is 9999-12-30, and no billing period"),
+        ("ended", date(9999, 12, 29), {}, "FIELD_INVALID", "date: 9999-12-29 is no day of the contract"),
         ("ended", START, {"period_count": -1}, "FIELD_INVALID", "period_count: is below 0"),
         ("ended", START, {"as_of_sequence": -1}, "FIELD_INVALID", "as_of_sequence: is below 0"),
         ("ended", START, {"as_of_sequence": 10**6}, "SEQUENCE_NOT_COMMITTED", "before 1000000"),
@@ -400,6 +457,18 @@ def test_bad_input_is_named(client, contract_id, day, more, reason, message):
     with pytest.raises(tb.TallybookError, match=message) as error:
         client.preview_invoices(contract_id, day, **more)
     assert error.value.reason == reason
+
+
+def test_a_contract_without_a_currency_has_no_invoices(client):
+    # Given a contract without end, plans and a currency of its own: one call says that nothing is invoiced
+    customer(client, "no_coin")
+    assert client.preview_invoices("no_coin", START, period_count=3) == []
+
+
+def test_a_contract_without_end_is_invoiced_as_long_as_there_are_periods(client):
+    customer(client, "for_ever", currency="EUR")
+    (last,) = client.preview_invoices("for_ever", date(9999, 12, 29), period_count=2)
+    assert last.end_date == date(9999, 12, 30)
 
 
 def test_a_tax_that_does_not_fit(client):

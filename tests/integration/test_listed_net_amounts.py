@@ -123,6 +123,18 @@ def test_the_net_amounts_are_those_of_the_invoices(client):
     assert client.charges(both, as_invoiced=True).net_amounts == []
 
 
+def test_tax_that_prices_include_is_not_of_the_net_amount(client):
+    # Given a price of which a sixth is tax, and 10 % off
+    taxes = [{"id": "fi", "country_code": "FI", "rate": "0.2", "mode": "INCLUSIVE"}]
+    client.apply_catalog(ParseDict({"taxes": taxes}, catalog_pb2.Catalog()))
+    sold(client, "within", discount={"rate": "0.1"})
+    client.apply_catalog(catalog_pb2.Catalog(customers=[catalog_pb2.Customer(id="within", country_code="FI")]))
+    use(client, "within", "units", "120")
+    (invoice,) = client.preview_invoices("within", date(2024, 3, 1))
+    assert net(client, "within") == [("within", "2024-03", "100.00", "90.00", "108.00")]
+    assert (invoice.amount_excluding_tax.quantity, invoice.amount_including_tax.quantity) == (90, 108)
+
+
 def test_without_terms_there_are_none(client):
     sold(client, "plain")
     use(client, "plain", "units", "5")

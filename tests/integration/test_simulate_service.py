@@ -165,6 +165,14 @@ def test_an_endless_contract_is_shown_a_page_at_a_time(address, asked, shown):
     assert following.periods[0].start_date == page.periods[-1].end_date == page.next_from_date
 
 
+def test_dates_behind_the_calendar_are_refused(address):
+    fields = {"start_date": "2024-01-01", "billing_frequency": frequency("CALENDAR")}
+    assert len(preview(address, **fields, from_date="9999-12-29").periods) == 1
+    with pytest.raises(grpc.RpcError) as error:
+        preview(address, **fields, from_date="9999-12-31")
+    assert "from_date: is 9999-12-31, and no billing period begins or goes on there" in str(error.value.details())
+
+
 def test_every_wrong_field_of_the_dates_is_named_at_once(address):
     with pytest.raises(grpc.RpcError) as error:
         preview(

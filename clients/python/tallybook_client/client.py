@@ -446,7 +446,8 @@ class Client:
             response = self._call(self._simulate.PreviewInvoice, request)
             found += map(Invoice.read, response.invoices)
             left = period_count - len({each.start_date for each in found})
-            if left <= 0 or not response.next_date:
+            # Without invoices there is no currency to invoice in, however far one looks.
+            if left <= 0 or not response.next_date or not response.invoices:
                 return found
             request.date, request.period_count = response.next_date, left
             request.as_of_sequence = response.sequence
@@ -628,6 +629,13 @@ class Client:
             found.version = page.version
             found.catalog.MergeFrom(page.catalog)
         return found
+
+    def get_contract(self, contract_id: str, *, time: datetime | None = None) -> catalog_pb2.GetContractResponse:
+        """A contract tree by the id of its root, and the terms that its contracts are in at a time; None: now."""
+        request = catalog_pb2.GetContractRequest(contract_id=contract_id)
+        if time is not None:
+            request.time.CopyFrom(to_timestamp(time))
+        return self._call(self._catalog.GetContract, request)
 
     def datasource_configuration(
         self,

@@ -88,11 +88,11 @@ def net_amounts(
 
 
 def _lines_of_roots(state: State, view: AsOf, roots: set[str], go_on: GoOn) -> Mapping[str, Sequence[int]]:
-    """The charge lines of root contracts that were open."""
+    """The charge lines of root contracts; those that opened later come to nothing."""
     found: dict[str, list[int]] = {root: [] for root in roots}
-    for line, parts in asking(view.parts_of_line.items(), go_on):
+    for line in asking(view.amount, go_on):
         root = state.pools.definitions[state.line_origins[line].definition].contract_path[0]
-        if root in found and any(part in view.quantity for part in parts):
+        if root in found:
             found[root].append(line)
     return found
 

@@ -330,8 +330,7 @@ def _roll_back(state: State, view: AsOf, decoded: Decoded, sequence: int, go_on:
             view.tax[line] -= int(postings.tax[at])
     columns = ("sequence_offset", "part", "period")
     offsets, opened, periods = (numpy_of(decoded.tables.openings.column(name).combine_chunks()) for name in columns)
-    opened_at = decoded.first_sequence + offsets.astype(np.int64)
-    behind = (opened_at > sequence) & (opened_at <= view.standing.sequence)
+    behind = decoded.first_sequence + offsets.astype(np.int64) > sequence
     view.retired -= set(periods[behind & (opened < 0)].tolist())
     for part in opened[behind].tolist():
         if part in view.quantity:

@@ -2769,16 +2769,22 @@ class GetContractRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Id of the root contract."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The instant whose terms are answered, from 1900-01-01 to 2999-12-31. Absent: now."""
+
     def __init__(
         self,
         *,
         contract_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2792,25 +2798,70 @@ class GetContractResponse(_message.Message):
 
     CONTRACT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version it is of."""
     @_builtins.property
     def contract(self) -> Global___Contract:
         """The contract tree."""
 
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractTerm]:
+        """The terms that hold the instant asked, of those contracts of the tree that have an end, parents before children. A
+        contract without an end has none, and one that has an end has none before it starts and, unless it is renewed, from
+        its end on.
+        """
+
     def __init__(
         self,
         *,
         contract: Global___Contract | None = ...,
         version: _builtins.int = ...,
+        terms: _abc.Iterable[Global___ContractTerm] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "terms", b"terms", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetContractResponse: _TypeAlias = GetContractResponse  # noqa: Y015
+
+@_typing.final
+class ContractTerm(_message.Message):
+    """A stretch that a contract with an end runs for: the first one, or one that it is renewed for. All are as many months
+    long as the first one, the day clamped, or where that is not whole months, as many days.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Id of the contract."""
+    number: _builtins.int
+    """1: the first one, 2: that for which it is renewed first, and so on."""
+    start_date: _builtins.str
+    """First day, as "2024-03-01", in the contract's zone."""
+    end_date: _builtins.str
+    """First day after."""
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "end_date", b"end_date", "number", b"number", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContractTerm: _TypeAlias = ContractTerm  # noqa: Y015
 
 @_typing.final
 class ListContractsRequest(_message.Message):

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, date, datetime
 from typing import Any
 
+from tallybook_engine.calendar.periods import LAST_DATE
 from tallybook_server import limits
 from tallybook_server.errors import field_invalid
 
@@ -69,6 +70,14 @@ def parse_date(text: str) -> date:
     except ValueError:
         pass
     raise ValueError(f'"{text[:40]}" is no date like "2026-12-25"')
+
+
+def parse_period_date(text: str) -> date:
+    """A date that a billing period may hold. ValueError for anything else."""
+    found = parse_date(text)
+    if found >= LAST_DATE:
+        raise ValueError(f"is {found}, and no billing period begins or goes on there: give a date before {LAST_DATE}")
+    return found
 
 
 def parse_time_of_day(text: str) -> int:

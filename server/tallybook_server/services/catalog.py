@@ -18,11 +18,13 @@ from tallybook_engine.catalog.diff import ObjectDifference
 from tallybook_engine.catalog.faults import CatalogFault, CatalogInvalidError, Faults
 from tallybook_engine.catalog.model import Catalog, CatalogObject, Contract
 from tallybook_engine.catalog.versions import apply_change
+from tallybook_engine.contract.current_terms import CurrentTerm, current_terms
 from tallybook_engine.currencies import minor_digits
 from tallybook_engine.decimals import format_money
 from tallybook_engine.determinants.configuration import Datasource
 from tallybook_server.codec import catalog as codec
 from tallybook_server.codec import metering
+from tallybook_server.codec.instants import instant_us
 from tallybook_server.errors import ErrorCode, Fault, field_invalid
 from tallybook_server.services.catalog_pages import Page, PageRequest, Written, read_page, within_answer
 
@@ -51,9 +53,12 @@ class CatalogBook(Protocol):
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Changes go through the book's writer; reads see the version that is current when they begin."""
 
-    def __init__(self, book_of: Callable[[Context], CatalogBook]) -> None:
-        """`book_of` answers the book that a call's credential names."""
+    def __init__(self, book_of: Callable[[Context], CatalogBook], now_us: Callable[[], int]) -> None:
+        """`book_of` answers the book that a call's credential names; `now_us` tells the time in microseconds since 1970
+        UTC.
+        """
         self._book_of = book_of
+        self._now_us = now_us
 
     async def ApplyCatalog(self, request: wire.ApplyCatalogRequest, context: Context) -> wire.ApplyCatalogResponse:
         """A change in one message."""
@@ -112,10 +117,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         )
 
     async def GetContract(self, request: wire.GetContractRequest, context: Context) -> wire.GetContractResponse:
-        """One contract tree."""
+        """One contract tree, and the terms that its contracts are in."""
         catalog = self._book_of(context).catalog()
         contract = _found(catalog.contracts, "contract", request.contract_id)
-        return wire.GetContractResponse(contract=codec.write_contract(contract), version=catalog.version)
+        time_us = instant_us(request.time, "time") if request.HasField("time") else self._now_us()
+        return wire.GetContractResponse(
+            contract=codec.write_contract(contract),
+            version=catalog.version,
+            terms=map(_term, current_terms(contract, time_us)),
+        )
 
     async def ListContracts(self, request: wire.ListContractsRequest, context: Context) -> wire.ListContractsResponse:
         """A page of contract trees."""
@@ -340,6 +350,15 @@ def catalog_invalid(faults: tuple[CatalogFault, ...]) -> Fault:
     fields = metering.fields_within_answer(faults)
     count = f"{len(faults)} faults, the first one: " if len(faults) > 1 else ""
     return Fault(ErrorCode.CATALOG_INVALID, f"{count}{faults[0]}", {"fault_count": str(len(faults))}, fields)
+
+
+def _term(term: CurrentTerm) -> wire.ContractTerm:
+    return wire.ContractTerm(
+        contract_id=term.contract_id,
+        number=term.number,
+        start_date=term.start_date.isoformat(),
+        end_date=term.end_date.isoformat(),
+    )
 
 
 def _found(objects: Mapping[str, Kept], kind: str, name: str) -> Kept:

@@ -22,6 +22,8 @@ from tallybook_server.services.catalog import CatalogService
 
 CONTEXT = None
 """The service only hands a call's context on."""
+NOW_US = 1_735_689_600_000_000
+"""2025-01-01, UTC."""
 
 
 class BookInMemory:
@@ -55,7 +57,7 @@ def book() -> BookInMemory:
 
 @pytest.fixture
 def service(book) -> CatalogService:
-    return CatalogService(lambda _context: book)
+    return CatalogService(lambda _context: book, lambda: NOW_US)
 
 
 @pytest.fixture

@@ -70,12 +70,14 @@ def test_what_is_merged_meanwhile_with_what_comes_later_is_read_as_it_was(open_b
     book.store([used("d", "5", day=3)])
     book.store([used("e", "5", day=80)])
     book.delete_references("ann", "a")
-    book.apply({"plans": [{**put["plans"][0], "graduated": {"tiers": [{"unit_price": "10"}]}}]})
+    plan = {**put["plans"][0], "graduated": {"tiers": [{"unit_price": "10"}]}}
+    book.apply({"plans": [plan], "contracts": [{**put["contracts"][0], "minimum": "30"}]})
     book.reprocess("ann", move_pins=True)
     assert book.merge() > 0
     # Then it is seen as it was
     assert seen() == before
-    assert len(before[4]) == len(before[5]) == 1
+    assert len(before[4]) == 1
+    assert [each.catalog_version for each in before[5]] == [1]
 
 
 def test_a_sequence_that_is_not_there_yet_is_refused(open_book):
