@@ -295,7 +295,7 @@ def _planner(
     try:
         return Planner(usage, catalog, table, customer_ids, go_on)
     except UsageFaultsError as error:
-        raise usage_invalid(_as_faults(error), error.fault_count) from None
+        raise usage_invalid(error.faults, error.fault_count) from None
 
 
 def _scenario_invalid(name: str, faults: Sequence[CatalogFault], count: int) -> Fault:

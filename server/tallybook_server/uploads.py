@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tallybook_engine.asking import GoOn, unasked
-from tallybook_engine.simulation.usage import UsageFrame, joined
+from tallybook_engine.simulation.usage import FAULTS_MAX, UsageFault, UsageFrame, joined
 from tallybook_server import limits
-from tallybook_server.codec.usage import new_references, read_usage_stream
+from tallybook_server.codec.usage import new_references, read_usage_stream, usage_invalid
 from tallybook_server.errors import ErrorCode, Fault
 from tallybook_server.kept import Entry, Kept, new_name
 
@@ -29,18 +29,30 @@ class Upload:
         self._has_event_counts = False
         self._byte_count_without = 0
         self._references = new_references()
+        self._request_count = 0
+        self._faults: list[UsageFault] = []
+        self._fault_count = 0
         self.row_count = 0
         self.byte_count = 0
         """Of the columns of all of it, as they are kept."""
 
     def add(self, stream: bytes) -> None:
-        """Adds one Arrow stream. Raises Fault that names which one it is."""
+        """Adds one Arrow stream. Raises Fault that names which one it is, where it cannot be read; what is wrong with
+        rows is gathered.
+        """
+        number = self._request_count
+        self._request_count += 1
         try:
             frame = read_usage_stream(stream, self._references, self._go_on)
         except Fault as fault:
-            number = str(len(self._frames))
-            metadata = {**fault.metadata, "request_number": number}
+            metadata = {**fault.metadata, "request_number": str(number)}
             raise Fault(fault.code, f"request {number}: {fault.message}", metadata, fault.fields) from None
+        if frame.flaws is not None:
+            self._fault_count += frame.flaws.fault_count
+            room = FAULTS_MAX - len(self._faults)
+            self._faults += [
+                replace(each, field=f"requests[{number}].{each.field}") for each in frame.flaws.faults[:room]
+            ]
         self._frames.append(frame)
         self.row_count += frame.row_count
         # Of all rows together, as they are kept: each has every property, and a count, that some request has.
@@ -57,7 +69,9 @@ class Upload:
                 raise Fault(ErrorCode.SIMULATION_TOO_LARGE, f"{count:,} {of} of usage; at most {most:,}")
 
     def frame(self) -> UsageFrame:
-        """All of it."""
+        """All of it. USAGE_INVALID with everything that is wrong with its rows in themselves."""
+        if self._faults:
+            raise usage_invalid(self._faults, self._fault_count)
         return joined(self._frames, self._go_on)
 
 

@@ -304,19 +304,46 @@ def test_faults_beyond_the_limit_are_counted(book):
     assert len(error.value.fields) <= 1_001
 
 
-def test_references_are_compared_over_all_requests_of_an_upload(book):
+def test_what_is_wrong_with_rows_is_told_of_all_requests_of_an_upload(book):
+    # Given three requests, of whom the second repeats references of the first and its own, and the third has no dates
     frame = days()
-    parts = [frame[:30], frame[30:].vstack(frame[7:9])]
-    with pytest.raises(tb.InvalidArgumentError) as error:
-        book.upload_usage(parts)
-    assert (error.value.reason, error.value.metadata["request_number"]) == ("USAGE_INVALID", "1")
-    words = "a reference names one row of a product contract, leave one of them out"
-    assert [f"{each.field}: {each.description}" for each in error.value.fields] == [
-        f'reference: row 60, counted from 0, has "day-7" as row 7 of all requests together under "UA_miles": {words}',
-        f'reference: row 61, counted from 0, has "day-8" as row 8 of all requests together under "UA_seats": {words}',
+    parts = [
+        frame[:30],
+        frame[30:60].vstack(frame[7:9]).vstack(frame[31:32]),
+        frame[60:].with_columns(date=None, time=None),
     ]
-    with pytest.raises(tb.InvalidArgumentError, match='has "day-31" as row 1 under'):
-        book.upload_usage([frame[:30], frame[30:].vstack(frame[31:32])])
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.upload_usage([each.cast(pl.Schema(SCHEMA)) for each in parts])
+    # Then all of it is told, and nothing is kept
+    assert (error.value.reason, error.value.metadata["fault_count"]) == ("USAGE_INVALID", "4")
+    words = "a reference names one row of a product contract, leave one of them out"
+    repeated = "requests[1].reference: row"
+    assert [f"{each.field}: {each.description}" for each in error.value.fields] == [
+        f'{repeated} 30, counted from 0, has "day-7" as row 7 of all requests together under "UA_miles": {words}',
+        f'{repeated} 31, counted from 0, has "day-8" as row 8 of all requests together under "UA_seats": {words}',
+        f'{repeated} 32, counted from 0, has "day-31" as row 1 under "UA_miles": {words}',
+        "requests[2].date: 30 rows have no date and no time, the first is row 0, counted from 0",
+    ]
+    # And what cannot be read is told at once
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.upload_usage([parts[1], parts[0].drop("quantity"), parts[0]])
+    assert (error.value.reason, error.value.metadata["request_number"]) == ("ARROW_COLUMN_MISSING", "1")
+
+
+def test_numbers_of_events_of_uploaded_usage_are_judged_when_it_is_run(book):
+    # Given two requests, of whom the second alone says numbers of events
+    several = pl.DataFrame([row("seats", event_count=1), row("seats", event_count=2)], schema=SCHEMA)
+    uploaded = book.upload_usage([days()[:10].drop("event_count"), several])
+    with pytest.raises(tb.InvalidArgumentError, match="the first is row 11, counted from 0"):
+        book.simulate(uploaded)
+
+
+def test_faults_of_an_upload_beyond_the_limit_are_counted(book):
+    same = pl.DataFrame([row("miles", reference="same") for _ in range(700)], schema=SCHEMA)
+    with pytest.raises(tb.InvalidArgumentError) as error:
+        book.upload_usage([same, same])
+    assert error.value.metadata["fault_count"] == "1399"
+    assert len(error.value.fields) <= 1_001
 
 
 def test_numbers_of_events_count_for_the_rows_of_all_requests(book, monkeypatch):

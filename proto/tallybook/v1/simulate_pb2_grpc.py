@@ -176,9 +176,10 @@ class SimulateServiceServicer:
         SIMULATION_TOO_LARGE. A book may have 4 frames, and those of a server come to 2,147,483,648 bytes at most:
         TOO_MANY_USAGE_FRAMES.
 
-        What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
-        `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
-        ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+        A request that cannot be read ends the call, with its number from 0 in the metadata `request_number`. What is wrong
+        with rows in themselves is told after the last one, of all requests at once: USAGE_INVALID, fields begin with
+        `requests[0].`. Whether they fit the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or ends
+        early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

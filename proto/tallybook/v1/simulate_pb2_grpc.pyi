@@ -92,9 +92,10 @@ class SimulateServiceStub:
     SIMULATION_TOO_LARGE. A book may have 4 frames, and those of a server come to 2,147,483,648 bytes at most:
     TOO_MANY_USAGE_FRAMES.
 
-    What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
-    `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
-    ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+    A request that cannot be read ends the call, with its number from 0 in the metadata `request_number`. What is wrong
+    with rows in themselves is told after the last one, of all requests at once: USAGE_INVALID, fields begin with
+    `requests[0].`. Whether they fit the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or ends
+    early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
     """
     ListSimulationCharges: _grpc.UnaryUnaryMultiCallable[_simulate_pb2.ListSimulationChargesRequest, _simulate_pb2.ListSimulationChargesResponse]
     """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
@@ -197,9 +198,10 @@ class SimulateServiceAsyncStub(SimulateServiceStub):
     SIMULATION_TOO_LARGE. A book may have 4 frames, and those of a server come to 2,147,483,648 bytes at most:
     TOO_MANY_USAGE_FRAMES.
 
-    What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
-    `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
-    ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+    A request that cannot be read ends the call, with its number from 0 in the metadata `request_number`. What is wrong
+    with rows in themselves is told after the last one, of all requests at once: USAGE_INVALID, fields begin with
+    `requests[0].`. Whether they fit the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or ends
+    early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
     """
     ListSimulationCharges: _aio.UnaryUnaryMultiCallable[_simulate_pb2.ListSimulationChargesRequest, _simulate_pb2.ListSimulationChargesResponse]  # type: ignore[assignment]
     """The charges of a simulation, page by page, for 900 s after its last message. Safe to retry.
@@ -329,9 +331,10 @@ class SimulateServiceServicer(metaclass=_abc_1.ABCMeta):
         SIMULATION_TOO_LARGE. A book may have 4 frames, and those of a server come to 2,147,483,648 bytes at most:
         TOO_MANY_USAGE_FRAMES.
 
-        What is wrong with a request in itself is refused as in RunSimulation, with its number from 0 in the metadata
-        `request_number`; whether it fits the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or
-        ends early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
+        A request that cannot be read ends the call, with its number from 0 in the metadata `request_number`. What is wrong
+        with rows in themselves is told after the last one, of all requests at once: USAGE_INVALID, fields begin with
+        `requests[0].`. Whether they fit the catalogue is RunSimulation's to say. Nothing is kept of a call that fails or ends
+        early. It is not retried by itself: repeat it, and a frame whose answer was lost goes after its time.
         """
 
     @_abc_1.abstractmethod

@@ -62,19 +62,14 @@ def read_usage(request: wire.RunSimulationRequest, go_on: GoOn = unasked) -> Usa
         case "rows":
             return _from_rows(request.rows, go_on)
         case "arrow":
-            return _read_stream(request.arrow, new_references(), go_on)
+            return read_usage_stream(request.arrow, new_references(), go_on)
     raise field_invalid("usage", "give rows, arrow, recorded, determinants or usage_frame_id")
 
 
 def read_usage_stream(stream: bytes, references: References, go_on: GoOn = unasked) -> UsageFrame:
-    """One Arrow stream of several, whose `references` follow one another. USAGE_INVALID with everything that is wrong
-    with it in itself.
-    """
-    frame = _read_stream(stream, references, go_on)
-    if frame.flaws is not None:
-        faults = [CatalogFault(each.field, each.message) for each in frame.flaws.faults]
-        raise usage_invalid(faults, frame.flaws.fault_count)
-    return frame
+    """One Arrow stream of several, whose `references` follow one another; with the flaws that it has in itself."""
+    go_on()
+    return _from_table(read_table(stream, _check_schema, check_row_count), references, go_on)
 
 
 def new_references() -> References:
@@ -82,13 +77,9 @@ def new_references() -> References:
     return References(secrets.token_bytes(16))
 
 
-def _read_stream(stream: bytes, references: References, go_on: GoOn) -> UsageFrame:
-    go_on()
-    return _from_table(read_table(stream, _check_schema, check_row_count), references, go_on)
-
-
-def usage_invalid(faults: list[CatalogFault], fault_count: int) -> Fault:
+def usage_invalid(usage_faults: Sequence[UsageFault], fault_count: int) -> Fault:
     """USAGE_INVALID with every fault, or the first ones and how many more there are."""
+    faults = [CatalogFault(each.field, each.message) for each in usage_faults]
     count = f"{fault_count} faults, the first one: " if fault_count > 1 else ""
     fields = fields_within_answer(faults)
     return Fault(ErrorCode.USAGE_INVALID, f"{count}{faults[0]}", {"fault_count": str(fault_count)}, fields)
@@ -338,7 +329,7 @@ def _judge_references(
 ) -> None:
     """Notes references that are too long, and those that an earlier row of their product contract has."""
     if column is None:
-        references.add(contracts, contract_codes, None, go_on)
+        references.row_count += len(contract_codes)
         return
     texts, too_long = _without_long_texts(column)
     flaws.add_rows(REFERENCE_COLUMN, too_long, f"have more than {limits.NAME_BYTES_MAX} bytes")
