@@ -11,7 +11,7 @@ from tests.property.test_simulation import NOW_US, Rows
 from tests.support.live_book import LiveBook
 from tests.support.random_catalogue import LAST_DAY, RandomCatalogue
 from tests.support.random_terms import RandomTerms
-from tests.support.renamed import renamed
+from tests.support.renamed import at_other_amounts, renamed
 from tests.support.settled_trees import invoices_of, lines_beside, lines_of_no_usage, settled_lines, unopened_lines_of
 
 from tallybook.v1 import catalog_pb2
@@ -278,7 +278,7 @@ def test_scenarios_are_settled_each_by_its_own_terms():
 def test_trees_of_one_form_each_come_to_their_own():
     alike = 0
     for seed in range(10):
-        # Given customers with the same trees, all but the names, who use other quantities at other times
+        # Given customers with the same trees at other amounts, who use other quantities at other times
         chance = random.Random(seed)
         catalog = read_catalog(ParseDict(catalogue(chance), catalog_pb2.Catalog()))
         contracts, customers = dict(catalog.contracts), dict(catalog.customers)
@@ -286,7 +286,7 @@ def test_trees_of_one_form_each_come_to_their_own():
             for number in range(3):
                 name = f"{root.customer}.{number}"
                 customers[name] = replace(catalog.customers[root.customer], id=name, reference=name)
-                other = renamed(root, name, f".{number}")
+                other = at_other_amounts(renamed(root, name, f".{number}"), number + 1)
                 contracts[other.id] = other
         catalog = replace(catalog, contracts=contracts, customers=customers)
         capped = {name: replace(each, cap=5 * UNIT) for name, each in contracts.items()}

@@ -146,13 +146,13 @@ def unopened_lines_of(settlement: Settlement, number: int) -> Iterator[Line]:
         columns = (of.tree, of.path, of.line, amounts, taxes)
         for tree, path, line, amount, tax in zip(*(column.tolist() for column in columns), strict=True):
             start_us, end_us = of.lines[line].start_us, of.lines[line].end_us
-            yield found.trees[tree].root.id, "CHARGE", of.paths[path], "", start_us, end_us, amount, tax
+            yield found.trees.roots[tree].id, "CHARGE", of.paths[path], "", start_us, end_us, amount, tax
 
 
 def settled_lines(settlement: Settlement, number: int) -> Iterator[Line]:
     """The same of a settlement of all trees at once."""
     for found in settlement.settle(number):
-        for tree, level, kind, name, *rest in zip(*(column.tolist() for column in found.lines), strict=True):
-            of = found.trees[tree]
+        for at, level, kind, name, *rest in zip(*(column.tolist() for column in found.lines), strict=True):
+            of = found.trees.tree(at)
             term = "" if name == NONE else of.term_ids()[name]
             yield of.root.id, LINE_KINDS[kind].value, of.levels[level].path, term, *rest

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date
 
 from tallybook_engine.calendar.periods import anchor_date, boundary_date
-from tallybook_engine.calendar.proration import prorated
 from tallybook_engine.calendar.zones import midnight
 from tallybook_engine.catalog.model import Frequency
 
@@ -40,10 +39,15 @@ class BillingPeriod:
         """Local dates of the whole period."""
         return (self.whole_end_date - self.whole_start_date).days
 
-    def prorated(self, amount: int) -> int:
-        """What the billed days cost of an amount (minor units) for the whole period."""
+    @property
+    def part(self) -> tuple[int, int, int] | None:
+        """(first day, day behind the last, days of the whole period) that are billed (`calendar/proration`); None: all
+        of them.
+        """
+        if self.start_date == self.whole_start_date and self.end_date == self.whole_end_date:
+            return None
         first_day = (self.start_date - self.whole_start_date).days
-        return prorated(amount, first_day, first_day + self.day_count, self.whole_day_count)
+        return first_day, first_day + self.day_count, self.whole_day_count
 
 
 def billing_periods(

@@ -25,6 +25,7 @@ LEVEL_PERIODS_MAX = 262_144
 """Billing periods of all levels of a tree that are settled together."""
 
 _DAY_US = 86_400_000_000
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 class InvoiceTooLargeError(ValueError):
@@ -53,6 +54,15 @@ class LevelPeriods:
     def starts_us(self) -> NDArray[np.int64]:
         """[periods] when each starts."""
         return np.array([each.start_us for each in self.periods], dtype=np.int64)
+
+    @cached_property
+    def days(self) -> NDArray[np.int64]:
+        """[periods, 4] first day of each and the one behind its last, since 1970-01-01, and when it starts and ends."""
+        found = [
+            (each.start_date.toordinal() - _EPOCH, each.end_date.toordinal() - _EPOCH, each.start_us, each.end_us)
+            for each in self.periods
+        ]
+        return np.array(found, dtype=np.int64).reshape(-1, 4)
 
     @property
     def end_us(self) -> int:

@@ -1,8 +1,8 @@
-"""A contract tree as the numbers that settling reads: its calendars and terms as places (`contract/tables`)."""
+"""A form of contract trees as the numbers that settling reads: calendars and terms as places (`contract/tables`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -19,6 +19,7 @@ from tallybook_engine.contract.cap import NO_CAP
 from tallybook_engine.contract.credits import balances
 from tallybook_engine.contract.discount import NO_DISCOUNT
 from tallybook_engine.contract.fixed_fee import FeePeriod, fee_periods
+from tallybook_engine.contract.form import AmountNumbers, amount_numbers
 from tallybook_engine.contract.holding import LevelTable, PeriodTable
 from tallybook_engine.contract.invoice import is_inclusive
 from tallybook_engine.contract.minimum import NO_MINIMUM
@@ -33,9 +34,10 @@ from tallybook_engine.contract.tables import (
     ShareTable,
     SourceTable,
     TreeTables,
+    ValueTable,
 )
 from tallybook_engine.contract.tree import Level, Tree
-from tallybook_engine.decimals import DoesNotFit
+from tallybook_engine.contract.values import PartDays, ValueRule, ValueRules
 from tallybook_engine.kernels.arrays import typed
 from tallybook_engine.rating.tax import TaxPool
 
@@ -44,19 +46,38 @@ ChargePlace = tuple[int, int | str]
 """A product contract, (level, place in its list); by its id where the level has it no more."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
-_LARGEST = 2**63 - 1
+
+
+class ChargeColumns(NamedTuple):
+    """Product contracts of a tree."""
+
+    level: NDArray[np.int32]
+    item: NDArray[np.int32]
+    """Which item of the level's places; NONE: no revenue share is of it."""
+
+
+class RootBounds(NamedTuple):
+    """n billing periods of a tree's root."""
+
+    start_us: Integers
+    end_us: Integers
+    first_place: Integers
+    """[n + 1] where the places begin that belong to each."""
 
 
 @dataclass(frozen=True)
 class CompiledTree:
     """A tree in numbers that count from 0; `contract/forest` puts several side by side. It is that of all trees of its
-    form (`contract/form`).
+    form (`contract/form`), but for the values, which are each tree's own (`contract/values`).
     """
 
     taxes: tuple[Tax | None, ...]
     """Those that its lines may have, in the order in which amounts are spread over them."""
     calendars: Sequence[LevelPeriods]
     tables: TreeTables
+    """Without values."""
+    values: Sequence[ValueRule]
+    """What its values are made of."""
     levels: LevelTable
     periods: PeriodTable
     item_count: int
@@ -65,11 +86,27 @@ class CompiledTree:
     """Lines that settling it makes, at most."""
     charge_items: Mapping[ChargePlace, int]
     """Product contract that some revenue share is of -> which item of the level's places."""
+    charges: ChargeColumns
+    """The tree's product contracts, level by level."""
+
+    @property
+    def has_credits(self) -> bool:
+        """Whether any level has: then all is settled from its start on."""
+        return len(self.tables.credits.name) > 0
 
     @property
     def root_periods(self) -> Sequence[BillingPeriod]:
         """The root's billing periods."""
         return self.calendars[0].periods
+
+    @cached_property
+    def root_bounds(self) -> RootBounds:
+        """The root's billing periods as columns."""
+        starts_us, ends_us = (
+            np.array([(each.start_us, each.end_us) for each in self.root_periods], dtype=np.int64).reshape(-1, 2).T
+        )
+        first_place = np.searchsorted(self.tables.places.root, np.arange(len(starts_us) + 1))
+        return RootBounds(starts_us, ends_us, first_place)
 
     @cached_property
     def tax_numbers(self) -> Mapping[Tax | None, int]:
@@ -89,8 +126,7 @@ def compile_tree(
     """A tree's billing periods of the root that touch [first_us, until_us); with credits, all from its start on.
 
     `taxes` are those of charge lines beside the tree's own, `charges` the contract paths of product contracts with
-    charge lines, beside those that the tree has; taxes are indexes of the pool. Raises InvoiceTooLargeError, and
-    DoesNotFit where a fee, a minimum or a credit is not below 2^63 minor units.
+    charge lines, beside those that the tree has; taxes are indexes of the pool. Raises InvoiceTooLargeError.
     """
     calendars = level_periods(tree, history(tree, first_us), until_us, go_on)
     go_on()
@@ -100,19 +136,17 @@ def compile_tree(
     item_count = items.count[layout.level]
     item_start = np.cumsum(item_count) - item_count
     made_item_start = item_start + items.charge_count[layout.level]
-    fees, fee_bounds = _fees(tree, calendars, layout, items, item_start, go_on)
-    shares, share_bounds, sources = _shares(tree, layout, items, item_start)
-    credits_table, credit_bounds = _credits(tree)
+    rules, numbers = ValueRules(), _amount_numbers(tree)
+    fees, fee_bounds = _fees(tree, calendars, layout, items, item_start, rules, numbers, go_on)
+    shares, share_bounds, sources = _shares(tree, layout, items, item_start, rules, numbers)
+    credits_table, credit_bounds = _credits(tree, rules, numbers)
     credit_count = (credit_bounds[1:] - credit_bounds[:-1])[layout.level]
     balance_start = np.cumsum(credit_count) - credit_count
-    discount_rate, threshold, on_excess, cap, minimum = _bounds(tree, calendars, go_on)[layout.order].T
+    bounds = _bounds(tree, calendars, rules, numbers, go_on)
     go_on()
-    days = [
-        (_day(each.start_date), _day(each.end_date), each.start_us, each.end_us)
-        for calendar in calendars
-        for each in calendar.periods
-    ]
-    start_day, end_day, start_us, end_us = np.array(days, dtype=np.int64).reshape(-1, 4)[layout.order].T
+    discount_rate, threshold, cap, minimum, on_excess = bounds.columns[layout.order].T
+    days = np.concatenate([calendar.days for calendar in calendars])
+    start_day, end_day, start_us, end_us = days[layout.order].T
     count, tax_count = len(layout.order), len(own_taxes)
     cell_start = tax_count * np.arange(count)
     places = typed(
@@ -136,9 +170,9 @@ def compile_tree(
         item_end=item_start + item_count,
         discount_rate=discount_rate,
         discount_threshold=threshold,
-        discount_on_excess=on_excess,
         cap=cap,
         minimum=minimum,
+        discount_on_excess=on_excess,
         fee_start=fee_bounds[:-1],
         fee_end=fee_bounds[1:],
         share_start=share_bounds[:-1],
@@ -147,21 +181,32 @@ def compile_tree(
         credit_end=credit_bounds[layout.level + 1],
         balance_start=balance_start,
     )
-    modifiers = (discount_rate != NO_DISCOUNT).sum() + (cap != NO_CAP).sum() + (minimum != NO_MINIMUM).sum()
-    line_count_max = len(fees.amount) + len(shares.rate) + tax_count * int(modifiers + credit_count.sum())
+    modifier_count = bounds.modifier_count + int(credit_count.sum())
+    line_count_max = len(fees.amount) + len(shares.rate) + tax_count * modifier_count
     indexes = [pool.add(tax) for tax in own_taxes] * count
     cells = typed(CellTable, np.array(indexes), np.array([is_inclusive(tax) for tax in own_taxes] * count))
-    tables = TreeTables(places, cells, fees, shares, sources, credits_table)
+    tables = TreeTables(places, cells, fees, shares, sources, credits_table, typed(ValueTable, np.empty(0)))
     return CompiledTree(
         own_taxes,
         calendars,
         tables,
+        rules.rules,
         *_calendar_tables(calendars, layout),
         int(item_count.sum()),
         int(credit_count.sum()),
         line_count_max,
         {charge_place(tree, level, name): item for (level, name), item in items.of_charges.items()},
+        _charge_columns(tree, items),
     )
+
+
+def _charge_columns(tree: Tree, items: _Items) -> ChargeColumns:
+    found = [
+        (number, items.of_charges.get((number, each.id), NONE))
+        for number, level in enumerate(tree.levels)
+        for each in level.contract.product_contracts
+    ]
+    return typed(ChargeColumns, *np.array(found, dtype=np.int64).reshape(-1, 2).T)
 
 
 def charge_place(tree: Tree, level: int, product_contract_id: str) -> ChargePlace:
@@ -282,30 +327,52 @@ def _terms(tree: Tree) -> Iterator[tuple[int, str]]:
         yield from ((number, share.id) for share in level.contract.revenue_shares)
 
 
-def _bounds(tree: Tree, calendars: Sequence[LevelPeriods], go_on: GoOn) -> Integers:
-    """By period of all levels: discount's rate, threshold and whether it is on the excess, cap, minimum."""
-    found = []
-    for level, calendar in asking(zip(tree.levels, calendars, strict=True), go_on):
+def _amount_numbers(tree: Tree) -> list[AmountNumbers]:
+    """By level, where its amounts are among the tree's."""
+    found: list[AmountNumbers] = []
+    for level in tree.levels:
+        found.append(amount_numbers(level.contract, found[-1].end if found else 0))
+    return found
+
+
+class _Bounds(NamedTuple):
+    """Discounts, caps and minimums."""
+
+    columns: Integers
+    """[periods of all levels, 5] which values are the discount's rate and threshold, cap, minimum; whether the discount
+    is on the excess."""
+    modifier_count: int
+    """How many discounts, caps and minimums these are."""
+
+
+def _bounds(
+    tree: Tree, calendars: Sequence[LevelPeriods], rules: ValueRules, numbers: Sequence[AmountNumbers], go_on: GoOn
+) -> _Bounds:
+    found, count = [], 0
+    for level, calendar, of in asking(zip(tree.levels, calendars, numbers, strict=True), go_on):
         contract, periods = level.contract, calendar.periods
-        if contract.prorate:
-            found += [_bounds_of(tree, contract, period.prorated) for period in asking(periods, go_on)]
+        if contract.prorate and periods:
+            found += [_bounds_of(contract, each.part, rules, of) for each in asking(periods, go_on)]
         else:
-            found += [_bounds_of(tree, contract, lambda amount: amount)] * len(periods)
-    return np.array(found, dtype=np.int64).reshape(-1, 5)
+            found += [_bounds_of(contract, None, rules, of)] * len(periods)
+        kinds = contract.discount, contract.cap, contract.minimum
+        count += len(periods) * sum(each is not None for each in kinds)
+    return _Bounds(np.array(found, dtype=np.int64).reshape(-1, 5), count)
 
 
-def _bounds_of(tree: Tree, contract: Contract, part_of: Callable[[int], int]) -> tuple[int, int, bool, int, int]:
-    """The same of one period, which has a part of amounts (minor units)."""
-    rate, threshold, on_excess, cap, minimum = NO_DISCOUNT, 0, False, NO_CAP, NO_MINIMUM
-    # Nothing is above the largest amount, so a larger threshold or cap is that.
-    if contract.discount is not None:
-        rate, threshold = contract.discount.rate, min(part_of(tree.minor(contract.discount.threshold)), _LARGEST)
+def _bounds_of(
+    contract: Contract, part: PartDays | None, rules: ValueRules, of: AmountNumbers
+) -> tuple[int, int, int, int, bool]:
+    """The same of one period, which has a part of amounts."""
+    if contract.discount is None:
+        rate, threshold, on_excess = rules.constant(NO_DISCOUNT), rules.constant(0), False
+    else:
+        rate = rules.add(ValueRule(of.discount_rate, is_money=False))
+        threshold = rules.add(ValueRule(of.discount_threshold, part=part, is_limit=True))
         on_excess = contract.discount.mode is DiscountMode.EXCESS
-    if contract.cap is not None:
-        cap = min(part_of(tree.minor(contract.cap)), _LARGEST)
-    if contract.minimum is not None:
-        minimum = _fitting(part_of(tree.minor(contract.minimum)))
-    return rate, threshold, on_excess, cap, minimum
+    cap = rules.constant(NO_CAP) if contract.cap is None else rules.add(ValueRule(of.cap, part=part, is_limit=True))
+    minimum = rules.constant(NO_MINIMUM) if contract.minimum is None else rules.add(ValueRule(of.minimum, part=part))
+    return rate, threshold, cap, minimum, on_excess
 
 
 def _fees(
@@ -314,6 +381,8 @@ def _fees(
     layout: _Layout,
     items: _Items,
     item_start: Integers,
+    rules: ValueRules,
+    numbers: Sequence[AmountNumbers],
     go_on: GoOn,
 ) -> tuple[FeeTable, Integers]:
     """What places are billed of fixed fees, by place, and [places + 1] where that of each begins."""
@@ -322,12 +391,12 @@ def _fees(
         periods = calendars[number].periods
         for index, fee in enumerate(level.contract.fixed_fees if periods else ()):
             item = items.of_terms.get((number, fee.id), NONE)
-            for at, each in _billed(tree, level, calendars[number], index, go_on):
+            for at, each in _billed(level, calendars[number], index, go_on):
                 place = int(layout.place[number][at])
                 found.append(
                     (
                         place,
-                        _fitting(each.amount),
+                        rules.add(ValueRule(numbers[number].first_fee + index, part=each.part)),
                         NONE if item == NONE else int(item_start[place]) + item,
                         first_name + index,
                         each.start_us,
@@ -340,14 +409,11 @@ def _fees(
     return typed(FeeTable, *rows[:, 1:].T), np.searchsorted(rows[:, 0], np.arange(len(layout.order) + 1))
 
 
-def _billed(
-    tree: Tree, level: Level, calendar: LevelPeriods, index: int, go_on: GoOn
-) -> Iterator[tuple[int, FeePeriod]]:
+def _billed(level: Level, calendar: LevelPeriods, index: int, go_on: GoOn) -> Iterator[tuple[int, FeePeriod]]:
     """The periods of a level's fee, each with the billing period that it is billed in."""
     contract, fee = level.contract, level.contract.fixed_fees[index]
     periods = fee_periods(
         fee,
-        tree.minor(fee.amount),
         *level.fee_calendar(fee),
         fee.start_date or contract.start_date,
         fee.end_date or level.end_date,
@@ -363,7 +429,12 @@ def _billed(
 
 
 def _shares(
-    tree: Tree, layout: _Layout, items: _Items, item_start: Integers
+    tree: Tree,
+    layout: _Layout,
+    items: _Items,
+    item_start: Integers,
+    rules: ValueRules,
+    numbers: Sequence[AmountNumbers],
 ) -> tuple[ShareTable, Integers, SourceTable]:
     """Revenue shares by place, [places + 1] where those of each begin, and what they are of."""
     ordered = [shares_in_order(level.contract.revenue_shares) for level in tree.levels]
@@ -374,10 +445,11 @@ def _shares(
     """Id -> the (level, share) that are of it."""
     for number, (first_name, level) in enumerate(zip(_first_names(tree), tree.levels, strict=True)):
         first_name += len(level.contract.fixed_fees)
-        names = {each.id: first_name + at for at, each in enumerate(level.contract.revenue_shares)}
+        listed = {each.id: at for at, each in enumerate(level.contract.revenue_shares)}
         for at, share in enumerate(ordered[number]):
             mine = bounds[layout.place[number]] + at
-            rate[mine], name[mine] = share.rate, names[share.id]
+            rate[mine] = rules.add(ValueRule(numbers[number].first_share + listed[share.id], is_money=False))
+            name[mine] = first_name + listed[share.id]
             if (number, share.id) in items.of_terms:
                 item[mine] = item_start[layout.place[number]] + items.of_terms[number, share.id]
             for charge in share.charges:
@@ -399,16 +471,17 @@ def _shares(
     return typed(ShareTable, rate, item, starts[:-1], starts[1:], name), bounds, typed(SourceTable, sources[:, 1])
 
 
-def _credits(tree: Tree) -> tuple[CreditTable, Integers]:
+def _credits(tree: Tree, rules: ValueRules, numbers: Sequence[AmountNumbers]) -> tuple[CreditTable, Integers]:
     """Credits by level, and [levels + 1] where those of each begin."""
     found, bounds = [], [0]
-    for first_name, level in zip(_first_names(tree), tree.levels, strict=True):
+    for first_name, level, of in zip(_first_names(tree), tree.levels, numbers, strict=True):
         contract = level.contract
         first_name += len(contract.fixed_fees) + len(contract.revenue_shares)
-        names = {each.id: first_name + at for at, each in enumerate(contract.credits)}
+        listed = {each.id: at for at, each in enumerate(contract.credits)}
         for balance in balances(contract) if contract.credits else ():
-            amount = _fitting(tree.minor(balance.amount))
-            found.append((amount, _day(balance.start_date), _day(balance.end_date), names[balance.id]))
+            at = listed[balance.id]
+            amount = rules.add(ValueRule(of.first_credit + at))
+            found.append((amount, _day(balance.start_date), _day(balance.end_date), first_name + at))
         bounds.append(len(found))
     return typed(CreditTable, *np.array(found, dtype=np.int64).reshape(-1, 4).T), np.array(bounds)
 
@@ -442,10 +515,3 @@ def _calendar_tables(calendars: Sequence[LevelPeriods], layout: _Layout) -> tupl
 
 def _day(day: date) -> int:
     return day.toordinal() - _EPOCH
-
-
-def _fitting(amount: int) -> int:
-    """An amount in minor units that kernels can take. Raises DoesNotFit."""
-    if abs(amount) > _LARGEST:
-        raise DoesNotFit("a fee, a minimum or a credit is not below 2^63 minor units")
-    return amount

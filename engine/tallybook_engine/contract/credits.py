@@ -18,11 +18,9 @@ from tallybook_engine.kernels import kernel
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a level has of a credit when it begins."""
+    """A credit that a level begins with."""
 
     id: str
-    amount: int
-    """Scale 12."""
     start_date: date
     end_date: date
     """First day after; the last of the calendar where it does not expire."""
@@ -31,8 +29,7 @@ class Balance:
 def balances(contract: Contract) -> list[Balance]:
     """A level's credits, in the order in which they pay."""
     found = [
-        Balance(each.id, each.amount, each.start_date or contract.start_date, each.end_date or date.max)
-        for each in contract.credits
+        Balance(each.id, each.start_date or contract.start_date, each.end_date or date.max) for each in contract.credits
     ]
     return sorted(found, key=lambda each: (each.end_date, each.start_date))
 

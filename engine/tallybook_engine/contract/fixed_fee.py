@@ -20,8 +20,8 @@ from tallybook_engine.catalog.model import FeeTiming, FixedFee, Frequency
 class FeePeriod:
     """One period of a fee."""
 
-    amount: int
-    """Minor units."""
+    part: tuple[int, int, int] | None
+    """The part of its amount that is due, by days (`BillingPeriod.part`); None: all of it."""
     start_us: int
     end_us: int
     billed_us: int
@@ -32,7 +32,6 @@ class FeePeriod:
 
 def fee_periods(
     fee: FixedFee,
-    amount: int,
     frequency: Frequency,
     contract_start: date,
     start: date,
@@ -42,16 +41,16 @@ def fee_periods(
 ) -> Iterator[FeePeriod]:
     """The periods of a fee, from the one that holds `from_date` on; a fee that is due once has one.
 
-    `amount` is the fee in minor units, `frequency` its own; `start` and `end` its days.
+    `frequency` is its own; `start` and `end` are its days.
     """
     in_advance = fee.timing is FeeTiming.IN_ADVANCE
     if fee.once:
         instant = midnight(zone, start)
-        yield FeePeriod(amount, instant, instant, instant, start if in_advance else None)
+        yield FeePeriod(None, instant, instant, instant, start if in_advance else None)
         return
     for period in billing_periods(frequency, start, end, zone, from_date, contract_start):
         yield FeePeriod(
-            period.prorated(amount) if fee.prorate else amount,
+            period.part if fee.prorate else None,
             period.start_us,
             period.end_us,
             period.start_us if in_advance else period.end_us - 1,

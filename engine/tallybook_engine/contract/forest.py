@@ -13,7 +13,7 @@ from tallybook_engine.asking import GoOn, unasked
 from tallybook_engine.calendar.billing_dates import BillingPeriod
 from tallybook_engine.catalog.model import Tax
 from tallybook_engine.contract.compile import CompiledTree, charge_place, compile_tree
-from tallybook_engine.contract.form import form_of
+from tallybook_engine.contract.form import Form, form_of
 from tallybook_engine.contract.holding import LevelTable, PeriodTable, find_places
 from tallybook_engine.contract.settling import settle_all, settle_trees
 from tallybook_engine.contract.tables import (
@@ -35,8 +35,11 @@ from tallybook_engine.contract.tables import (
     ShareTable,
     SourceTable,
     TreeTables,
+    ValueTable,
 )
 from tallybook_engine.contract.tree import Tree
+from tallybook_engine.contract.values import amount_columns, values_of
+from tallybook_engine.decimals import DoesNotFit
 from tallybook_engine.kernels.arrays import column_types
 from tallybook_engine.kernels.growing import GrowingTable
 from tallybook_engine.kernels.wide import from_limbs
@@ -58,6 +61,7 @@ _COUNTS = {
     "sources": {"source_start", "source_end"},
     "credits": {"credit_start", "credit_end"},
     "balances": {"balance_start"},
+    "values": {"discount_rate", "discount_threshold", "cap", "minimum", "amount", "rate"},
     "periods": {"period_start", "period_end"},
 }
 _COUNTED_IN = {name: counted for counted, names in _COUNTS.items() for name in names} | {"place": "places"}
@@ -84,13 +88,25 @@ class Planted:
         return self.compiled.root_periods
 
 
+class TreeValues(NamedTuple):
+    """Values of n trees (`contract/values`)."""
+
+    value: NDArray[np.int64]
+    first: NDArray[np.int64]
+    """[n] where those of each begin."""
+
+    def of(self, first: int, end: int) -> TreeValues:
+        """Those of the trees [first, end)."""
+        return TreeValues(self.value, self.first[first:end])
+
+
 class Forest:
     """Trees side by side, and what they come to. Not for several threads at once."""
 
     def __init__(self) -> None:
         self._taxes = TaxPool()
         self._compiled: dict[Hashable, CompiledTree] = {}
-        tables = (PlaceTable, CellTable, FeeTable, ShareTable, SourceTable, CreditTable)
+        tables = (PlaceTable, CellTable, FeeTable, ShareTable, SourceTable, CreditTable, ValueTable)
         states = (CellState, PlaceState, RootState, ItemState, BalanceState)
         self._tables: list[GrowingTable[Any]] = [GrowingTable(each) for each in tables]
         self._calendars: list[GrowingTable[Any]] = [GrowingTable(each) for each in (LevelTable, PeriodTable)]
@@ -122,16 +138,45 @@ class Forest:
         charges: Iterable[Sequence[str]] = (),
         go_on: GoOn = unasked,
     ) -> Planted:
-        """Compiles a tree (`compile_tree`), unless one of its form was, and adds it. It comes to nothing until it is
-        settled.
+        """Adds a tree with its values. It comes to nothing until it is settled.
+
+        Compiles it (`compile_tree`), unless one of its form was. Raises InvoiceTooLargeError, and DoesNotFit where a
+        fee, a minimum or a credit is not below 2^63 minor units.
         """
-        taxes, charges = frozenset(taxes), frozenset(map(tuple, charges))
+        form, amounts = form_of(tree)
+        compiled = self._compile(
+            form, tree, first_us, until_us, frozenset(taxes), frozenset(map(tuple, charges)), go_on
+        )
+        values, fits = values_of(compiled.values, amount_columns([amounts]), np.array([tree.minor_unit]))
+        if not fits[0]:
+            raise DoesNotFit("a fee, a minimum or a credit is not below 2^63 minor units")
+        planted = self._plant(tree, compiled)
+        self._tables[-1].extend(ValueTable(values[0]))
+        return planted
+
+    def add_form(self, form: Form, tree: Tree, first_us: int, until_us: int, go_on: GoOn = unasked) -> Planted:
+        """Adds a form without values, which are those of each of its trees as it is settled: then no tree has values of
+        its own here. `tree` is one of the form. Raises InvoiceTooLargeError.
+        """
+        return self._plant(tree, self._compile(form, tree, first_us, until_us, frozenset(), frozenset(), go_on))
+
+    def _compile(
+        self,
+        form: Form,
+        tree: Tree,
+        first_us: int,
+        until_us: int,
+        taxes: frozenset[Tax | None],
+        charges: frozenset[tuple[str, ...]],
+        go_on: GoOn,
+    ) -> CompiledTree:
         strangers = frozenset(charge_place(tree, tree.level_of(path), path[-1]) for path in charges)
-        key = form_of(tree), first_us, until_us, taxes, strangers
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = compile_tree(tree, first_us, until_us, taxes, charges, self._taxes, go_on)
-            self._compiled[key] = compiled
+        key = form, first_us, until_us, taxes, strangers
+        if key not in self._compiled:
+            self._compiled[key] = compile_tree(tree, first_us, until_us, taxes, charges, self._taxes, go_on)
+        return self._compiled[key]
+
+    def _plant(self, tree: Tree, compiled: CompiledTree) -> Planted:
         cells, places, roots, items, balances = self._states
         counts = {
             "places": len(places),
@@ -194,13 +239,20 @@ class Forest:
         charges: MoveColumns,
         charge_start: NDArray[np.int64],
         made: MadeLines,
+        values: TreeValues | None = None,
     ) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64]]:
         """(the first of n trees that does not fit or NONE, [n, 2] what their lines but charge lines come to without
         tax, [n, 2] and their tax): each settled from its charge lines alone (`contract/settling`).
+
+        `values` are those of trees whose forms were added without; None: all were added with theirs.
         """
         excluding_tax, tax = (np.empty((len(first_place), 2), dtype=np.uint64) for _ in range(2))
+        tables = self.tables
+        first_value = np.zeros(len(first_place), dtype=np.int64)
+        if values is not None:
+            tables, first_value = tables._replace(values=ValueTable(values.value)), values.first
         failed = settle_trees(
-            self.tables,
+            tables,
             self.state,
             self.taxes,
             made,
@@ -209,6 +261,7 @@ class Forest:
             end_place,
             charges,
             charge_start,
+            first_value,
             excluding_tax,
             tax,
         )
@@ -247,6 +300,7 @@ def _room(tax_count: int) -> Room:
         np.zeros(tax_count, np.uint64),
         np.zeros((2, 2), np.uint64),
         np.zeros(1, np.int32),
+        np.zeros(1, np.int64),
     )
 
 

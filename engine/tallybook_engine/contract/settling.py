@@ -32,6 +32,7 @@ from tallybook_engine.contract.tables import (
     MINIMUM,
     NONE,
     REVENUE_SHARE,
+    CellTable,
     MadeLines,
     MoveColumns,
     NetDifferences,
@@ -39,7 +40,7 @@ from tallybook_engine.contract.tables import (
     SettlingState,
     TreeTables,
 )
-from tallybook_engine.kernels import kernel
+from tallybook_engine.kernels import inlined_kernel, kernel
 from tallybook_engine.kernels.wide import ZERO, Words, add128, narrow, sub128, widened
 from tallybook_engine.rating.tax import TaxTables, tax_of
 
@@ -85,8 +86,15 @@ def _total(amounts: NDArray[np.int64], count: int) -> tuple[bool, np.int64]:
 
 
 @kernel
+def _value(trees: TreeTables, room: Room, number: int) -> np.int64:
+    """A rate or an amount of the tree that is at work."""
+    return trees.values.value[room.first_value[0] + number]
+
+
+@kernel
 def _add_line(
-    trees: TreeTables,
+    cells: CellTable,
+    first_cell: int,
     taxes: TaxTables,
     room: Room,
     made: MadeLines,
@@ -96,9 +104,12 @@ def _add_line(
     tax: int,
     amount: np.int64,
 ) -> bool:
-    """Adds a line of a place, of one of its taxes. False where the line's sum or its tax does not fit."""
-    cell = trees.places.cell_start[place] + tax
-    fits, tax_amount = tax_of(taxes, trees.cells.tax[cell], amount)
+    """Adds a line of a place, of one of its taxes. False where the line's sum or its tax does not fit.
+
+    `first_cell` is the place's. Only what is needed is handed down: a call copies every table that it is given.
+    """
+    cell = first_cell + tax
+    fits, tax_amount = tax_of(taxes, cells.tax[cell], amount)
     if not fits:
         return False
     lo, hi = widened(room.current[tax])
@@ -109,7 +120,7 @@ def _add_line(
         return False
     room.current[tax] = sum_by_tax
     # An inclusive tax is a part of the amount, so that this fits.
-    _add(room.own, _EXCLUDING, amount - tax_amount if trees.cells.is_inclusive[cell] else amount)
+    _add(room.own, _EXCLUDING, amount - tax_amount if cells.is_inclusive[cell] else amount)
     _add(room.own, _TAX, tax_amount)
     if made.are_wanted[0]:
         at = made.line_count[0]
@@ -124,7 +135,7 @@ def _add_line(
     return True
 
 
-@kernel
+@inlined_kernel
 def _add_modifier(
     trees: TreeTables,
     taxes: TaxTables,
@@ -139,29 +150,53 @@ def _add_modifier(
     if amount == 0:
         return True
     places = trees.places
-    count = places.cell_end[place] - places.cell_start[place]
+    first_cell = places.cell_start[place]
+    count = places.cell_end[place] - first_cell
+    if count == 1:
+        # Mostly there is one tax, whose part is all of it.
+        return _add_line(trees.cells, first_cell, taxes, room, made, place, kind, number, 0, amount)
+    own_tax = places.own_tax[place]
+    return _add_spread(trees.cells, first_cell, count, own_tax, taxes, room, made, place, kind, number, amount)
+
+
+@kernel
+def _add_spread(
+    cells: CellTable,
+    first_cell: int,
+    count: int,
+    own_tax: int,
+    taxes: TaxTables,
+    room: Room,
+    made: MadeLines,
+    place: int,
+    kind: np.uint8,
+    number: int,
+    amount: np.int64,
+) -> bool:
+    """Adds lines of so many taxes."""
     fits, is_spread = spread(amount, room.current, count, room.parts, room.remainders)
     if not fits:
         return False
     if not is_spread:
-        room.parts[places.own_tax[place]] = amount
+        room.parts[own_tax] = amount
     for tax in range(count):
-        if room.parts[tax] != 0 and not _add_line(trees, taxes, room, made, place, kind, number, tax, room.parts[tax]):
+        part = room.parts[tax]
+        if part != 0 and not _add_line(cells, first_cell, taxes, room, made, place, kind, number, tax, part):
             return False
     return True
 
 
-@kernel
+@inlined_kernel
 def _add_charges(trees: TreeTables, state: SettlingState, taxes: TaxTables, made: MadeLines, place: int) -> bool:
     """Adds the fees and shares of a place."""
-    places, items = trees.places, state.items
-    own_tax = places.own_tax[place]
+    places, cells, items = trees.places, trees.cells, state.items
+    own_tax, first_cell = places.own_tax[place], places.cell_start[place]
     for item in range(places.made_item_start[place], places.item_end[place]):
         items.sum[item, 0], items.sum[item, 1] = ZERO, ZERO
         items.is_there[item] = False
     for fee in range(places.fee_start[place], places.fee_end[place]):
-        amount = trees.fees.amount[fee]
-        if not _add_line(trees, taxes, state.room, made, place, FIXED_FEE, fee, own_tax, amount):
+        amount = _value(trees, state.room, trees.fees.amount[fee])
+        if not _add_line(cells, first_cell, taxes, state.room, made, place, FIXED_FEE, fee, own_tax, amount):
             return False
         if trees.fees.item[fee] != NONE:
             _add(items.sum, trees.fees.item[fee], amount)
@@ -175,8 +210,10 @@ def _add_charges(trees: TreeTables, state: SettlingState, taxes: TaxTables, made
             is_there = is_there or items.is_there[item]
         if not is_there:
             continue
-        fits, amount = share_of(lo, hi, trees.shares.rate[share])
-        if not fits or not _add_line(trees, taxes, state.room, made, place, REVENUE_SHARE, share, own_tax, amount):
+        fits, amount = share_of(lo, hi, _value(trees, state.room, trees.shares.rate[share]))
+        if not fits:
+            return False
+        if not _add_line(cells, first_cell, taxes, state.room, made, place, REVENUE_SHARE, share, own_tax, amount):
             return False
         if trees.shares.item[share] != NONE:
             _add(items.sum, trees.shares.item[share], amount)
@@ -184,7 +221,7 @@ def _add_charges(trees: TreeTables, state: SettlingState, taxes: TaxTables, made
     return True
 
 
-@kernel
+@inlined_kernel
 def _modify(
     trees: TreeTables, state: SettlingState, taxes: TaxTables, made: MadeLines, place: int, subtotal: np.int64
 ) -> bool:
@@ -192,23 +229,26 @@ def _modify(
     places, room = trees.places, state.room
     total = subtotal
     discount = discount_of(
-        total, places.discount_threshold[place], places.discount_rate[place], places.discount_on_excess[place]
+        total,
+        _value(trees, room, places.discount_threshold[place]),
+        _value(trees, room, places.discount_rate[place]),
+        places.discount_on_excess[place],
     )
     if not _add_modifier(trees, taxes, room, made, place, DISCOUNT, NONE, -discount):
         return False
     total -= discount
-    over = overage(total, places.cap[place])
+    over = overage(total, _value(trees, room, places.cap[place]))
     if not _add_modifier(trees, taxes, room, made, place, CAP, NONE, -over):
         return False
     total -= over
-    fits, lacking = true_up(total, places.minimum[place])
+    fits, lacking = true_up(total, _value(trees, room, places.minimum[place]))
     if not fits or not _add_modifier(trees, taxes, room, made, place, MINIMUM, NONE, lacking):
         return False
     total += lacking
     following = places.following[place]
     for credit in range(places.credit_start[place], places.credit_end[place]):
         at = credit - places.credit_start[place]
-        left = trees.credits.amount[credit]
+        left = _value(trees, room, trees.credits.amount[credit])
         if not places.is_first[place]:
             left = state.balances.left[places.balance_start[place] + at]
         used = paid_by(
@@ -367,6 +407,7 @@ def settle_trees(
     end_place: NDArray[np.int32],
     lines: MoveColumns,
     line_start: NDArray[np.int64],
+    first_value: NDArray[np.int64],
     excluding_tax: Words,
     tax: Words,
 ) -> int:
@@ -374,14 +415,15 @@ def settle_trees(
     where all do.
 
     Trees of one form share their places: `first_place[t]:end_place[t]` is what is settled of tree t, whole billing
-    periods of the root. `line_start[t]:line_start[t + 1]` are its charge lines; one without a place is left alone.
-    From `first_shown[t]` on, its lines are written to `made` if they are wanted, and come to `excluding_tax[t]` and
-    `tax[t]`, two limbs each.
+    periods of the root. Its places count their values from `first_value[t]` on. `line_start[t]:line_start[t + 1]` are
+    its charge lines; one without a place is left alone. From `first_shown[t]` on, its lines are written to `made` if
+    they are wanted, and come to `excluding_tax[t]` and `tax[t]`, two limbs each.
     """
     are_wanted = made.are_wanted[0]
     for tree in range(len(first_place)):
         first, end = first_place[tree], end_place[tree]
         made.tree[0] = tree
+        state.room.first_value[0] = first_value[tree]
         _clear(trees, state, first, end)
         for row in range(line_start[tree], line_start[tree + 1]):
             if lines.place[row] != NONE:

@@ -5,7 +5,7 @@ that each belongs to, in that from the leaves up, and those of a level by time. 
 behind it: the place above, and the next one of its level, which finds what is left of credits.
 
 A **cell** is a place and one of the taxes that lines of the tree may have; an **item** is a place and a charge that
-some revenue share is of. Amounts are in minor units, sums are two limbs.
+some revenue share is of; a **value** is a rate or an amount of a term. Amounts are in minor units, sums are two limbs.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class PlaceTable(NamedTuple):
     """Its items: first of charge lines, then of fees and shares."""
     made_item_start: NDArray[np.int32]
     item_end: NDArray[np.int32]
-    discount_rate: NDArray[np.int64]
-    """Scale 12."""
-    discount_threshold: NDArray[np.int64]
+    discount_rate: NDArray[np.int32]
+    """Which value it is, as the three others."""
+    discount_threshold: NDArray[np.int32]
+    cap: NDArray[np.int32]
+    minimum: NDArray[np.int32]
     discount_on_excess: NDArray[np.bool_]
-    cap: NDArray[np.int64]
-    minimum: NDArray[np.int64]
     fee_start: NDArray[np.int32]
     """What it is billed of fixed fees."""
     fee_end: NDArray[np.int32]
@@ -84,7 +84,8 @@ class CellTable(NamedTuple):
 class FeeTable(NamedTuple):
     """What places are billed of fixed fees."""
 
-    amount: NDArray[np.int64]
+    amount: NDArray[np.int32]
+    """Which value it is."""
     item: NDArray[np.int32]
     """NONE: no revenue share is of it."""
     name: NDArray[np.int32]
@@ -99,8 +100,8 @@ class FeeTable(NamedTuple):
 class ShareTable(NamedTuple):
     """Revenue shares of places."""
 
-    rate: NDArray[np.int64]
-    """Scale 12."""
+    rate: NDArray[np.int32]
+    """Which value it is."""
     item: NDArray[np.int32]
     """NONE: no revenue share is of it."""
     source_start: NDArray[np.int32]
@@ -119,13 +120,21 @@ class SourceTable(NamedTuple):
 class CreditTable(NamedTuple):
     """Credits of levels."""
 
-    amount: NDArray[np.int64]
+    amount: NDArray[np.int32]
+    """Which value it is."""
     start_day: NDArray[np.int32]
     """First date, in days since 1970-01-01."""
     end_day: NDArray[np.int32]
     """First one after."""
     name: NDArray[np.int32]
     """Its id, counted in `Tree.term_ids`."""
+
+
+class ValueTable(NamedTuple):
+    """Rates and amounts of terms."""
+
+    value: NDArray[np.int64]
+    """A rate is of scale 12."""
 
 
 class TreeTables(NamedTuple):
@@ -137,6 +146,7 @@ class TreeTables(NamedTuple):
     shares: ShareTable
     sources: SourceTable
     credits: CreditTable
+    values: ValueTable
 
 
 class CellState(NamedTuple):
@@ -191,7 +201,7 @@ class BalanceState(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Room to work in: as long as the most taxes of a tree, but for the last two."""
+    """Room to work in: as long as the most taxes of a tree, but for the last three."""
 
     current: NDArray[np.int64]
     """By tax, what the place comes to so far."""
@@ -201,6 +211,8 @@ class Room(NamedTuple):
     """[2, 2] the place's own lines so far: without tax, and their tax."""
     reach: NDArray[np.int32]
     """[1] the last place that is due."""
+    first_value: NDArray[np.int64]
+    """[1] from which value on those of the tree are counted."""
 
 
 class SettlingState(NamedTuple):

@@ -80,9 +80,10 @@ class Tree:
                 return self.numbers[name]
         return 0
 
-    def minor(self, amount: int) -> int:
-        """An amount of the catalogue (scale 12) in minor units; the check has refused what is finer."""
-        return amount // 10 ** (QUANTITY_SCALE - self.minor_digits)
+    @property
+    def minor_unit(self) -> int:
+        """The currency's smallest unit, scale 12; the catalogue has no amount that is finer."""
+        return int(10 ** (QUANTITY_SCALE - self.minor_digits))
 
 
 def _without_terms(contract: Contract) -> Contract:
@@ -129,23 +130,33 @@ def tree_in(root: Contract, currency: str, tax: Tax | None) -> Tree:
     """A root contract with all that lies below it, its currency and tax being known."""
     levels: list[Level] = []
     numbers: dict[str, int] = {}
-    billed: list[Contract] = []
-    """Of each level, the contract that says when it is billed (`catalog.model.billed_as`)."""
-    for path in root.levels():
-        contract = path[-1]
-        parent = numbers[path[-2].id] if len(path) > 1 else -1
-        # From the level above, for whole paths are as long as the tree is deep.
-        above = billed[parent] if parent >= 0 else contract
-        billed.append(above if above.override_underlying else contract)
+    for contract, parent, billed in levels_in(root):
         numbers[contract.id] = len(levels)
         levels.append(
             Level(
                 contract,
                 (*levels[parent].path, contract.id) if parent >= 0 else (contract.id,),
                 parent,
-                billed[-1].billing_frequency,
-                billed[-1].start_date,
+                billed.billing_frequency,
+                billed.start_date,
                 contract.ends_on,
             )
         )
     return Tree(tuple(levels), numbers, currency, tax)
+
+
+def levels_in(root: Contract) -> list[tuple[Contract, int, Contract]]:
+    """The levels of a tree, parents before children: (contract, place of the one above it or -1, the contract that says
+    when it is billed, see `catalog.model.billed_as`).
+    """
+    found: list[tuple[Contract, int, Contract]] = []
+    due = [(root, -1)]
+    while due:
+        contract, parent = due.pop()
+        # From the level above, for whole paths are as long as the tree is deep.
+        above = found[parent][2] if parent >= 0 else contract
+        if contract.sub_contracts:
+            number = len(found)
+            due += [(each, number) for each in reversed(contract.sub_contracts)]
+        found.append((contract, parent, above if above.override_underlying else contract))
+    return found

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Context, Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tallybook_engine.contract.invoice import LINE_KINDS, LineKind, is_inclusive
+from tallybook_engine.contract.invoice import LINE_KINDS, LineKind
 from tallybook_engine.contract.tables import NONE
-from tallybook_engine.contract.tree import Tree
 from tallybook_engine.decimals import AMOUNT_SCALE, QUANTITY_SCALE
 from tallybook_engine.kernels.wide import limb_array
 from tallybook_engine.pricing.model import PerUnit
 from tallybook_engine.rating.rounding import MINOR_DIGITS_MAX
 from tallybook_engine.simulation.columns import CellColumns, SubjectColumns, charge_buffers
-from tallybook_engine.simulation.contracts import Codes
 from tallybook_engine.simulation.evaluation import rescaled
 from tallybook_engine.simulation.plan import Registry, SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
 from tallybook_engine.simulation.settlement import SettledTrees
-
-Item = TypeVar("Item")
+from tallybook_engine.simulation.trees import Trees
 
 QUANTITY = pa.decimal128(38, 12)
 EXACT = pa.decimal256(39, 24)
@@ -195,52 +192,42 @@ def _unopened_table(found: SettledTrees) -> pa.Table:
 
 def _terms_table(found: SettledTrees) -> pa.Table:
     lines, trees = found.lines, found.trees
-    level_start, paths = _numbered([level.path for level in tree.levels] for tree in trees)
-    name_start, ids = _numbered(tree.term_ids() for tree in trees)
-    names = np.where(lines.name == NONE, NONE, name_start[lines.tree] + lines.name)
+    levels, terms = trees.pool.names()
+    number = trees.number[lines.tree]
+    names = np.where(lines.name == NONE, NONE, terms.start[number] + lines.name)
     return _table(
         trees,
         lines.tree,
         lines.amount,
         lines.tax_amount,
         **{name: pa.nulls(len(lines.tree), kind) for name, kind in _OF_CHARGES.items()},
-        contract_path=pa.array(paths, pa.list_(pa.string())).take(pa.array(level_start[lines.tree] + lines.level)),
+        contract_path=trees.pool.paths(levels.start[number] + lines.level),
         period_start_time=pa.array(lines.start_us, INSTANT),
         period_end_time=pa.array(lines.end_us, INSTANT),
         line_kind=_KIND_NAMES.column(lines.kind),
-        line_id=_Named(ids).column(names, names != NONE),
+        line_id=terms.names.take(pa.array(names, mask=names == NONE)).dictionary_encode(),
     )
 
 
 def _table(
-    trees: Sequence[Tree],
+    trees: Trees,
     tree: NDArray[np.int32],
     amount: NDArray[np.int64],
     tax_amount: NDArray[np.int64],
     **columns: pa.Array,
 ) -> pa.Table:
     """n lines of trees, `tree` saying of which; amounts as priced."""
-    digits = np.array([each.minor_digits for each in trees], dtype=np.int64)[tree]
-    inclusive = np.array([is_inclusive(each.tax) for each in trees], dtype=np.bool_)[tree]
-    excluding = np.where(inclusive, amount - tax_amount, amount)
-    excluding_tax, tax = (_limbs(amounts, _FACTORS[digits]) for amounts in (excluding, tax_amount))
+    excluding = np.where(trees.is_inclusive[tree], amount - tax_amount, amount)
+    factors = _FACTORS[trees.minor_digits[tree]]
+    excluding_tax, tax = (_limbs(amounts, factors) for amounts in (excluding, tax_amount))
     columns |= {
-        "customer_id": _Named([each.root.customer for each in trees]).column(tree),
-        "currency": _Named([each.currency for each in trees]).column(tree),
+        "customer_id": _Named(trees.customers).column(tree),
+        "currency": _Named(trees.currencies).column(tree),
         "amount_excluding_tax": _decimals(excluding_tax, MONEY),
         "tax_amount": _decimals(tax, MONEY),
         "amount_including_tax": _decimals(_plus(excluding_tax, tax), MONEY),
     }
     return pa.Table.from_arrays([columns[name] for name in CHARGES_SCHEMA.names], schema=CHARGES_SCHEMA)
-
-
-def _numbered(lists: Iterable[Sequence[Item]]) -> tuple[NDArray[np.int64], list[Item]]:
-    """(where each list begins, all lists, one behind the other)."""
-    starts, found = [], list[Item]()
-    for each in lists:
-        starts.append(len(found))
-        found += each
-    return np.array(starts, dtype=np.int64), found
 
 
 def _limbs(minor: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -273,10 +260,10 @@ class _Named:
     """Names by number, each once in a column's dictionary."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        codes: Codes[str] = Codes()
-        self.codes = np.array([codes.add(name) for name in names], dtype=np.int32)
+        encoded = pa.array(names, pa.string()).dictionary_encode()
+        self.codes = encoded.indices.to_numpy()
         """Place of each in the dictionary."""
-        self._names = pa.array(list(codes), pa.string())
+        self._names = encoded.dictionary
 
     def column(self, numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
         """The names of n numbers, as a dictionary column; null where they are not valid."""

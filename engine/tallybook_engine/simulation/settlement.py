@@ -17,21 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, asking, unasked
-from tallybook_engine.catalog.model import Tax
-from tallybook_engine.contract.calendars import InvoiceTooLargeError
-from tallybook_engine.contract.compile import history
-from tallybook_engine.contract.forest import Forest, Planted, line_room, no_lines
-from tallybook_engine.contract.form import Form, form_of
+from tallybook_engine.contract.forest import Forest, line_room, no_lines
 from tallybook_engine.contract.root_period import root_period
 from tallybook_engine.contract.tables import CREDIT, FIXED_FEE, NONE, REVENUE_SHARE, LineColumns, MoveColumns
-from tallybook_engine.contract.tree import Level, Tree, currency_of, tax_of_terms, tree_in
-from tallybook_engine.decimals import DoesNotFit
+from tallybook_engine.contract.tree import Level, Tree, currency_of
 from tallybook_engine.kernels.arrays import typed
-from tallybook_engine.simulation.contracts import Codes
 from tallybook_engine.simulation.grouping import NEVER_US
-from tallybook_engine.simulation.placing import PlacedCharges, TreeDoesNotFitError, levels_and_items, moves_at
+from tallybook_engine.simulation.placing import PlacedCharges, PlacedTrees, Plants, TreeDoesNotFitError, moves_at
 from tallybook_engine.simulation.plan import SimulationPlan, Terms
 from tallybook_engine.simulation.run import PieceLines
+from tallybook_engine.simulation.trees import TreePool, Trees, trees_of
 from tallybook_engine.simulation.unopened import DueCharges, DuePlans, LineKeys, UnopenedCharges, UnopenedPool
 
 LINES_IN_BATCH = 1 << 18
@@ -73,7 +68,7 @@ class TreeLines(NamedTuple):
 class SettledTrees:
     """n trees that were settled together."""
 
-    trees: Sequence[Tree]
+    trees: Trees
     excluding_tax: NDArray[np.uint64]
     """[n, 2] what the lines of each beside charge lines come to without tax."""
     tax: NDArray[np.uint64]
@@ -119,11 +114,8 @@ class Settlement:
         self._plan = plan
         self._billed = billed
         self._forest = Forest()
-        self._planted: dict[tuple[int, int, int], Planted] = {}
-        """By the number of a form and a stretch of time."""
-        self._forms: Codes[Form] = Codes()
-        self._trees: dict[tuple[int, str, Tax | None], tuple[Tree, int]] = {}
-        """By the identity of a root contract, which the catalogues keep alive: its tree, and its form's number."""
+        self._plants = Plants(self._forest)
+        self._pool = TreePool()
         due_plans = DuePlans()
         self._settled: list[_Settled] = []
         """By catalogue."""
@@ -165,97 +157,37 @@ class Settlement:
         roots = settled.roots
         if not roots:
             return
-        with_forms = list(self._trees_of(terms, roots, go_on))
-        frame = _Frame(self._plan, terms, settled, with_forms, self._billed)
-        planted = self._plant(with_forms, frame, go_on)
-        trees = [tree for tree, _ in with_forms]
-        charges = self._placed(frame, trees, planted)
-        unopened = UnopenedPool(self._forest, terms, settled.due, trees, planted, go_on)
-        first, shown, end = self._stretches(frame, planted)
+        trees = trees_of(self._pool, terms.catalog, roots, go_on)
+        frame = _Frame(self._plan, terms, settled, trees, self._billed)
+        placed = self._plants.place(trees, frame.first_us, frame.until_us, go_on)
+        charges = self._placed(frame, placed)
+        unopened = UnopenedPool(terms, settled.due, trees, placed, go_on)
         bounds = np.searchsorted(frame.tree, np.arange(len(roots) + 1))
-        for low, high in _batches([each.compiled.line_count_max for each in planted]):
+        for low, high in _batches(placed.line_count_max):
             go_on()
             mine = slice(int(bounds[low]), int(bounds[high]))
-            stretches = first[low:high], shown[low:high], end[low:high]
             used = PlacedCharges(frame.tree[mine] - low, MoveColumns._make(column[mine] for column in charges))
-            due = unopened.charges(low, high, first, end, frame.opened(mine))
+            due = unopened.charges(low, high, frame.opened(mine))
             both = used.with_others(due.placed)
-            room = sum(each.compiled.line_count_max for each in planted[low:high])
-            made = line_room(room) if with_lines else no_lines()
+            made = line_room(int(placed.line_count_max[low:high].sum())) if with_lines else no_lines()
             failed, excluding_tax, tax = self._forest.settle_trees(
-                *stretches, both.moves, np.searchsorted(both.tree, np.arange(high - low + 1)), made
+                *placed.stretches.of(low, high),
+                both.moves,
+                np.searchsorted(both.tree, np.arange(high - low + 1)),
+                made,
+                placed.values.of(low, high),
             )
             if failed != NONE:
                 raise TreeDoesNotFitError(roots[low + failed])
             lines = LineColumns._make(column[: int(made.line_count[0])] for column in made.lines)
-            yield SettledTrees(trees[low:high], excluding_tax, tax, self._lines(lines), due.shown(shown[low:high]))
+            shown = due.shown(placed.stretches.shown[low:high])
+            yield SettledTrees(trees.stretch(low, high), excluding_tax, tax, self._lines(lines), shown)
 
-    def _trees_of(self, terms: Terms, roots: Sequence[str], go_on: GoOn) -> Iterator[tuple[Tree, int]]:
-        """Each tree, and the number of its form."""
-        taxes: dict[str, Tax | None] = {}
-        contracts = terms.catalog.contracts
-        for root in asking(roots, go_on):
-            contract = contracts[root]
-            if contract.customer not in taxes:
-                taxes[contract.customer] = tax_of_terms(terms.catalog, contract)
-            currency = currency_of(terms.catalog, contract)
-            key = id(contract), currency, taxes[contract.customer]
-            if key not in self._trees:
-                tree = tree_in(contract, currency, taxes[contract.customer])
-                self._trees[key] = tree, self._forms.add(form_of(tree))
-            yield self._trees[key]
-
-    def _plant(self, trees: Sequence[tuple[Tree, int]], frame: _Frame, go_on: GoOn) -> list[Planted]:
-        """Where each tree lies in the forest: trees of one form lie together, over the time of all of them."""
-        stretches: dict[int, tuple[int, int]] = {}
-        spans = list(zip(frame.first_us.tolist(), frame.until_us.tolist(), strict=True))
-        for (_, form), (first_us, until_us) in zip(trees, spans, strict=True):
-            low, high = stretches.get(form, (first_us, until_us))
-            stretches[form] = min(low, first_us), max(high, until_us)
-        found = []
-        for place, (tree, form) in enumerate(trees):
-            if place % TREES_IN_BATCH == 0:
-                go_on()
-            try:
-                found.append(self._planted_at(tree, form, *stretches[form], go_on))
-            except InvoiceTooLargeError:
-                found.append(self._planted_at(tree, form, *spans[place], go_on))
-            except DoesNotFit:
-                raise TreeDoesNotFitError(tree.root.id) from None
-        return found
-
-    def _planted_at(self, tree: Tree, form: int, first_us: int, until_us: int, go_on: GoOn) -> Planted:
-        key = form, first_us, until_us
-        if key not in self._planted:
-            self._planted[key] = self._forest.add(tree, first_us, until_us, go_on=go_on)
-        return self._planted[key]
-
-    def _placed(self, frame: _Frame, trees: Sequence[Tree], planted: Sequence[Planted]) -> MoveColumns:
+    def _placed(self, frame: _Frame, placed: PlacedTrees) -> MoveColumns:
         """The charge lines where they lie."""
-        level, item = frame.levels_and_items(trees, planted)
+        level, item = frame.levels_and_items(self._plan.subjects, placed)
         place = self._forest.find_places(level[frame.subject], frame.end_us)
         return moves_at(self._forest, place, item[frame.subject], frame.amount)
-
-    def _stretches(self, frame: _Frame, planted: Sequence[Planted]) -> tuple[NDArray[np.int32], ...]:
-        """[trees] the first place that is settled of each, the first that is shown, and the end of both."""
-        found = np.empty((len(planted), 3), dtype=np.int32)
-        bounds: dict[int, tuple[NDArray[np.int64], ...]] = {}
-        roots = self._forest.tables.places.root
-        for place, each in enumerate(planted):
-            # Every tree has a level of its own; one without billing periods in its stretch has no place.
-            if each.level_first not in bounds:
-                periods = each.root_periods
-                starts_us = np.array([period.start_us for period in periods], dtype=np.int64)
-                ends_us = np.array([period.end_us for period in periods], dtype=np.int64)
-                count = np.arange(each.root_first, each.root_end + 1)
-                places = each.place_first + np.searchsorted(roots[each.place_first : each.place_end], count)
-                bounds[each.level_first] = starts_us, ends_us, places
-            starts_us, ends_us, places = bounds[each.level_first]
-            shown = places[np.searchsorted(ends_us, frame.first_us[place], side="right")]
-            end = places[np.searchsorted(starts_us, frame.until_us[place], side="left")]
-            has_credits = history(each.tree, 0) is None
-            found[place] = each.place_first if has_credits else shown, shown, end
-        return tuple(np.ascontiguousarray(found.T))
 
     def _lines(self, made: LineColumns) -> TreeLines:
         """Lines with what they are for."""
@@ -283,7 +215,7 @@ class _Frame:
         plan: SimulationPlan,
         terms: Terms,
         settled: _Settled,
-        trees: Sequence[tuple[Tree, int]],
+        trees: Trees,
         billed: BilledStretch | None,
     ) -> None:
         kept = [_NOTHING_KEPT, *settled.kept]
@@ -291,9 +223,7 @@ class _Frame:
         order = np.argsort(columns[0], kind="stable")
         self.tree, self.subject, self._cell, billing, self.amount = (column[order] for column in columns)
         self.end_us = plan.calendars.billing_end_us[billing]
-        self._paths = terms.table.paths
         self._rows = terms.row
-        self._tree_of_subject = settled.tree_of_subject
         self._used = np.flatnonzero(settled.tree_of_subject != NONE)
         """[m] subjects whose trees are settled."""
         self.first_us = np.full(len(settled.roots), NEVER_US)
@@ -302,40 +232,34 @@ class _Frame:
         np.minimum.at(self.first_us, self.tree, self.end_us - 1)
         self.until_us = np.where(self.first_us == NEVER_US, -NEVER_US, self.first_us + 1)
         """[trees] end of the billing period that the last charge line is billed in; in most trees its own is within."""
-        ends_us = self._billed_until(trees)
+        ends_us = self._billed_until(terms, settled.tree_of_subject, trees)
         np.maximum.at(self.until_us, settled.tree_of_subject[self._used], ends_us[self._used])
         if billed is not None:
             self.first_us = np.minimum(self.first_us, billed.start_us)
             self.until_us = np.maximum(self.until_us, billed.end_us)
 
-    def _billed_until(self, trees: Sequence[tuple[Tree, int]]) -> NDArray[np.int64]:
-        """[subjects] `billed_until` of the last charge line of each."""
-        found = np.full(len(self._tree_of_subject), -NEVER_US)
+    def _billed_until(self, terms: Terms, tree: NDArray[np.int64], trees: Trees) -> NDArray[np.int64]:
+        """[subjects] `billed_until` of the last charge line of each; `tree` [subjects] is which one it is of."""
+        found = np.full(len(tree), -NEVER_US)
         np.maximum.at(found, self.subject, self.end_us)
-        by_form: dict[int, bool] = {}
-        for tree, form in trees:
-            if form not in by_form:
-                by_form[form] = _bills_elsewhere(tree)
-        elsewhere = np.array([by_form[form] for _, form in trees], dtype=np.bool_)
-        for subject in self._used[elsewhere[self._tree_of_subject[self._used]]].tolist():
+        # Where lines are billed follows from the form.
+        _, firsts, form = np.unique(trees.forms, return_index=True, return_inverse=True)
+        elsewhere = np.array([_bills_elsewhere(trees.tree(at)) for at in firsts.tolist()], dtype=np.bool_)[form]
+        for subject in self._used[elsewhere[tree[self._used]]].tolist():
             if found[subject] > -NEVER_US:
-                tree, _ = trees[self._tree_of_subject[subject]]
-                found[subject] = billed_until(tree, self._paths[self._rows[subject]], int(found[subject]))
+                path = terms.table.paths[self._rows[subject]]
+                found[subject] = billed_until(trees.tree(int(tree[subject])), path, int(found[subject]))
         return found
 
     def opened(self, lines: slice) -> LineKeys:
         """What some of the lines are of."""
         return LineKeys(self._rows[self.subject[lines]], self._cell[lines], self.end_us[lines])
 
-    def levels_and_items(
-        self, trees: Sequence[Tree], planted: Sequence[Planted]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """[subjects] level of each in the forest, and which item of the level's places it is."""
-        found = np.full((len(self._tree_of_subject), 2), NONE, dtype=np.int32)
-        numbers, rows = self._tree_of_subject[self._used].tolist(), self._rows[self._used].tolist()
-        charges = ((self._paths[row], number) for row, number in zip(rows, numbers, strict=True))
-        found[self._used] = levels_and_items(charges, trees, planted)
-        return found[:, 0], found[:, 1]
+    def levels_and_items(self, subjects: Sequence[str], placed: PlacedTrees) -> NDArray[np.int32]:
+        """[2, subjects] level of each in the forest, and which item of the level's places it is."""
+        found = np.full((2, len(subjects)), NONE, dtype=np.int32)
+        found[:, self._used] = placed.levels_and_items([subjects[at] for at in self._used.tolist()])
+        return found
 
 
 def billed_until(tree: Tree, contract_path: tuple[str, ...], end_us: int) -> int:
@@ -385,12 +309,13 @@ def _settled(
     return _Settled(list(numbers), used_count, tree_of_subject, DueCharges(due[order], tree_of_due[order]))
 
 
-def _batches(line_counts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """[first, end) of trees that are settled together."""
-    first, count = 0, 0
-    for place, more in enumerate(line_counts):
-        if place > first and (count + more > LINES_IN_BATCH or place - first == TREES_IN_BATCH):
-            yield first, place
-            first, count = place, 0
-        count += more
-    yield first, len(line_counts)
+def _batches(line_counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """[first, end) of trees that are settled together; `line_counts` says how many lines each has at most."""
+    ends = np.cumsum(line_counts)
+    first = 0
+    while first < len(ends):
+        before = ends[first] - line_counts[first]
+        end = int(np.searchsorted(ends, before + LINES_IN_BATCH, side="right"))
+        end = min(max(end, first + 1), first + TREES_IN_BATCH)
+        yield first, end
+        first = end

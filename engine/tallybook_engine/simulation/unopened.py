@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from tallybook_engine.asking import GoOn, asking
 from tallybook_engine.catalog.compile import Definition, cells_of, definition_of
-from tallybook_engine.catalog.model import Catalog, Plan, Tax
+from tallybook_engine.catalog.model import Catalog, Contract, Plan, Tax
 from tallybook_engine.contract.calendars import charged_stretch
-from tallybook_engine.contract.forest import Forest, Planted
-from tallybook_engine.contract.tree import Tree
 from tallybook_engine.contract.unopened import UnopenedLine, costs_at_nothing, unopened_lines
 from tallybook_engine.ledger.stage import ranges
-from tallybook_engine.simulation.placing import PlacedCharges, TreeDoesNotFitError, levels_and_items, moves_at
+from tallybook_engine.simulation.placing import PlacedCharges, PlacedTrees, TreeDoesNotFitError, moves_at
 from tallybook_engine.simulation.plan import Terms
+from tallybook_engine.simulation.trees import Trees
 
 _LARGEST = 2**63 - 1
 
@@ -88,29 +87,22 @@ class UnopenedCharges(NamedTuple):
 class UnopenedPool:
     """Those of the trees under one catalogue."""
 
-    def __init__(
-        self,
-        forest: Forest,
-        terms: Terms,
-        due: DueCharges,
-        trees: Sequence[Tree],
-        planted: Sequence[Planted],
-        go_on: GoOn,
-    ) -> None:
+    def __init__(self, terms: Terms, due: DueCharges, trees: Trees, placed: PlacedTrees, go_on: GoOn) -> None:
         """`go_on` is asked now and again. Raises TreeDoesNotFitError."""
-        self._forest = forest
+        self._placed = placed
         self._due = due
         self._paths = terms.table.paths
-        mine = [(self._paths[row], tree) for row, tree in zip(due.row.tolist(), due.tree.tolist(), strict=True)]
-        self._level, self._item = np.ascontiguousarray(levels_and_items(asking(mine, go_on), trees, planted).T)
+        self._level, self._item = placed.levels_and_items(
+            self._paths[row][-1] for row in asking(due.row.tolist(), go_on)
+        )
         self._lines: list[UnopenedLine] = []
         starts = [0]
-        firsts, self._alike = _alike(terms, due, planted)
+        firsts, self._alike = _alike(terms, due, placed)
         taxes = {each.country_code: each for each in terms.catalog.taxes.values()}
         for at in asking(firsts.tolist(), go_on):
-            path, tree = mine[at]
-            definition = _definition(terms.catalog, taxes, trees[tree], path)
-            stretch = charged_stretch(planted[tree].compiled.calendars)
+            path, tree = self._paths[due.row[at]], int(due.tree[at])
+            definition = _definition(terms.catalog, taxes, trees.roots[tree], path)
+            stretch = charged_stretch(placed.plants[placed.plant[tree]].compiled.calendars)
             self._lines += unopened_lines(definition, *stretch, lambda *_: False, go_on)
             starts.append(len(self._lines))
             if any(abs(each.amount) > _LARGEST for each in self._lines[starts[-2] :]):
@@ -119,20 +111,17 @@ class UnopenedPool:
         columns = [(each.cell, each.end_us, each.amount) for each in self._lines]
         self._cell, self._end_us, self._amount = np.array(columns, dtype=np.int64).reshape(-1, 3).T
 
-    def charges(
-        self, low: int, high: int, first: NDArray[np.int32], end: NDArray[np.int32], opened: LineKeys
-    ) -> PlacedUnopened:
-        """Those of the trees [low, high), of which each is settled from the place `first` to `end` ([trees]), but for
-        the lines that usage opened.
-        """
+    def charges(self, low: int, high: int, opened: LineKeys) -> PlacedUnopened:
+        """Those of the trees [low, high), where these are settled, but for the lines that usage opened."""
+        forest, (first, _, end) = self._placed.forest, self._placed.stretches
         due = np.arange(*np.searchsorted(self._due.tree, (low, high)))
         starts, ends = self._start[self._alike[due]], self._start[self._alike[due] + 1]
         line, due = ranges(starts, ends), np.repeat(due, ends - starts)
-        tree, place = self._due.tree[due], self._forest.find_places(self._level[due], self._end_us[line])
+        tree, place = self._due.tree[due], forest.find_places(self._level[due], self._end_us[line])
         wanted = (first[tree] <= place) & (place < end[tree])
         wanted &= ~_is_among(LineKeys(self._due.row[due], self._cell[line], self._end_us[line]), opened)
         line, due, tree, place = line[wanted], due[wanted], tree[wanted], place[wanted]
-        moves = moves_at(self._forest, place, self._item[due], self._amount[line])
+        moves = moves_at(forest, place, self._item[due], self._amount[line])
         return PlacedUnopened(PlacedCharges(tree - low, moves), self._due.row[due], line, self._paths, self._lines)
 
 
@@ -161,26 +150,29 @@ class PlacedUnopened(NamedTuple):
         )
 
 
-def _alike(terms: Terms, due: DueCharges, planted: Sequence[Planted]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _alike(terms: Terms, due: DueCharges, placed: PlacedTrees) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """([m] one product contract of each kind, [n] which kind each is of)."""
     table, row = terms.table, due.row
     # Trees at one place of the forest have one form, and with that one tax.
-    where = np.array([each.level_first for each in planted], dtype=np.int64)[due.tree]
+    where = placed.plant[due.tree]
     keys = np.column_stack([table.plan[row], table.calendar[row], table.start_us[row], table.end_us[row], where])
     _, firsts, alike = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     return firsts, alike.ravel()
 
 
-def _definition(catalog: Catalog, taxes: dict[str, Tax], tree: Tree, path: Sequence[str]) -> Definition:
-    contracts = tuple(tree.levels[tree.numbers[name]].contract for name in path[:-1])
-    return definition_of(
-        catalog, taxes, contracts, next(each for each in contracts[-1].product_contracts if each.id == path[-1])
-    )
+def _definition(catalog: Catalog, taxes: dict[str, Tax], root: Contract, path: Sequence[str]) -> Definition:
+    contracts = [root]
+    for name in path[1:-1]:
+        contracts.append(next(each for each in contracts[-1].sub_contracts if each.id == name))
+    product_contract = next(each for each in contracts[-1].product_contracts if each.id == path[-1])
+    return definition_of(catalog, taxes, tuple(contracts), product_contract)
 
 
 def _is_among(mine: LineKeys, others: LineKeys) -> NDArray[np.bool_]:
     """[n] whether each of n lines is one of others."""
     count = len(mine.row)
+    if not count:
+        return np.zeros(0, dtype=np.bool_)
     code = np.zeros(count + len(others.row), dtype=np.int64)
     for one, other in zip(mine, others, strict=True):
         values, column = np.unique(np.concatenate([one, other]), return_inverse=True)

@@ -98,10 +98,10 @@ def balances_of(*rows):
     return balances(Contract("root", "ann", "UTC", date(2024, 2, 1), None, month, credits=credits_of))
 
 
-def paid_of(balance, amount):
+def paid_of(balance, amount, left=10):
     days = [day.toordinal() for day in (balance.start_date, balance.end_date, START, END)]
     first, last, start, end = map(np.int32, days)
-    return paid_by(np.int64(balance.amount), first, last, np.int64(amount), start, end)
+    return paid_by(np.int64(left), first, last, np.int64(amount), start, end)
 
 
 def test_credits_the_earliest_expiry_pays_first_then_the_earliest_start_then_as_listed():
